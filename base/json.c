@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+
+#include <json-c/json.h>
+#include <limits.h>
+
+/* Our documents nest four levels; a deeper one is an attack on the parser's stack. */
+#define JSON_DEPTH 16
+
+int json_add_obj(struct json_object *obj, const char *key, struct json_object *value)
+{
+        if (!obj || !value) {
+                (void)json_object_put(value);
+                return obj ? -ENOMEM : -EINVAL;
+        }
+        if (json_object_object_add(obj, key, value) < 0) {
+                (void)json_object_put(value);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+int json_add_str(struct json_object *obj, const char *key, const char *value)
+{
+        return value ? json_add_obj(obj, key, json_object_new_string(value)) : json_add_null(obj, key);
+}
+
+int json_add_u64(struct json_object *obj, const char *key, uint64_t value)
+{
+        return json_add_obj(obj, key, json_object_new_uint64(value));
+}
+
+int json_add_bool(struct json_object *obj, const char *key, bool value)
+{
+        return json_add_obj(obj, key, json_object_new_boolean(value));
+}
+
+int json_add_null(struct json_object *obj, const char *key)
+{
+        return json_object_object_add(obj, key, NULL) < 0 ? -ENOMEM : 0;
+}
+
+int json_append(struct json_object *array, struct json_object *value)
+{
+        if (!value)
+                return -ENOMEM;
+        if (json_object_array_add(array, value) < 0) {
+                (void)json_object_put(value);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+int json_read_text(const void *text, size_t n, size_t max, const char *what, struct json_object **ret, struct error *e)
+{
+        struct json_tokener *tok;
+        _cleanup_json_ struct json_object *o = NULL;
+        enum json_tokener_error state;
+
+        if (n > 0 && ((const char *)text)[n - 1] == '\0')
+                n--;
+        if (n > max || n > INT_MAX)
+                return error_set(e, ERROR_REFUSED, E2BIG, "%s: %zu bytes, at most %zu are accepted", what, n, max);
+        tok = json_tokener_new_ex(JSON_DEPTH);
+        if (!tok)
+                return error_oom(e);
+        json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        o = json_tokener_parse_ex(tok, text, (int)n);
+        state = json_tokener_get_error(tok);
+        if (state == json_tokener_continue) {
+                /* A bare number only ends when something follows it. */
+                o = json_tokener_parse_ex(tok, "", 1);
+                state = json_tokener_get_error(tok);
+        }
+        json_tokener_free(tok);
+        if (state != json_tokener_success || !o)
+                return error_set(e, ERROR_REFUSED, EBADMSG, "%s: not valid JSON (%s)", what,
+                                 json_tokener_error_desc(state));
+        *ret = TAKE_PTR(o);
+        return 0;
+}
+
+static int get_typed(struct json_object *obj, const char *key, enum json_type type, struct json_object **ret)
+{
+        struct json_object *v;
+
+        if (!json_object_is_type(obj, json_type_object) || !json_object_object_get_ex(obj, key, &v))
+                return -ENOENT;
+        if (!v || !json_object_is_type(v, type))
+                return -EBADMSG;
+        *ret = v;
+        return 0;
+}
+
+int json_get_str(struct json_object *obj, const char *key, const char **ret)
+{
+        struct json_object *v;
+        int r = get_typed(obj, key, json_type_string, &v);
+
+        if (r < 0)
+                return r;
+        *ret = json_object_get_string(v);
+        return 0;
+}
+
+int json_get_array(struct json_object *obj, const char *key, struct json_object **ret)
+{
+        return get_typed(obj, key, json_type_array, ret);
+}
+
+int json_get_obj(struct json_object *obj, const char *key, struct json_object **ret)
+{
+        return get_typed(obj, key, json_type_object, ret);
+}
+
+int json_get_u64(struct json_object *obj, const char *key, uint64_t *ret)
+{
+        struct json_object *v;
+        int r = get_typed(obj, key, json_type_int, &v);
+
+        if (r < 0)
+                return r;
+        if (json_object_get_int64(v) < 0)
+                return -EBADMSG;
+        *ret = json_object_get_uint64(v);
+        return 0;
+}
+
+int json_get_bool(struct json_object *obj, const char *key, bool *ret)
+{
+        struct json_object *v;
+        int r = get_typed(obj, key, json_type_boolean, &v);
+
+        if (r < 0)
+                return r;
+        *ret = json_object_get_boolean(v) != 0;
+        return 0;
+}

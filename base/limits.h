@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every cap on something that comes from outside: a disk, firmware, a peer, a user's file. One table, so that a review
+ * sees all of them. Names say what is bounded; the comment says why the number is big enough.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define KIB UINT64_C(1024)
+#define MIB (UINT64_C(1024) * KIB)
+#define GIB (UINT64_C(1024) * MIB)
+
+/* FAT32 stores file sizes in 32 bits. */
+#define LIMIT_IMAGE_SIZE (4 * GIB - 1)
+/* systemd-stub 258 has room for 120 section headers; a multi-profile image uses a few dozen. */
+#define LIMIT_PE_SECTIONS 256u
+/* DOS stub, PE header and section table; real images use 1 KiB, firmware accepts more. */
+#define LIMIT_PE_HEADER (64 * KIB)
+/* PKCS#7 blobs with chains are under 10 KiB each. */
+#define LIMIT_PE_CERT_TABLE (1 * MIB)
+/* One signature is about 600 bytes; 15 phase paths and several keys fit many times. */
+#define LIMIT_PCRSIG (256 * KIB)
+#define LIMIT_PCRSIG_ENTRIES 256u
+#define LIMIT_PCRPKEY (16 * KIB)
+#define LIMIT_OS_RELEASE (64 * KIB)
+#define LIMIT_CMDLINE (16 * KIB)
+/* Longest word path of a boot phase policy, e.g. enter-initrd:leave-initrd:sysinit:ready. */
+#define LIMIT_PHASE_PATH 256u
+
+/* EFI variables: db and dbx are the large ones (dbx about 24 KiB today). */
+#define LIMIT_EFI_VARIABLE (1 * MIB)
+/* One loader entry of ours is 512 bytes; foreign ones are a few KiB at most. */
+#define LIMIT_LOADER_ENTRY (16 * KIB)
+#define LIMIT_LOADER_ENTRIES 256u
+#define LIMIT_BOOT_LOADER (16 * MIB)
+
+/* LUKS2: the binary header area stores the JSON in at most 4 MiB; a token of ours is about 2 KiB. */
+#define LIMIT_LUKS_JSON (4 * MIB)
+#define LIMIT_TOKEN_JSON (64 * KIB)
+#define LIMIT_LUKS_TOKENS 32
+#define LIMIT_LUKS_KEYSLOTS 32
+/* TPM2B structures never exceed a TPM's command buffer (4 KiB). */
+#define LIMIT_TPM_BLOB (8 * KIB)
+
+#define LIMIT_PARTITIONS 128u
+/* Small text and JSON files of our own: journals, sentinels, reports. */
+#define LIMIT_SMALL_FILE (1 * MIB)
+/* sysfs and procfs attributes are at most a page, mountinfo may be longer. */
+#define LIMIT_SYSFS_FILE (1 * MIB)
+/* What is kept of a child's output for an error message. */
+#define LIMIT_CHILD_OUTPUT (64 * KIB)
+/* Health checks: number in the directory, and how long one may take. */
+#define LIMIT_HEALTH_CHECKS 64u
+#define LIMIT_HEALTH_CHECK_SECONDS 120u
+/* How long the boot stage waits for a disk to appear. */
+#define LIMIT_DEVICE_WAIT_SECONDS 30u
