@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Functions nobody here may call. The file is forced into every translation unit by the Makefile (-include), so a use
- * fails to compile and the message names the replacement.
+ * Functions nobody here may call. The file is forced into every translation unit by the Makefile
+ * (-include), so a use fails to compile and the message names the replacement.
  *
- * The system headers that declare the functions come first: poisoning an identifier before its declaration is seen
- * would break the declaration instead of the call.
+ * The system headers that declare the functions come first: poisoning an identifier before its
+ * declaration is seen would break the declaration instead of the call.
  */
 #pragma once
 
@@ -16,7 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Copying without a bound, or with a bound that truncates in silence: use buf_* or xasprintf-free helpers of base/. */
+/* Copying without a bound, or with a bound that truncates in silence: use buf_* or xasprintf-free
+ * helpers of base/. */
 #pragma GCC poison strcpy strncpy strcat strncat stpcpy stpncpy
 #pragma GCC poison sprintf vsprintf gets
 /* Hidden state between calls. */

@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const char hex_digits[] = "0123456789abcdef";
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 void hex_encode(const uint8_t *data, size_t n, char *out)
 {
@@ -41,8 +42,8 @@ int hex_decode(const char *s, uint8_t *out, size_t n)
 }
 
 /*
- * Written here rather than taken from OpenSSL: these run over secrets into buffers that are wiped, and OpenSSL's block
- * decoder accepts white space and does not report how much padding it dropped.
+ * Written here rather than taken from OpenSSL: these run over secrets into buffers that are wiped,
+ * and OpenSSL's block decoder accepts white space and does not report how much padding it dropped.
  */
 int base64_encode(const uint8_t *data, size_t n, struct buf *out)
 {
@@ -182,7 +183,11 @@ int utf16_to_utf8(const uint8_t *data, size_t n, struct buf *out)
 static int next_utf8(const uint8_t *p, uint32_t *ret)
 {
         static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-        int n = p[0] < 0x80 ? 1 : (p[0] & 0xe0) == 0xc0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : (p[0] & 0xf8) == 0xf0 ? 4 : 0;
+        int n = p[0] < 0x80             ? 1
+                : (p[0] & 0xe0) == 0xc0 ? 2
+                : (p[0] & 0xf0) == 0xe0 ? 3
+                : (p[0] & 0xf8) == 0xf0 ? 4
+                                        : 0;
         uint32_t c;
 
         if (n == 0)

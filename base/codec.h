@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text forms of bytes: hexadecimal, base64 (RFC 4648 section 4, padded, no line breaks), UTF-16LE of EFI. */
+/* Text forms of bytes: hexadecimal, base64 (RFC 4648 section 4, padded, no line breaks), UTF-16LE
+ * of EFI. */
 #pragma once
 
 #include <stddef.h>
@@ -20,8 +21,8 @@ int base64_encode(const uint8_t *data, size_t n, struct buf *out) _must_check_;
 int base64_decode(const char *s, size_t n, struct buf *out) _must_check_;
 
 /*
- * UTF-16LE as found in EFI variables to a NUL-terminated UTF-8 string; stops at the first NUL character.
- * -EINVAL for an odd length or a lone surrogate.
+ * UTF-16LE as found in EFI variables to a NUL-terminated UTF-8 string; stops at the first NUL
+ * character. -EINVAL for an odd length or a lone surrogate.
  */
 int utf16_to_utf8(const uint8_t *data, size_t n, struct buf *out) _must_check_;
 

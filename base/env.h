@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the world is. Filled once in main; tests point it at a scratch folder and at a TPM emulator. Nothing below
- * agent/ spells a path under /sys, /proc, /dev or efivarfs by itself.
+ * Where the world is. Filled once in main; tests point it at a scratch folder and at a TPM
+ * emulator. Nothing below agent/ spells a path under /sys, /proc, /dev or efivarfs by itself.
  */
 #pragma once
 
@@ -11,12 +11,12 @@ struct env {
         const char *proc;     /* default /proc */
         const char *dev;      /* default /dev */
         const char *run;      /* default /run */
-        const char *extra;    /* where systemd-stub put the image's signature files, default /.extra */
-        const char *tcti;     /* TPM: "device:/dev/tpmrm0" by default, or any tpm2-tss TCTI string */
+        const char *extra; /* where systemd-stub put the image's signature files, default /.extra */
+        const char *tcti;  /* TPM: "device:/dev/tpmrm0" by default, or any tpm2-tss TCTI string */
 };
 
-#define ENV_INIT                                                                                                       \
-        {                                                                                                              \
-                .efivarfs = "/sys/firmware/efi/efivars", .sysfs = "/sys", .proc = "/proc", .dev = "/dev",              \
-                .run = "/run", .extra = "/.extra", .tcti = "device:/dev/tpmrm0"                                        \
+#define ENV_INIT                                                                                   \
+        {                                                                                          \
+                .efivarfs = "/sys/firmware/efi/efivars", .sysfs = "/sys", .proc = "/proc",         \
+                .dev = "/dev", .run = "/run", .extra = "/.extra", .tcti = "device:/dev/tpmrm0"     \
         }

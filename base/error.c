@@ -67,7 +67,8 @@ int error_errno(struct error *e, int code, const char *fmt, ...)
         set_text(e, class_of_errno(code), code, fmt, ap);
         va_end(ap);
         n = strlen(e->text);
-        (void)snprintf(e->text + n, sizeof(e->text) - n, ": %s", strerrordesc_np(code) ?: "unknown error");
+        (void)snprintf(e->text + n, sizeof(e->text) - n, ": %s",
+                       strerrordesc_np(code) ?: "unknown error");
         return -code;
 }
 

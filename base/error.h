@@ -2,11 +2,13 @@
 /*
  * Errors: a negative errno for the code that called, and a struct error for the person who reads.
  *
- * The function that notices a failure fills the struct once with error_set(); callers on the way up may put a context
- * in front with error_wrap() and say what to do about it with error_advise(). Every function here accepts a NULL
- * struct error, so a caller that only wants the number may pass none.
+ * The function that notices a failure fills the struct once with error_set(); callers on the way up
+ * may put a context in front with error_wrap() and say what to do about it with error_advise().
+ * Every function here accepts a NULL struct error, so a caller that only wants the number may pass
+ * none.
  *
- * The class decides the exit code of the program. The numbers are an interface of fleet jobs: never renumber one.
+ * The class decides the exit code of the program. The numbers are an interface of fleet jobs: never
+ * renumber one.
  */
 #pragma once
 
@@ -15,49 +17,56 @@
 #include "base/cleanup.h"
 
 enum error_class {
-        ERROR_NONE = 0,          /* success */
-        ERROR_INTERNAL = 1,      /* a mistake of this program, or memory ran out */
-        ERROR_USAGE = 2,         /* wrong words on the command line */
-        ERROR_NOTHING = 3,       /* nothing to do: only reported where the caller asked to be told (--check) */
-        ERROR_CONFIG = 4,        /* a configuration file is wrong */
-        ERROR_SOURCE = 5,        /* source not reachable: try again later */
-        ERROR_REFUSED = 6,       /* verification failed: permanent for this image */
-        ERROR_SPACE = 7,         /* no space on the target */
-        ERROR_BUSY = 8,          /* another run, or the device is in use: try again later */
-        ERROR_IO = 9,            /* the target device failed */
-        ERROR_PRECONDITION = 10, /* TPM, Secure Boot or the state of the machine does not allow it */
-        ERROR_INTERRUPTED = 11,  /* stopped by a signal at a safe point: run again */
+        ERROR_NONE = 0,     /* success */
+        ERROR_INTERNAL = 1, /* a mistake of this program, or memory ran out */
+        ERROR_USAGE = 2,    /* wrong words on the command line */
+        ERROR_NOTHING =
+                3, /* nothing to do: only reported where the caller asked to be told (--check) */
+        ERROR_CONFIG = 4,  /* a configuration file is wrong */
+        ERROR_SOURCE = 5,  /* source not reachable: try again later */
+        ERROR_REFUSED = 6, /* verification failed: permanent for this image */
+        ERROR_SPACE = 7,   /* no space on the target */
+        ERROR_BUSY = 8,    /* another run, or the device is in use: try again later */
+        ERROR_IO = 9,      /* the target device failed */
+        ERROR_PRECONDITION =
+                10,             /* TPM, Secure Boot or the state of the machine does not allow it */
+        ERROR_INTERRUPTED = 11, /* stopped by a signal at a safe point: run again */
         ERROR_CLASS_MAX,
 };
 
 struct error {
         enum error_class class;
-        int code;          /* positive errno, 0 = no error */
-        char text[1024];   /* "what: why", outermost context first */
-        char advice[512];  /* what to do next, may be empty */
+        int code;         /* positive errno, 0 = no error */
+        char text[1024];  /* "what: why", outermost context first */
+        char advice[512]; /* what to do next, may be empty */
 };
 
-#define ERROR_INIT                                                                                                     \
-        {                                                                                                              \
-                .class = ERROR_NONE                                                                                    \
+#define ERROR_INIT                                                                                 \
+        {                                                                                          \
+                .class = ERROR_NONE                                                                \
         }
 
 /*
- * Records an error and returns -code, so that "return error_set(...)" is one line. code is a positive errno.
- * A message that was there before is replaced: the last cause noticed is the one that counts.
+ * Records an error and returns -code, so that "return error_set(...)" is one line. code is a
+ * positive errno. A message that was there before is replaced: the last cause noticed is the one
+ * that counts.
  */
-int error_set(struct error *e, enum error_class class, int code, const char *fmt, ...) _printf_(4, 5);
+int error_set(struct error *e, enum error_class class, int code, const char *fmt, ...)
+        _printf_(4, 5);
 
-/* The same for a failed system call: appends ": <text of errno>" and picks SPACE, BUSY or IO from the number. */
+/* The same for a failed system call: appends ": <text of errno>" and picks SPACE, BUSY or IO from
+ * the number. */
 int error_errno(struct error *e, int code, const char *fmt, ...) _printf_(3, 4);
 
 /* Out of memory, always ERROR_INTERNAL. Returns -ENOMEM. */
 int error_oom(struct error *e);
 
-/* Puts "context: " in front of the text. Returns -e->code, or -r unchanged when e is NULL: pass r of the failed call. */
+/* Puts "context: " in front of the text. Returns -e->code, or -r unchanged when e is NULL: pass r
+ * of the failed call. */
 int error_wrap(struct error *e, int r, const char *fmt, ...) _printf_(3, 4);
 
-/* Sets what the user should do next; an advice that is already there stays, because it is closer to the cause. */
+/* Sets what the user should do next; an advice that is already there stays, because it is closer to
+ * the cause. */
 void error_advise(struct error *e, const char *fmt, ...) _printf_(2, 3);
 
 /* Back to "no error". */

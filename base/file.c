@@ -32,7 +32,8 @@ int file_pwrite(int fd, const void *buf, size_t n, uint64_t offset)
         size_t done = 0;
 
         while (done < n) {
-                ssize_t put = pwrite(fd, (const uint8_t *)buf + done, n - done, (off_t)(offset + done));
+                ssize_t put =
+                        pwrite(fd, (const uint8_t *)buf + done, n - done, (off_t)(offset + done));
 
                 if (put < 0 && errno == EINTR)
                         continue;
@@ -107,7 +108,8 @@ int file_read_line(int dirfd, const char *path, struct buf *out)
 
 int file_write_volatile(int dirfd, const char *path, const void *data, size_t n, mode_t mode)
 {
-        _cleanup_close_ int fd = openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, mode);
+        _cleanup_close_ int fd =
+                openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, mode);
 
         if (fd < 0)
                 return -errno;
@@ -138,7 +140,8 @@ static int open_parent(int dirfd, const char *path, const char **ret_name)
 
 static int write_temporary(int dirfd, const char *name, const void *data, size_t n, mode_t mode)
 {
-        _cleanup_close_ int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+        _cleanup_close_ int fd =
+                openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
         int r;
 
         if (fd < 0)

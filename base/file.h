@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * File work by directory descriptor, and the one place (besides upgrade/esp.c, which knows the vfat rules) where data
- * is made durable. Everything opens with O_CLOEXEC.
+ * File work by directory descriptor, and the one place (besides upgrade/esp.c, which knows the vfat
+ * rules) where data is made durable. Everything opens with O_CLOEXEC.
  */
 #pragma once
 
@@ -15,14 +15,16 @@
 /* Size of one read or write when streaming: large enough for devices, small enough for memory. */
 #define FILE_CHUNK ((size_t)(256 * 1024))
 
-/* Whole transfers: retry EINTR and short counts. Negative errno; file_pread returns bytes, 0 at the end of the file. */
+/* Whole transfers: retry EINTR and short counts. Negative errno; file_pread returns bytes, 0 at the
+ * end of the file. */
 ssize_t file_pread(int fd, void *buf, size_t n, uint64_t offset) _must_check_;
 int file_pwrite(int fd, const void *buf, size_t n, uint64_t offset) _must_check_;
 int file_write(int fd, const void *buf, size_t n) _must_check_;
 
 /*
- * Reads a whole file into out (appending), bounded by out->max: -E2BIG above it. dirfd may be AT_FDCWD.
- * Works on sysfs and efivarfs files too, which report sizes that mean nothing and cannot seek.
+ * Reads a whole file into out (appending), bounded by out->max: -E2BIG above it. dirfd may be
+ * AT_FDCWD. Works on sysfs and efivarfs files too, which report sizes that mean nothing and cannot
+ * seek.
  */
 int file_read(int dirfd, const char *path, struct buf *out) _must_check_;
 
@@ -30,18 +32,21 @@ int file_read(int dirfd, const char *path, struct buf *out) _must_check_;
 int file_read_line(int dirfd, const char *path, struct buf *out) _must_check_;
 
 /*
- * Writes a small file in place of whatever was there (no durability: for sysfs, /run and other volatile places).
+ * Writes a small file in place of whatever was there (no durability: for sysfs, /run and other
+ * volatile places).
  */
-int file_write_volatile(int dirfd, const char *path, const void *data, size_t n, mode_t mode) _must_check_;
+int file_write_volatile(int dirfd, const char *path, const void *data, size_t n, mode_t mode)
+        _must_check_;
 
 /*
- * Replaces a file durably on a journaling file system: temporary name in the same directory, fsync, rename, fsync of
- * the directory. When it returns 0 the new content survives a power cut; when it fails the old content is whole.
- * Not for the ESP (vfat loses such renames): upgrade/esp.c is.
+ * Replaces a file durably on a journaling file system: temporary name in the same directory, fsync,
+ * rename, fsync of the directory. When it returns 0 the new content survives a power cut; when it
+ * fails the old content is whole. Not for the ESP (vfat loses such renames): upgrade/esp.c is.
  */
 int file_replace(int dirfd, const char *path, const void *data, size_t n, mode_t mode) _must_check_;
 
-/* fsync of a descriptor, as negative errno. Here so that every durable step has one spelling to grep for. */
+/* fsync of a descriptor, as negative errno. Here so that every durable step has one spelling to
+ * grep for. */
 int file_sync(int fd) _must_check_;
 
 /* Opens a directory. Returns a descriptor or negative errno. */

@@ -22,7 +22,8 @@ int json_add_obj(struct json_object *obj, const char *key, struct json_object *v
 
 int json_add_str(struct json_object *obj, const char *key, const char *value)
 {
-        return value ? json_add_obj(obj, key, json_object_new_string(value)) : json_add_null(obj, key);
+        return value ? json_add_obj(obj, key, json_object_new_string(value))
+                     : json_add_null(obj, key);
 }
 
 int json_add_u64(struct json_object *obj, const char *key, uint64_t value)
@@ -51,7 +52,8 @@ int json_append(struct json_object *array, struct json_object *value)
         return 0;
 }
 
-int json_read_text(const void *text, size_t n, size_t max, const char *what, struct json_object **ret, struct error *e)
+int json_read_text(const void *text, size_t n, size_t max, const char *what,
+                   struct json_object **ret, struct error *e)
 {
         struct json_tokener *tok;
         _cleanup_json_ struct json_object *o = NULL;
@@ -60,7 +62,8 @@ int json_read_text(const void *text, size_t n, size_t max, const char *what, str
         if (n > 0 && ((const char *)text)[n - 1] == '\0')
                 n--;
         if (n > max || n > INT_MAX)
-                return error_set(e, ERROR_REFUSED, E2BIG, "%s: %zu bytes, at most %zu are accepted", what, n, max);
+                return error_set(e, ERROR_REFUSED, E2BIG, "%s: %zu bytes, at most %zu are accepted",
+                                 what, n, max);
         tok = json_tokener_new_ex(JSON_DEPTH);
         if (!tok)
                 return error_oom(e);
@@ -80,7 +83,8 @@ int json_read_text(const void *text, size_t n, size_t max, const char *what, str
         return 0;
 }
 
-static int get_typed(struct json_object *obj, const char *key, enum json_type type, struct json_object **ret)
+static int get_typed(struct json_object *obj, const char *key, enum json_type type,
+                     struct json_object **ret)
 {
         struct json_object *v;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON on json-c, with the two habits json-c leaves to its callers: every insertion is checked (a failed allocation
- * becomes an error instead of a missing field), and documents from outside are parsed with a size and depth limit.
+ * JSON on json-c, with the two habits json-c leaves to its callers: every insertion is checked (a
+ * failed allocation becomes an error instead of a missing field), and documents from outside are
+ * parsed with a size and depth limit.
  */
 #pragma once
 
@@ -23,8 +24,8 @@ static inline void json_put_p(struct json_object **o)
 #define _cleanup_json_ _cleanup_(json_put_p)
 
 /*
- * Insertions: 0, -ENOMEM, or -EINVAL when obj is NULL. json_add_obj takes ownership of value in every case (NULL value
- * = out of memory).
+ * Insertions: 0, -ENOMEM, or -EINVAL when obj is NULL. json_add_obj takes ownership of value in
+ * every case (NULL value = out of memory).
  */
 int json_add_obj(struct json_object *obj, const char *key, struct json_object *value) _must_check_;
 int json_add_str(struct json_object *obj, const char *key, const char *value) _must_check_;
@@ -35,14 +36,15 @@ int json_add_null(struct json_object *obj, const char *key) _must_check_;
 int json_append(struct json_object *array, struct json_object *value) _must_check_;
 
 /*
- * Parses text of n bytes (one trailing NUL is tolerated): the whole text must be one value. -EBADMSG when it is not
- * JSON, -E2BIG above max bytes. what names the document in messages.
+ * Parses text of n bytes (one trailing NUL is tolerated): the whole text must be one value.
+ * -EBADMSG when it is not JSON, -E2BIG above max bytes. what names the document in messages.
  */
-int json_read_text(const void *text, size_t n, size_t max, const char *what, struct json_object **ret,
-                   struct error *e) _must_check_;
+int json_read_text(const void *text, size_t n, size_t max, const char *what,
+                   struct json_object **ret, struct error *e) _must_check_;
 
 /*
- * Typed look-ups in an object. Borrowed results. -ENOENT when the key is absent, -EBADMSG when it has another type.
+ * Typed look-ups in an object. Borrowed results. -ENOENT when the key is absent, -EBADMSG when it
+ * has another type.
  */
 int json_get_str(struct json_object *obj, const char *key, const char **ret) _must_check_;
 int json_get_array(struct json_object *obj, const char *key, struct json_object **ret) _must_check_;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every cap on something that comes from outside: a disk, firmware, a peer, a user's file. One table, so that a review
- * sees all of them. Names say what is bounded; the comment says why the number is big enough.
+ * Every cap on something that comes from outside: a disk, firmware, a peer, a user's file. One
+ * table, so that a review sees all of them. Names say what is bounded; the comment says why the
+ * number is big enough.
  */
 #pragma once
 
@@ -35,7 +36,8 @@
 #define LIMIT_LOADER_ENTRIES 256u
 #define LIMIT_BOOT_LOADER (16 * MIB)
 
-/* LUKS2: the binary header area stores the JSON in at most 4 MiB; a token of ours is about 2 KiB. */
+/* LUKS2: the binary header area stores the JSON in at most 4 MiB; a token of ours is about 2 KiB.
+ */
 #define LIMIT_LUKS_JSON (4 * MIB)
 #define LIMIT_TOKEN_JSON (64 * KIB)
 #define LIMIT_LUKS_TOKENS 32

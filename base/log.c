@@ -42,7 +42,8 @@ static void write_json(enum log_level level, const char *text)
         if (!o)
                 return;
         (void)clock_gettime(CLOCK_REALTIME, &now);
-        (void)json_object_object_add(o, "time", json_object_new_double((double)now.tv_sec + (double)now.tv_nsec / 1e9));
+        (void)json_object_object_add(
+                o, "time", json_object_new_double((double)now.tv_sec + (double)now.tv_nsec / 1e9));
         (void)json_object_object_add(o, "level", json_object_new_string(levels[level].name));
         (void)json_object_object_add(o, "message", json_object_new_string(text));
         (void)fprintf(stderr, "%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
@@ -59,7 +60,8 @@ static void write_kmsg(enum log_level level, const char *text)
                 (void)fprintf(stderr, "tb-agent: %s%s\n", levels[level].prefix, text);
                 return;
         }
-        n = snprintf(line, sizeof(line), "<%d>tb-agent: %s%s\n", levels[level].kernel, levels[level].prefix, text);
+        n = snprintf(line, sizeof(line), "<%d>tb-agent: %s%s\n", levels[level].kernel,
+                     levels[level].prefix, text);
         /* One record is one write. When it fails there is no place left to say so. */
         if (n <= 0 || write(fd, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1) < 0)
                 return;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one gate for diagnostics. Messages go to standard error: as plain text for people, or as one JSON object per line
- * ({"time":...,"level":"info","event":"...","message":"..."}). In the boot stage they go to the kernel log as well, so
- * that they reach the console and the journal. Folders below agent/ log only through here and never print.
+ * The one gate for diagnostics. Messages go to standard error: as plain text for people, or as one
+ * JSON object per line
+ * ({"time":...,"level":"info","event":"...","message":"..."}). In the boot stage they go to the
+ * kernel log as well, so that they reach the console and the journal. Folders below agent/ log only
+ * through here and never print.
  */
 #pragma once
 

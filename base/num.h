@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Numbers that come from outside: sums and products that notice overflow, and parsers that accept a number or nothing.
- * All return 0 or a negative errno; the output is written only on success.
+ * Numbers that come from outside: sums and products that notice overflow, and parsers that accept a
+ * number or nothing. All return 0 or a negative errno; the output is written only on success.
  */
 #pragma once
 

@@ -14,7 +14,8 @@ struct secret *secret_new(size_t len)
 
         if (!s)
                 return NULL;
-        p = mmap(NULL, len > 0 ? len : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        p = mmap(NULL, len > 0 ? len : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                 0);
         if (p == MAP_FAILED) {
                 free(s);
                 return NULL;

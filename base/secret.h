@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory for key material: locked against swapping, left out of core dumps, wiped when freed. The content is never
- * copied into ordinary memory by the functions of this project, never logged and never passed to another process.
+ * Memory for key material: locked against swapping, left out of core dumps, wiped when freed. The
+ * content is never copied into ordinary memory by the functions of this project, never logged and
+ * never passed to another process.
  */
 #pragma once
 
@@ -17,8 +18,8 @@ struct secret {
 };
 
 /*
- * len zeroed bytes, or NULL with errno set. Locking can be refused by RLIMIT_MEMLOCK in containers; the memory is then
- * still wiped and left out of dumps.
+ * len zeroed bytes, or NULL with errno set. Locking can be refused by RLIMIT_MEMLOCK in containers;
+ * the memory is then still wiped and left out of dumps.
  */
 struct secret *secret_new(size_t len);
 void secret_free(struct secret *s);

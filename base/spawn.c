@@ -28,12 +28,13 @@ static _Noreturn void exec_child(const char *const argv[], int out)
                 (void)signal(defaults[i], SIG_DFL);
         (void)setpgid(0, 0);
         null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
+        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
+            dup2(out, STDERR_FILENO) < 0)
                 _exit(127);
         if (syscall(SYS_close_range, 3, ~0U, 0) < 0)
                 _exit(127);
-        environ = (char **)child_env;
-        execvp(argv[0], (char *const *)argv);
+        environ = (char **)(uintptr_t)child_env; /* never written through: POSIX predates const */
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
         _exit(errno == ENOENT ? 127 : 126);
 }
 
@@ -85,7 +86,8 @@ static int collect(int fd, struct buf *output, int64_t deadline)
         }
 }
 
-/* Waits for the child through a pidfd, so that the time limit also holds for one that closed its output and hangs. */
+/* Waits for the child through a pidfd, so that the time limit also holds for one that closed its
+ * output and hangs. */
 static int reap(pid_t pid, int64_t deadline, int collected, struct spawn_result *ret)
 {
         _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -106,7 +108,9 @@ static int reap(pid_t pid, int64_t deadline, int collected, struct spawn_result 
         if (collected < 0) {
                 ret->timed_out = collected == -ETIMEDOUT;
                 (void)kill(-pid, SIGKILL); /* the group; */
-                (void)kill(pid, SIGKILL);  /* and the child itself, should it not have reached setpgid yet */
+                (void)kill(
+                        pid,
+                        SIGKILL); /* and the child itself, should it not have reached setpgid yet */
         }
         while (waitpid(pid, &status, 0) < 0) {
                 if (errno != EINTR)
@@ -117,8 +121,8 @@ static int reap(pid_t pid, int64_t deadline, int collected, struct spawn_result 
         return 0;
 }
 
-int spawn_run(const char *const argv[], unsigned timeout_seconds, struct buf *output, struct spawn_result *ret,
-              struct error *e)
+int spawn_run(const char *const argv[], unsigned timeout_seconds, struct buf *output,
+              struct spawn_result *ret, struct error *e)
 {
         _cleanup_close_ int out_read = -EBADF, out_write = -EBADF;
         struct spawn_result result = {.status = -1};
@@ -169,9 +173,11 @@ int spawn_check(const char *const argv[], unsigned timeout_seconds, struct error
         if (result.status == 0)
                 return 0;
         if (result.timed_out)
-                return error_set(e, ERROR_IO, ETIMEDOUT, "%s did not end within %u seconds", argv[0], timeout_seconds);
+                return error_set(e, ERROR_IO, ETIMEDOUT, "%s did not end within %u seconds",
+                                 argv[0], timeout_seconds);
         if (result.status == 127)
                 return error_set(e, ERROR_PRECONDITION, ENOENT, "%s: program not found", argv[0]);
-        return error_set(e, ERROR_IO, EIO, "%s failed (%s %d): %s", argv[0], result.signal ? "signal" : "status",
+        return error_set(e, ERROR_IO, EIO, "%s failed (%s %d): %s", argv[0],
+                         result.signal ? "signal" : "status",
                          result.signal ? result.signal : result.status, last_line(&output));
 }
