@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Machines with UEFI Secure Boot and a TPM, for the tests and the demo. Python's standard library only."""
+from .esp import Esp, make_esp_image, make_live_medium
+from .firmware import OVMF_CODE, OVMF_VARS, enrolled_vars
+from .machine import Disk, Machine, MachineError, MachineGone, Result
+
+__all__ = ['Disk', 'Esp', 'Machine', 'MachineError', 'MachineGone', 'OVMF_CODE', 'OVMF_VARS', 'Result',
+           'enrolled_vars', 'make_esp_image', 'make_live_medium']

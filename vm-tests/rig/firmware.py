@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UEFI firmware: where it is, and variable stores that hold our own keys."""
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from .esp import make_esp_image
+
+OVMF_CODE = Path('/usr/share/OVMF/OVMF_CODE_4M.secboot.fd')
+OVMF_VARS = Path('/usr/share/OVMF/OVMF_VARS_4M.fd')
+SYSTEMD_BOOT = Path('/usr/lib/systemd/boot/efi/systemd-bootx64.efi')
+NAMES = ('PK', 'KEK', 'db')
+
+
+def enrolled_vars(keys_dir, cache_dir):
+    """A variable store with the keys of keys_dir enrolled and Secure Boot on. Made by systemd-boot's own enrolment, as
+    on a real machine in setup mode; kept in cache_dir under the hash of the keys."""
+    from .machine import Disk, Machine
+    keys = {name: (Path(keys_dir) / f'{name}.auth').read_bytes() for name in NAMES}
+    stamp = hashlib.sha256(b''.join(keys.values()) + OVMF_VARS.read_bytes() + SYSTEMD_BOOT.read_bytes()).hexdigest()
+    result = Path(cache_dir) / f'vars-{stamp[:16]}.fd'
+    if result.exists():
+        return result
+    Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix='enroll-', dir=cache_dir))
+    files = {f'loader/keys/auto/{name}.auth': data for name, data in keys.items()}
+    files['EFI/BOOT/BOOTX64.EFI'] = SYSTEMD_BOOT
+    files['loader/loader.conf'] = b'timeout 0\nsecure-boot-enroll force\n'
+    image = make_esp_image(work / 'enroll.img', files)
+    with Machine(work / 'machine', disks=[Disk(image, serial='enroll')], tpm=False, memory=256) as machine:
+        machine.boot(expect=r'Enrolling secure boot keys')
+        # The loader resets the machine when all keys are written; before that none of them counts.
+        machine.wait_exit(timeout=60)
+        os.replace(machine.vars, result)
+    shutil.rmtree(work)
+    return result
