@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* File systems of a node, made and checked by the tools of dosfstools and e2fsprogs. */
+#pragma once
+
+#include "base/error.h"
+
+/* FAT32 with this label on the whole node. */
+int mkfs_vfat(const char *path, const char *label, struct error *e) _must_check_;
+
+/* ext4 with this label on the whole node: 4 KiB blocks, no reserved blocks, checksummed metadata.
+ */
+int mkfs_ext4(const char *path, const char *label, struct error *e) _must_check_;
+
+/*
+ * Repairs what can be repaired without asking. 0: clean or repaired; -EUCLEAN: a person has to
+ * look.
+ */
+int mkfs_check_ext4(const char *path, struct error *e) _must_check_;

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernel modules by libkmod, and the kernel's device events, for the boot stage, where no udev runs
+ * yet.
+ */
+#pragma once
+
+#include "base/env.h"
+#include "base/error.h"
+
+struct module_loader;
+
+/* Uses /lib/modules/<running kernel>. A kernel without modules is fine: every load is then a no-op.
+ */
+int module_open(const struct env *env, struct module_loader **ret, struct error *e) _must_check_;
+void module_close(struct module_loader *m);
+DEFINE_CLEANUP(struct module_loader, module_close)
+
+/* Loads by name or alias. 0 also when it is built in, already there, or unknown to this kernel. */
+int module_load(struct module_loader *m, const char *name, struct error *e) _must_check_;
+
+/*
+ * Loads a driver for every device that names one (modalias in sysfs). Buses make new devices while
+ * their driver starts, so this goes round until nothing new is seen. Failures of single drivers are
+ * logged, not returned.
+ */
+int module_load_for_devices(struct module_loader *m, struct error *e) _must_check_;
+
+/*
+ * Kernel device events. Open it before looking, then look, then wait: no event in between is lost.
+ */
+int uevent_open(struct error *e) _must_check_;
+
+/* Waits for the next event(s). 1: something happened; 0: the time is over. Negative errno. */
+int uevent_wait(int fd, int timeout_ms) _must_check_;

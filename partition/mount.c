@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "partition/mount.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+
+int mount_fs(const char *source, const char *target, const char *type, unsigned long flags,
+             const char *data, struct error *e)
+{
+        int r = file_make_dirs(AT_FDCWD, target, 0755);
+
+        if (r < 0)
+                return error_errno(e, -r, "%s", target);
+        if (mount(source, target, type, flags, data) < 0)
+                return error_errno(e, errno, "mounting %s on %s", source, target);
+        return 0;
+}
+
+int mount_bind(const char *source, const char *target, struct error *e)
+{
+        if (mount(source, target, NULL, MS_BIND, NULL) < 0)
+                return error_errno(e, errno, "binding %s to %s", source, target);
+        return 0;
+}
+
+int mount_set_flags(const char *target, unsigned long flags, struct error *e)
+{
+        if (mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | flags, NULL) < 0)
+                return error_errno(e, errno, "remounting %s", target);
+        return 0;
+}
+
+/* "/var/lib" -> "var-lib" */
+static char *flat_name(const char *path)
+{
+        char *name = strdup(path + strspn(path, "/"));
+
+        for (char *p = name; p && *p; p++) {
+                if (*p == '/')
+                        *p = '-';
+        }
+        return name;
+}
+
+int mount_overlay(const char *target, const char *upper_root, unsigned long flags, struct error *e)
+{
+        _cleanup_free_ char *name = flat_name(target), *upper = NULL, *work = NULL, *data = NULL;
+        struct stat st;
+        int r;
+
+        if (!name || asprintf(&upper, "%s/%s/upper", upper_root, name) < 0 ||
+            asprintf(&work, "%s/%s/work", upper_root, name) < 0 ||
+            asprintf(&data, "lowerdir=%s,upperdir=%s,workdir=%s", target, upper, work) < 0)
+                return error_oom(e);
+        if (stat(target, &st) < 0)
+                return error_errno(e, errno, "%s", target);
+        r = file_make_dirs(AT_FDCWD, upper, 0755);
+        if (r == 0)
+                r = file_make_dirs(AT_FDCWD, work, 0755);
+        /* The mounted root directory shows the mode and owner of the upper one. */
+        if (r == 0 &&
+            (chmod(upper, st.st_mode & 07777) < 0 || chown(upper, st.st_uid, st.st_gid) < 0))
+                r = -errno;
+        if (r < 0)
+                return error_errno(e, -r, "%s", upper);
+        return mount_fs("overlay", target, "overlay", flags, data, e);
+}
+
+int mount_unmount(const char *target, struct error *e)
+{
+        _cleanup_close_ int fd = file_open_dir(AT_FDCWD, target);
+
+        if (fd < 0)
+                return error_errno(e, -fd, "%s", target);
+        if (syncfs(fd) < 0)
+                return error_errno(e, errno, "%s: sync", target);
+        close_p(&fd);
+        if (umount2(target, UMOUNT_NOFOLLOW) < 0)
+                return error_errno(e, errno, "unmounting %s", target);
+        return 0;
+}
+
+int mount_private(struct error *e)
+{
+        if (unshare(CLONE_NEWNS) < 0)
+                return error_errno(e, errno, "mount name space");
+        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                return error_errno(e, errno, "making mounts private");
+        return 0;
+}
