@@ -18,6 +18,11 @@
 
 /* Copying without a bound, or with a bound that truncates in silence: use buf_* or xasprintf-free
  * helpers of base/. */
+/* With fortification, clang sees these as macros of the C library, and a macro cannot be poisoned.
+ */
+#undef sprintf
+#undef vsprintf
+
 #pragma GCC poison strcpy strncpy strcat strncat stpcpy stpncpy
 #pragma GCC poison sprintf vsprintf gets
 /* Hidden state between calls. */

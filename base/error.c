@@ -21,7 +21,8 @@ static const char *const class_names[ERROR_CLASS_MAX] = {
         [ERROR_INTERRUPTED] = "interrupted",
 };
 
-static void set_text(struct error *e, enum error_class class, int code, const char *fmt, va_list ap)
+static _printf_(4, 0) void set_text(struct error *e, enum error_class class, int code,
+                                    const char *fmt, va_list ap)
 {
         e->class = class;
         e->code = code;
