@@ -31,6 +31,8 @@
 
 /* EFI variables: db and dbx are the large ones (dbx about 24 KiB today). */
 #define LIMIT_EFI_VARIABLE (1 * MIB)
+/* Text variables of the boot loader: ids, paths, versions, all well under a page. */
+#define LIMIT_LOADER_VARIABLE (16 * KIB)
 /* One loader entry of ours is 512 bytes; foreign ones are a few KiB at most. */
 #define LIMIT_LOADER_ENTRY (16 * KIB)
 #define LIMIT_LOADER_ENTRIES 256u
