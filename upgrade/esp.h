@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one module that changes files on the EFI system partition.
+ *
+ * Linux vfat has no journal, and most crash states of "write temporary, fsync, rename, fsync
+ * directory" leave the active file unreadable. The moves offered here are those that survived a
+ * replay of every crash state: create under a new name, overwrite one sector in place, unlink.
+ * There is no rename and no truncation, and a file that exists is never rewritten except an entry
+ * of exactly ENTRY_SIZE bytes.
+ *
+ * Order of work that keeps one bootable entry at every moment:
+ *   image:   esp_add_stream() (or the writer), then esp_add_entry() or esp_write_entry_in_place()
+ *   confirm: esp_bless()
+ *   clean:   esp_remove() of images that no entry names any more
+ * Each call returns 0 only when what it did is durable. After a power cut the same calls with the
+ * same arguments finish the work.
+ *
+ * A struct esp borrows the descriptor of the mounted ESP's root directory; the caller closes it.
+ * Paths are relative to that directory, without "..", and symbolic links are not followed (FAT has
+ * none). One thread, one process: the agent's lock sees to that.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "upgrade/entry.h"
+
+#define ESP_IMAGE_DIR "EFI/kairos"
+#define ESP_ENTRY_DIR "loader/entries"
+
+struct esp {
+        int root; /* borrowed */
+        /*
+         * Called before each step that changes the medium, with its name and the path. A negative
+         * errno makes the step fail with it. For fault tests and for stopping at a safe point; NULL
+         * otherwise.
+         */
+        int (*step)(void *arg, const char *what, const char *path);
+        void *step_arg;
+};
+
+#define ESP_INIT(fd)                                                                               \
+        {                                                                                          \
+                .root = (fd)                                                                       \
+        }
+
+struct esp_image {
+        char file[ENTRY_IMAGE_NAME_SIZE];
+        uint32_t number;
+        uint64_t size;
+        bool named; /* by an entry, readable or not: esp_remove() would refuse it */
+};
+
+/* Bytes a new file may take: free clusters less a few for directories. */
+int esp_free_space(const struct esp *esp, uint64_t *ret, struct error *e) _must_check_;
+
+/* -ENOSPC (ERROR_SPACE) unless a file of that size fits now. */
+int esp_check_space(const struct esp *esp, uint64_t size, struct error *e) _must_check_;
+
+/* Creates a directory and its parents, each durable in its own parent. Existing ones are fine. */
+int esp_make_dir(const struct esp *esp, const char *path, struct error *e) _must_check_;
+
+/*
+ * Adds a small file (at most FILE_CHUNK bytes: boot loader, configuration, keys) by the same steps
+ * as an image. A file that already has this content is made durable and counts as added. -EEXIST
+ * when there is another content. Not for entries: esp_add_entry().
+ */
+int esp_add_file(const struct esp *esp, const char *path, const void *data, size_t n,
+                 struct error *e) _must_check_;
+
+/*
+ * Adds an image of known size and digest. fd: a seekable one is read from offset 0 without moving
+ * its position, a pipe or socket from where it is. Creates exclusively, writes, syncs the file and
+ * its directory, reads the file back from the medium and compares the digest (esp_writer_finish()
+ * says how far that goes). On failure the new file is removed: no entry names it.
+ *
+ * When the path exists with this content, nothing is written and 0 is returned: a repeated
+ * upgrade. With another content it is the rest of an interrupted run and is replaced, unless an
+ * entry names it (-EBUSY).
+ */
+int esp_add_stream(const struct esp *esp, const char *path, int fd, uint64_t size,
+                   const uint8_t sha256[SHA256_SIZE], struct error *e) _must_check_;
+
+/*
+ * The same in pieces, for content that is verified while it arrives. Begin creates the file
+ * exclusively (-EEXIST) after checking that max_size fits; write appends (-EFBIG above max_size);
+ * finish makes it durable, reads it back and compares with what was written and, when sha256 is not
+ * NULL, with that; *ret_sha256 and *ret_size may be NULL. Free without a successful finish removes
+ * the file.
+ *
+ * Reading back happens through a fresh descriptor after POSIX_FADV_DONTNEED on the synced file. The
+ * kernel then has no clean page of it left, so the data comes from the device: this proves that the
+ * allocation table and the data reached the drive and that the drive returns them. It does not
+ * prove that the drive's own cache reached the flash; for that the drive's word in answer to the
+ * flush of fsync() is all there is.
+ */
+struct esp_writer;
+int esp_writer_begin(const struct esp *esp, const char *path, uint64_t max_size,
+                     struct esp_writer **ret, struct error *e) _must_check_;
+int esp_writer_write(struct esp_writer *w, const void *data, size_t n, struct error *e)
+        _must_check_;
+int esp_writer_finish(struct esp_writer *w, const uint8_t *sha256, uint8_t *ret_sha256,
+                      uint64_t *ret_size, struct error *e) _must_check_;
+void esp_writer_free(struct esp_writer *w);
+DEFINE_CLEANUP(struct esp_writer, esp_writer_free)
+
+/* Size and digest of a file as the medium returns them (see esp_writer_finish). -ENOENT. */
+int esp_digest(const struct esp *esp, const char *path, uint8_t ret_sha256[SHA256_SIZE],
+               uint64_t *ret_size, struct error *e) _must_check_;
+
+/*
+ * Deletes a file, durably; one that does not exist is fine. An image whose file name appears in any
+ * entry is refused (-EBUSY), and so is everything else in ESP_IMAGE_DIR while an entry cannot be
+ * read. Files that a crash may have given clusters of another file are refused too (-EUCLEAN): the
+ * deletion would free the other file's data; fsck.vfat repairs that.
+ */
+int esp_remove(const struct esp *esp, const char *path, struct error *e) _must_check_;
+
+/*
+ * Adds an entry file (a name in ESP_ENTRY_DIR) by create-and-sync. The text must parse and the
+ * image it names must exist (-ENOENT), so that no entry ever points nowhere. An existing file with
+ * this text counts as added; one that names no existing image is the rest of an interrupted run and
+ * is replaced; any other is -EEXIST.
+ */
+int esp_add_entry(const struct esp *esp, const char *file, const char text[ENTRY_SIZE],
+                  struct error *e) _must_check_;
+
+/*
+ * Switches an existing entry to another text: one write of one sector, synced. The same demands on
+ * the text; -EINVAL when the file is not exactly ENTRY_SIZE bytes. After a power cut the entry is
+ * the old or the new one.
+ */
+int esp_write_entry_in_place(const struct esp *esp, const char *file, const char text[ENTRY_SIZE],
+                             struct error *e) _must_check_;
+
+/*
+ * Confirms a boot: boot_count_path is what the loader reported ("\loader\entries\active+2-1.conf").
+ * Makes sure that the uncounted twin exists with the same text, durably, and only then unlinks the
+ * counted file (and other counted files of that base with the same text, which the loader's own
+ * rename may have left). 0 when there is nothing left to do; -ENOENT when there is neither; -EINVAL
+ * for a path that is no counted entry.
+ */
+int esp_bless(const struct esp *esp, const char *boot_count_path, struct error *e) _must_check_;
+
+/*
+ * All entries, sorted by file name (names systemd-boot does not list are left out). The caller
+ * frees *ret. A missing directory is an empty list.
+ */
+int esp_list_entries(const struct esp *esp, struct entry_file **ret, size_t *ret_n, struct error *e)
+        _must_check_;
+
+/* All images of ESP_IMAGE_DIR, sorted by number. The caller frees *ret. */
+int esp_list_images(const struct esp *esp, struct esp_image **ret, size_t *ret_n, struct error *e)
+        _must_check_;
