@@ -2,7 +2,9 @@
 """EFI system partitions inside raw disk images: made, read and changed without mounting anything."""
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 ESP_TYPE = 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B'
@@ -89,3 +91,21 @@ class Esp:
         """The names of all files, as '/EFI/BOOT/BOOTX64.EFI'."""
         lines = run('mdir', '-b', '-/', '-a', '-i', self.drive, '::/').decode().splitlines()
         return sorted(line[2:] for line in lines if line.startswith('::/') and not line.endswith('/'))
+
+
+def make_data_disk(path, files):
+    """An ext4 image holding files {name: bytes or Path}, to bring large files into a machine."""
+    path = Path(path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as tree:
+        for name, data in files.items():
+            place = Path(tree) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(data, bytes):
+                place.write_bytes(data)
+            else:
+                shutil.copyfile(data, place)
+        size = sum(p.stat().st_size for p in Path(tree).rglob('*') if p.is_file())
+        path.unlink(missing_ok=True)
+        run('mke2fs', '-q', '-F', '-t', 'ext4', '-O', '^has_journal', '-L', 'tbdata', '-d', tree, path,
+            f'{size // 1024 * 11 // 10 + 4096}k')
+    return path

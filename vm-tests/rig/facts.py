@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a running node is, found out without asking the agent: the ground to judge its own report by."""
+import json
+
+MOUNTS = ('/oem', '/usr/local')
+TOKEN = 'systemd-tpm2'
+
+
+def role(machine):
+    """active, passive, recovery or live, by the sentinel; None without one."""
+    roles = [name[:-len('_mode')] for name in machine.run(['ls', '/run/cos']).text.split()
+             if name in ('active_mode', 'passive_mode', 'recovery_mode', 'live_mode')]
+    return roles[0] if len(roles) == 1 else None
+
+
+def secure_boot(machine):
+    value = machine.shell('cat /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c').out
+    return value[4:] == b'\x01'
+
+
+def encrypted(machine, mount_point):
+    """Whether a mount stands on dm-crypt over a LUKS2 header that has a token for the TPM. No other secret is in the
+    machine, so a mount that passes was opened by the TPM."""
+    source = machine.run(['findmnt', '-n', '-v', '-o', 'MAJ:MIN', '--nofsroot', '--first-only', mount_point]).text.strip()
+    if not source:
+        return False
+    script = 'd=/sys/dev/block/$1; cat $d/dm/uuid; for s in $d/slaves/*; do echo ${s##*/}; done'
+    lines = machine.run(['sh', '-c', script, 'sh', source]).text.split()
+    if len(lines) != 2 or not lines[0].startswith('CRYPT-LUKS2-'):
+        return False
+    header = machine.run(['cryptsetup', 'luksDump', '--dump-json-metadata', '/dev/' + lines[1]])
+    return header.rc == 0 and any(t['type'] == TOKEN for t in json.loads(header.out)['tokens'].values())
+
+
+def blessed(machine):
+    """The confirmation ran and succeeded, and the running entry has no boot counter left."""
+    done = machine.run(['systemctl', 'show', '-P', 'ActiveState', 'tb-agent-bless.service']).text.strip() == 'active'
+    selected = machine.shell('cat /sys/firmware/efi/efivars/LoaderEntrySelected-*').out[4:].decode('utf-16-le')
+    counted = machine.shell('ls /efi/loader/entries /boot/efi/loader/entries 2>/dev/null').text
+    return done and bool(selected) and selected.split('+')[0] + '+' not in counted
+
+
+def node_facts(machine):
+    return {'role': role(machine), 'secure_boot': secure_boot(machine), 'blessed': blessed(machine),
+            'encrypted': {mount: encrypted(machine, mount) for mount in MOUNTS}}

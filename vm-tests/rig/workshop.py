@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything between the built programs and a machine worth testing: keys, system images, media, installed machines.
+
+Tests and demo share this. All results are kept in a work directory under the hash of what they were made from, so a
+second run pays only for what changed.
+"""
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from .esp import make_live_medium, run
+from .firmware import SYSTEMD_BOOT, enrolled_vars
+from .machine import Disk, Machine
+
+HERE = Path(__file__).resolve().parent
+OS = HERE.parent / 'os'
+STUB = Path('/usr/lib/systemd/boot/efi/linuxx64.efi.stub')
+CMDLINE = 'console=ttyS0 panic=5 systemd.gpt_auto=no systemd.show_status=0 quiet'
+TARGET_SIZE = 16 << 30              # sparse: only what the guest writes takes room
+INSTALL_TIMEOUT = 600
+
+
+def digest(*parts):
+    """Hash of files, of directory trees (names, links and content) and of anything printable."""
+    h = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path) and part.is_dir():
+            for path in sorted(part.rglob('*')):
+                h.update(str(path.relative_to(part)).encode() + b'\0')
+                h.update(os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b'')
+        elif isinstance(part, Path):
+            h.update(part.read_bytes())
+        else:
+            h.update(repr(part).encode())
+        h.update(b'\0')
+    return h.hexdigest()
+
+
+class Workshop:
+    def __init__(self, build, work):
+        self.build, self.work = Path(build).resolve(), Path(work).resolve()
+        self.agent, self.guest, self.tb_image = (self.build / n for n in ('tb-agent', 'tb-guest', 'tb-image'))
+        for program in (self.agent, self.guest, self.tb_image):
+            if not program.exists():
+                raise FileNotFoundError(f'{program} is not built')
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def _kept(self, name, key, make):
+        """A file or directory of the work directory that make(path) produces, unless it is there for the same key."""
+        path, mark = self.work / name, self.work / (name + '.key')
+        if path.exists() and mark.exists() and mark.read_text() == key:
+            return path
+        mark.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(path)
+        mark.write_text(key)
+        return path
+
+    # What a machine starts from ----------------------------------------------------------------------------------
+
+    def keys(self, name='keys'):
+        """A directory of Secure Boot keys and a policy key. Different names are strangers to each other."""
+        return self._kept(name, 'tb-image keys', lambda path: run(self.tb_image, 'keys', path))
+
+    def base(self):
+        """The demo OS without the programs under test: slow to make, and made once."""
+        run(OS / 'base-root', self.build / 'os')
+        return self.build / 'os'
+
+    def sign(self, name, source, keys='keys'):
+        """An EFI program, signed by the db key of keys."""
+        keydir = self.keys(keys)
+        return self._kept(name, digest(keydir, source),
+                          lambda path: run(self.tb_image, 'sign', '--keys', keydir, '--out', path, source))
+
+    def loader(self, keys='keys'):
+        return self.sign(f'systemd-boot-{keys}.efi', SYSTEMD_BOOT, keys)
+
+    def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline=''):
+        """A system image. label names the file; cmdline is added to the usual command line."""
+        base, keydir = self.base(), self.keys(keys)
+        options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir]
+        if policy_keys:
+            options += ['--policy-keys', self.keys(policy_keys)]
+        if unsigned:
+            options += ['--unsigned']
+        key = digest(self.agent, self.guest, self.tb_image, base / 'stamp', OS, STUB, keydir, options, version)
+
+        def make(path):
+            root = path.with_suffix('.root')
+            run(OS / 'compose', '--version', version, base, self.agent, self.guest, root)
+            told = run(self.tb_image, 'usi', '--rootfs', root, '--kernel', base / 'boot/vmlinuz', '--os-release',
+                       root / 'usr/lib/os-release', *options, '--out', path, '--json')
+            path.with_suffix('.json').write_bytes(told)
+            shutil.rmtree(root)
+        return self._kept(f'usi-{label}.efi', key, make)
+
+    def usi_facts(self, label='v1'):
+        """What tb-image said about an image when it made it, e.g. its predicted PCR 11."""
+        return json.loads((self.work / f'usi-{label}.json').read_bytes())
+
+    def live_medium(self, usi=None, loader=None):
+        usi, loader = usi or self.usi(), loader or self.loader()
+        return self._kept(f'live-{usi.stem}.img', digest(usi, loader, Path(HERE / 'esp.py')),
+                          lambda path: make_live_medium(path, loader, usi))
+
+    def vars(self, keys='keys'):
+        return enrolled_vars(self.keys(keys), self.work)
+
+    # Machines ----------------------------------------------------------------------------------------------------
+
+    def live_machine(self, dir, usi=None, **settings):
+        """A machine with the installer medium and an empty disk "target", off."""
+        shutil.rmtree(dir, ignore_errors=True)
+        Path(dir).mkdir(parents=True)
+        target = Path(dir) / 'target.img'
+        with open(target, 'wb') as f:
+            f.truncate(TARGET_SIZE)
+        disks = [Disk(self.live_medium(usi), serial='live', readonly=True), Disk(target, serial='target')]
+        return Machine(dir, **{'disks': disks, 'vars': self.vars(), **settings})
+
+    def install(self, machine, *options):
+        """Install from the running live session of machine, turn it off and take the medium out. Returns what
+        tb-agent said."""
+        node = machine.disk_node('target')
+        said = machine.run(['tb-agent', 'install', '--target', node, '--yes', '--json', *options],
+                           timeout=INSTALL_TIMEOUT, check=True)
+        machine.power_off()
+        machine.disks = [machine.disk('target')]
+        return said
