@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upgrade/authenticode.h"
+
+#include <openssl/asn1t.h>
+#include <openssl/objects.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/num.h"
+
+#define OID_PE_IMAGE_DATA "1.3.6.1.4.1.311.2.1.15"
+
+#define WIN_CERT_HEADER_SIZE 8u
+#define WIN_CERT_REVISION 0x0200u
+#define WIN_CERT_TYPE_PKCS7 0x0002u
+
+/*
+ * SpcIndirectDataContent ::= SEQUENCE {
+ *     data SEQUENCE { type OBJECT IDENTIFIER, value [PE image data] OPTIONAL },
+ *     messageDigest SEQUENCE { digestAlgorithm AlgorithmIdentifier, digest OCTET STRING } }
+ *
+ * The value is an SpcPeImageData that no verifier reads; when reading it is taken as it comes.
+ */
+typedef struct {
+        ASN1_OBJECT *type;
+        ASN1_TYPE *value;
+} SPC_ATTRIBUTE;
+
+typedef struct {
+        X509_ALGOR *algorithm;
+        ASN1_OCTET_STRING *digest;
+} SPC_DIGEST;
+
+typedef struct {
+        SPC_ATTRIBUTE *data;
+        SPC_DIGEST *message_digest;
+} SPC_INDIRECT_DATA;
+
+DECLARE_ASN1_FUNCTIONS(SPC_ATTRIBUTE)
+DECLARE_ASN1_FUNCTIONS(SPC_DIGEST)
+DECLARE_ASN1_FUNCTIONS(SPC_INDIRECT_DATA)
+
+/* clang-format off */
+ASN1_SEQUENCE(SPC_ATTRIBUTE) = {
+        ASN1_SIMPLE(SPC_ATTRIBUTE, type, ASN1_OBJECT),
+        ASN1_OPT(SPC_ATTRIBUTE, value, ASN1_ANY),
+} ASN1_SEQUENCE_END(SPC_ATTRIBUTE)
+IMPLEMENT_ASN1_FUNCTIONS(SPC_ATTRIBUTE)
+
+ASN1_SEQUENCE(SPC_DIGEST) = {
+        ASN1_SIMPLE(SPC_DIGEST, algorithm, X509_ALGOR),
+        ASN1_SIMPLE(SPC_DIGEST, digest, ASN1_OCTET_STRING),
+} ASN1_SEQUENCE_END(SPC_DIGEST)
+IMPLEMENT_ASN1_FUNCTIONS(SPC_DIGEST)
+
+ASN1_SEQUENCE(SPC_INDIRECT_DATA) = {
+        ASN1_SIMPLE(SPC_INDIRECT_DATA, data, SPC_ATTRIBUTE),
+        ASN1_SIMPLE(SPC_INDIRECT_DATA, message_digest, SPC_DIGEST),
+} ASN1_SEQUENCE_END(SPC_INDIRECT_DATA)
+IMPLEMENT_ASN1_FUNCTIONS(SPC_INDIRECT_DATA)
+        /* clang-format on */
+
+        /*
+         * SpcPeImageData ::= SEQUENCE { flags BIT STRING, file [0] EXPLICIT SpcLink }: no flags,
+         * and the link is the string "<<<Obsolete>>>" as BMPString, because that is what every
+         * signing tool writes and some firmware compares.
+         */
+        static const uint8_t pe_image_data[] = {
+                0x30, 0x25, 0x03, 0x01, 0x00, 0xa0, 0x20, 0xa2, 0x1e, 0x80, 0x1c, 0x00, 0x3c,
+                0x00, 0x3c, 0x00, 0x3c, 0x00, 0x4f, 0x00, 0x62, 0x00, 0x73, 0x00, 0x6f, 0x00,
+                0x6c, 0x00, 0x65, 0x00, 0x74, 0x00, 0x65, 0x00, 0x3e, 0x00, 0x3e, 0x00, 0x3e,
+};
+
+static void spc_free_p(SPC_INDIRECT_DATA **p)
+{
+        SPC_INDIRECT_DATA_free(*p);
+        *p = NULL;
+}
+
+static void openssl_free_p(uint8_t **p)
+{
+        OPENSSL_free(*p);
+        *p = NULL;
+}
+
+#define bad(e, ...) error_set(e, ERROR_REFUSED, EBADMSG, "Authenticode: " __VA_ARGS__)
+
+/* --- digest --- */
+
+static int hash_range(struct digest *d, int fd, uint64_t offset, uint64_t end, struct error *e)
+{
+        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
+
+        if (!chunk)
+                return error_oom(e);
+        while (offset < end) {
+                size_t n = end - offset < FILE_CHUNK ? (size_t)(end - offset) : FILE_CHUNK;
+                ssize_t got = file_pread(fd, chunk, n, offset);
+
+                if (got < 0)
+                        return error_errno(e, (int)-got, "cannot read the image");
+                if ((size_t)got != n)
+                        return bad(e, "the image is cut short");
+                if (digest_add(d, chunk, n) < 0)
+                        return error_set(e, ERROR_INTERNAL, EIO, "cannot hash the image");
+                offset += n;
+        }
+        return 0;
+}
+
+static int compare_raw_offset(const void *a, const void *b)
+{
+        const struct pe_section *const *x = a, *const *y = b;
+
+        return ((*x)->raw_offset > (*y)->raw_offset) - ((*x)->raw_offset < (*y)->raw_offset);
+}
+
+static int hash_sections(struct digest *d, const struct pe *pe, uint64_t *ret_bytes,
+                         struct error *e)
+{
+        const struct pe_header *h = pe_header(pe);
+        const struct pe_section *sorted[LIMIT_PE_SECTIONS];
+        uint64_t bytes = 0;
+        unsigned n = 0;
+        int r;
+
+        for (unsigned i = 0; i < h->n_sections; i++)
+                if (pe_section_at(pe, i)->raw_size > 0)
+                        sorted[n++] = pe_section_at(pe, i);
+        qsort(sorted, n, sizeof(sorted[0]), compare_raw_offset);
+        for (unsigned i = 0; i < n; i++) {
+                r = hash_range(d, pe_fd(pe), sorted[i]->raw_offset,
+                               (uint64_t)sorted[i]->raw_offset + sorted[i]->raw_size, e);
+                if (r < 0)
+                        return r;
+                bytes += sorted[i]->raw_size;
+        }
+        *ret_bytes = bytes;
+        return 0;
+}
+
+int authenticode_digest(const struct pe *pe, uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        const struct pe_header *h = pe_header(pe);
+        uint64_t end = h->cert_offset > 0 ? h->cert_offset : h->file_size;
+        _cleanup_(digest_free_p) struct digest *d = digest_new();
+        uint64_t bytes = 0;
+        int r;
+
+        if (!d)
+                return error_oom(e);
+        r = hash_range(d, pe_fd(pe), 0, h->checksum_offset, e);
+        if (r == 0)
+                r = hash_range(d, pe_fd(pe), h->checksum_offset + 4, h->security_offset, e);
+        if (r == 0)
+                r = hash_range(d, pe_fd(pe), h->security_offset + 8, h->size_of_headers, e);
+        if (r == 0)
+                r = hash_sections(d, pe, &bytes, e);
+        /* Firmware counts hashed bytes and takes the rest of the file from there. With gaps between
+         * sections this hashes the last bytes twice and never the gaps; it has to be the same. */
+        if (r == 0)
+                r = hash_range(d, pe_fd(pe), h->size_of_headers + bytes, end, e);
+        if (r < 0)
+                return r;
+        if (digest_final(d, ret) < 0)
+                return error_set(e, ERROR_INTERNAL, EIO, "cannot hash the image");
+        return 0;
+}
+
+/* --- the statement --- */
+
+static ASN1_TYPE *make_sequence(const uint8_t *der, size_t n)
+{
+        ASN1_TYPE *type = ASN1_TYPE_new();
+        ASN1_STRING *string = ASN1_STRING_new();
+
+        if (!type || !string || ASN1_STRING_set(string, der, (int)n) != 1) {
+                ASN1_TYPE_free(type);
+                ASN1_STRING_free(string);
+                return NULL;
+        }
+        ASN1_TYPE_set(type, V_ASN1_SEQUENCE, string);
+        return type;
+}
+
+int authenticode_content_build(const uint8_t digest[SHA256_SIZE], struct buf *out)
+{
+        _cleanup_(spc_free_p) SPC_INDIRECT_DATA *spc = SPC_INDIRECT_DATA_new();
+        _cleanup_(openssl_free_p) uint8_t *der = NULL;
+        int n;
+
+        if (!spc)
+                return -ENOMEM;
+        ASN1_OBJECT_free(spc->data->type);
+        spc->data->type = OBJ_txt2obj(OID_PE_IMAGE_DATA, 1);
+        ASN1_TYPE_free(spc->data->value);
+        spc->data->value = make_sequence(pe_image_data, sizeof(pe_image_data));
+        if (!spc->data->type || !spc->data->value)
+                return -ENOMEM;
+        if (X509_ALGOR_set0(spc->message_digest->algorithm, OBJ_nid2obj(NID_sha256), V_ASN1_NULL,
+                            NULL) != 1 ||
+            ASN1_OCTET_STRING_set(spc->message_digest->digest, digest, SHA256_SIZE) != 1)
+                return -ENOMEM;
+        n = i2d_SPC_INDIRECT_DATA(spc, &der);
+        if (n <= 0)
+                return -ENOMEM;
+        return buf_add(out, der, (size_t)n);
+}
+
+static bool object_is(const ASN1_OBJECT *object, const char *oid)
+{
+        char text[80];
+
+        return OBJ_obj2txt(text, sizeof(text), object, 1) > 0 && strcmp(text, oid) == 0;
+}
+
+int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        _cleanup_(spc_free_p) SPC_INDIRECT_DATA *spc = NULL;
+        const uint8_t *p = der;
+        const ASN1_OBJECT *algorithm;
+
+        if (n > LIMIT_PE_CERT_TABLE)
+                return bad(e, "statement of %zu bytes", n);
+        spc = d2i_SPC_INDIRECT_DATA(NULL, &p, (long)n);
+        if (!spc || p != (const uint8_t *)der + n)
+                return bad(e, "the signed statement cannot be read");
+        if (!object_is(spc->data->type, OID_PE_IMAGE_DATA))
+                return bad(e, "the signed statement is not about a PE image");
+        X509_ALGOR_get0(&algorithm, NULL, NULL, spc->message_digest->algorithm);
+        if (OBJ_obj2nid(algorithm) != NID_sha256)
+                return error_set(e, ERROR_REFUSED, ENOTSUP,
+                                 "Authenticode: the digest is not SHA-256");
+        if (ASN1_STRING_length(spc->message_digest->digest) != (int)SHA256_SIZE)
+                return bad(e, "the signed digest has a wrong length");
+        memcpy(ret, ASN1_STRING_get0_data(spc->message_digest->digest), SHA256_SIZE);
+        return 0;
+}
+
+/* --- the certificate table --- */
+
+int authenticode_next(const struct pe *pe, uint64_t *offset, PKCS7 **ret, struct error *e)
+{
+        const struct pe_header *h = pe_header(pe);
+        uint8_t header[WIN_CERT_HEADER_SIZE];
+        _cleanup_free_ uint8_t *blob = NULL;
+        const uint8_t *p;
+        uint64_t length, step;
+        ssize_t got;
+        PKCS7 *p7;
+
+        if (*offset >= h->cert_size)
+                return 0;
+        if (!range_fits(*offset, sizeof(header), h->cert_size))
+                return bad(e, "the certificate table is cut short");
+        got = file_pread(pe_fd(pe), header, sizeof(header), h->cert_offset + *offset);
+        if (got != (ssize_t)sizeof(header))
+                return bad(e, "the certificate table cannot be read");
+        length = le32_at(header);
+        if (length <= sizeof(header) || !range_fits(*offset, length, h->cert_size) ||
+            align_up_u64(length, 8, &step) < 0)
+                return bad(e, "certificate entry of %llu bytes", (unsigned long long)length);
+        if (le16_at(header + 4) != WIN_CERT_REVISION || le16_at(header + 6) != WIN_CERT_TYPE_PKCS7)
+                return bad(e, "certificate entry of type %u", (unsigned)le16_at(header + 6));
+        length -= sizeof(header);
+        blob = malloc((size_t)length);
+        if (!blob)
+                return error_oom(e);
+        got = file_pread(pe_fd(pe), blob, (size_t)length,
+                         h->cert_offset + *offset + sizeof(header));
+        if (got != (ssize_t)length)
+                return bad(e, "the certificate table cannot be read");
+        p = blob;
+        p7 = d2i_PKCS7(NULL, &p, (long)length);
+        if (!p7)
+                return bad(e, "the certificate entry is not PKCS#7");
+        *offset += step;
+        *ret = p7;
+        return 1;
+}
+
+/* --- signing --- */
+
+/* The bytes the signature covers: the content of the statement's SEQUENCE, without tag and length
+ * (PKCS #7 1.5, section 9.3). */
+static int hash_statement(const struct buf *statement, uint8_t ret[SHA256_SIZE])
+{
+        const uint8_t *p = statement->data;
+        int tag, class;
+        long length;
+
+        if ((ASN1_get_object(&p, &length, &tag, &class, (long)statement->len) & 0x80) != 0)
+                return -EBADMSG;
+        return sha256(p, (size_t)length, ret);
+}
+
+static int add_signer(PKCS7 *p7, EVP_PKEY *key, X509 *cert, const uint8_t digest[SHA256_SIZE])
+{
+        PKCS7_SIGNER_INFO *si = PKCS7_add_signature(p7, cert, key, EVP_sha256());
+        _cleanup_free_ uint8_t *copy = NULL;
+        ASN1_OBJECT *type;
+
+        if (!si)
+                return -EIO;
+        type = OBJ_txt2obj(AUTHENTICODE_OID_INDIRECT_DATA, 1);
+        if (!type)
+                return -ENOMEM;
+        if (PKCS7_add_signed_attribute(si, NID_pkcs9_contentType, V_ASN1_OBJECT, type) != 1) {
+                ASN1_OBJECT_free(type);
+                return -ENOMEM;
+        }
+        if (PKCS7_add1_attrib_digest(si, digest, SHA256_SIZE) != 1)
+                return -ENOMEM;
+        return PKCS7_SIGNER_INFO_sign(si) == 1 ? 0 : -EIO;
+}
+
+/* Puts the statement in as the content; the generic PKCS#7 functions only know the data type. */
+static int set_content(PKCS7 *p7, const struct buf *statement)
+{
+        PKCS7 *content = PKCS7_new();
+
+        if (!content)
+                return -ENOMEM;
+        ASN1_OBJECT_free(content->type);
+        content->type = OBJ_txt2obj(AUTHENTICODE_OID_INDIRECT_DATA, 1);
+        content->d.other = make_sequence(statement->data, statement->len);
+        if (!content->type || !content->d.other || PKCS7_set_content(p7, content) != 1) {
+                PKCS7_free(content);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+static int build_pkcs7(EVP_PKEY *key, X509 *cert, const uint8_t image_digest[SHA256_SIZE],
+                       struct buf *out)
+{
+        _cleanup_(authenticode_pkcs7_p) PKCS7 *p7 = PKCS7_new();
+        _cleanup_(openssl_free_p) uint8_t *der = NULL;
+        _cleanup_(buf_done) struct buf statement = BUF_INIT(4 * KIB);
+        uint8_t digest[SHA256_SIZE];
+        int r, n;
+
+        r = authenticode_content_build(image_digest, &statement);
+        if (r == 0)
+                r = hash_statement(&statement, digest);
+        if (r < 0)
+                return r;
+        if (!p7 || PKCS7_set_type(p7, NID_pkcs7_signed) != 1)
+                return -ENOMEM;
+        r = set_content(p7, &statement);
+        if (r == 0)
+                r = add_signer(p7, key, cert, digest);
+        if (r < 0)
+                return r;
+        if (PKCS7_add_certificate(p7, cert) != 1)
+                return -ENOMEM;
+        n = i2d_PKCS7(p7, &der);
+        if (n <= 0)
+                return -ENOMEM;
+        return buf_add(out, der, (size_t)n);
+}
+
+/* PE checksum: 16-bit one's complement sum of the file without the field itself, plus its size. */
+static int update_checksum(int fd, uint64_t offset, uint64_t size, struct error *e)
+{
+        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
+        uint8_t field[4] = {0};
+        uint64_t sum = 0;
+        int r;
+
+        if (!chunk)
+                return error_oom(e);
+        r = file_pwrite(fd, field, sizeof(field), offset);
+        if (r < 0)
+                return error_errno(e, -r, "cannot write the image");
+        for (uint64_t at = 0; at < size; at += FILE_CHUNK) {
+                ssize_t got = file_pread(fd, chunk, FILE_CHUNK, at);
+
+                if (got < 0)
+                        return error_errno(e, (int)-got, "cannot read the image");
+                if (got % 2 != 0)
+                        chunk[got++] = 0;
+                for (ssize_t i = 0; i < got; i += 2)
+                        sum += le16_at(chunk + i);
+        }
+        while (sum > 0xffff)
+                sum = (sum & 0xffff) + (sum >> 16);
+        put_le32(field, (uint32_t)(sum + size));
+        r = file_pwrite(fd, field, sizeof(field), offset);
+        return r < 0 ? error_errno(e, -r, "cannot write the image") : 0;
+}
+
+/* Zeros up to a multiple of 8, as the certificate table has to start there. They are hashed. */
+static int pad_file(int fd, uint64_t size, uint64_t *ret, struct error *e)
+{
+        static const uint8_t zeros[8];
+        uint64_t padded;
+        int r;
+
+        if (align_up_u64(size, sizeof(zeros), &padded) < 0)
+                return bad(e, "the image is too large");
+        r = file_pwrite(fd, zeros, (size_t)(padded - size), size);
+        if (r < 0)
+                return error_errno(e, -r, "cannot write the image");
+        *ret = padded;
+        return 0;
+}
+
+/* header + blob + padding. The length field counts the padding too: firmware that rounds up and
+ * firmware that forgets to both find the end of the table. */
+static int wrap_certificate(const struct buf *blob, struct buf *out)
+{
+        uint8_t header[WIN_CERT_HEADER_SIZE], zeros[8] = {0};
+        uint64_t length;
+        int r;
+
+        r = align_up_u64(sizeof(header) + blob->len, 8, &length);
+        if (r < 0)
+                return r;
+        put_le32(header, (uint32_t)length);
+        put_le16(header + 4, WIN_CERT_REVISION);
+        put_le16(header + 6, WIN_CERT_TYPE_PKCS7);
+        r = buf_add(out, header, sizeof(header));
+        if (r == 0)
+                r = buf_add(out, blob->data, blob->len);
+        if (r == 0)
+                r = buf_add(out, zeros, (size_t)(length - sizeof(header) - blob->len));
+        return r;
+}
+
+static int append_certificate(int fd, const struct pe_header *h, const struct buf *blob,
+                              struct error *e)
+{
+        _cleanup_(buf_done) struct buf entry = BUF_INIT(LIMIT_PE_CERT_TABLE);
+        uint64_t start = h->cert_offset > 0 ? h->cert_offset : h->file_size;
+        uint64_t table_size = h->file_size - start;
+        uint8_t directory[8];
+        int r;
+
+        r = wrap_certificate(blob, &entry);
+        if (r == -ENOMEM)
+                return error_oom(e);
+        if (r < 0 || entry.len > LIMIT_PE_CERT_TABLE - table_size ||
+            !range_fits(h->file_size, entry.len, LIMIT_IMAGE_SIZE))
+                return error_set(e, ERROR_REFUSED, E2BIG, "no room for one more signature");
+        put_le32(directory, (uint32_t)start);
+        put_le32(directory + 4, (uint32_t)(table_size + entry.len));
+        r = file_pwrite(fd, entry.data, entry.len, h->file_size);
+        if (r == 0)
+                r = file_pwrite(fd, directory, sizeof(directory), h->security_offset);
+        if (r < 0)
+                return error_errno(e, -r, "cannot write the signature");
+        return update_checksum(fd, h->checksum_offset, h->file_size + entry.len, e);
+}
+
+int authenticode_sign(int fd, EVP_PKEY *key, X509 *cert, struct error *e)
+{
+        _cleanup_(pe_free_p) struct pe *pe = NULL;
+        _cleanup_(buf_done) struct buf blob = BUF_INIT(LIMIT_PE_CERT_TABLE);
+        uint8_t digest[SHA256_SIZE];
+        uint64_t size;
+        int r;
+
+        r = pe_open(fd, &pe, e);
+        if (r < 0)
+                return r;
+        if (pe_header(pe)->file_size % 8 != 0) {
+                r = pad_file(fd, pe_header(pe)->file_size, &size, e);
+                if (r < 0)
+                        return r;
+                pe_free_p(&pe);
+                r = pe_open(fd, &pe, e);
+                if (r < 0)
+                        return r;
+        }
+        r = authenticode_digest(pe, digest, e);
+        if (r < 0)
+                return r;
+        r = build_pkcs7(key, cert, digest, &blob);
+        if (r < 0)
+                return error_set(e, ERROR_INTERNAL, -r, "cannot build the signature");
+        return append_certificate(fd, pe_header(pe), &blob, e);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upgrade/pe.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/num.h"
+
+#define DOS_HEADER_SIZE 64u
+#define DOS_PE_POINTER 0x3cu
+#define PE_SIGNATURE_SIZE 4u
+#define COFF_HEADER_SIZE 20u
+#define OPTIONAL_MAGIC_PE32PLUS 0x20bu
+/* Offsets inside the PE32+ optional header. */
+#define OPTIONAL_SECTION_ALIGNMENT 32u
+#define OPTIONAL_FILE_ALIGNMENT 36u
+#define OPTIONAL_SIZE_OF_IMAGE 56u
+#define OPTIONAL_SIZE_OF_HEADERS 60u
+#define OPTIONAL_CHECKSUM 64u
+#define OPTIONAL_SUBSYSTEM 68u
+#define OPTIONAL_N_DIRECTORIES 108u
+#define OPTIONAL_DIRECTORIES 112u
+#define DIRECTORY_SIZE 8u
+#define DIRECTORY_SECURITY 4u
+#define DIRECTORIES_MAX 16u
+
+struct pe {
+        int fd;
+        struct pe_header header;
+        struct pe_section *sections;
+};
+
+#define bad(e, ...) error_set(e, ERROR_REFUSED, EBADMSG, "PE image: " __VA_ARGS__)
+
+static int read_exact(int fd, void *data, size_t n, uint64_t offset, struct error *e)
+{
+        ssize_t got = file_pread(fd, data, n, offset);
+
+        if (got < 0)
+                return error_errno(e, (int)-got, "cannot read the image");
+        if ((size_t)got != n)
+                return bad(e, "cut short at byte %llu", (unsigned long long)offset + (size_t)got);
+        return 0;
+}
+
+/* Finds the COFF header behind the DOS stub; coff gets its bytes. */
+static int read_coff(int fd, uint8_t coff[COFF_HEADER_SIZE], uint64_t *ret_offset, struct error *e)
+{
+        uint8_t dos[DOS_HEADER_SIZE], signature[PE_SIGNATURE_SIZE];
+        uint64_t at;
+        int r;
+
+        r = read_exact(fd, dos, sizeof(dos), 0, e);
+        if (r < 0)
+                return r;
+        if (memcmp(dos, "MZ", 2) != 0)
+                return bad(e, "no MZ header");
+        at = le32_at(dos + DOS_PE_POINTER);
+        if (at < DOS_HEADER_SIZE || at > LIMIT_PE_HEADER)
+                return bad(e, "PE header at %llu", (unsigned long long)at);
+        r = read_exact(fd, signature, sizeof(signature), at, e);
+        if (r < 0)
+                return r;
+        if (memcmp(signature, "PE\0\0", sizeof(signature)) != 0)
+                return bad(e, "no PE signature");
+        at += PE_SIGNATURE_SIZE;
+        r = read_exact(fd, coff, COFF_HEADER_SIZE, at, e);
+        if (r < 0)
+                return r;
+        *ret_offset = at;
+        return 0;
+}
+
+static bool power_of_two(uint32_t v)
+{
+        return v != 0 && (v & (v - 1)) == 0;
+}
+
+static int check_certificates(struct pe_header *h, const uint8_t *entry, struct error *e)
+{
+        uint64_t offset = le32_at(entry), size = le32_at(entry + 4);
+
+        if (offset == 0 && size == 0)
+                return 0;
+        if (offset == 0 || size == 0)
+                return bad(e, "half a certificate directory entry");
+        if (size > LIMIT_PE_CERT_TABLE)
+                return error_set(e, ERROR_REFUSED, E2BIG,
+                                 "PE image: certificate table of %llu bytes, at most %llu",
+                                 (unsigned long long)size, (unsigned long long)LIMIT_PE_CERT_TABLE);
+        /* Firmware takes everything behind the hashed part for certificates: an attachment behind
+         * the table would be read by some and ignored by others. */
+        if (offset % 8 != 0 || !range_fits(offset, size, h->file_size) ||
+            offset + size != h->file_size)
+                return bad(e, "the certificate table is not the aligned end of the file");
+        h->cert_offset = offset;
+        h->cert_size = size;
+        return 0;
+}
+
+static int parse_optional(struct pe_header *h, const uint8_t *opt, size_t n, struct error *e)
+{
+        uint32_t n_directories;
+
+        if (le16_at(opt) != OPTIONAL_MAGIC_PE32PLUS)
+                return bad(e, "not PE32+ (magic %#x)", (unsigned)le16_at(opt));
+        n_directories = le32_at(opt + OPTIONAL_N_DIRECTORIES);
+        if (n_directories > DIRECTORIES_MAX || n_directories <= DIRECTORY_SECURITY)
+                return bad(e, "%u data directories", n_directories);
+        if (n < OPTIONAL_DIRECTORIES + n_directories * DIRECTORY_SIZE)
+                return bad(e, "optional header of %zu bytes is too small", n);
+        h->section_alignment = le32_at(opt + OPTIONAL_SECTION_ALIGNMENT);
+        h->file_alignment = le32_at(opt + OPTIONAL_FILE_ALIGNMENT);
+        h->size_of_image = le32_at(opt + OPTIONAL_SIZE_OF_IMAGE);
+        h->size_of_headers = le32_at(opt + OPTIONAL_SIZE_OF_HEADERS);
+        h->subsystem = le16_at(opt + OPTIONAL_SUBSYSTEM);
+        h->checksum_offset = h->optional_offset + OPTIONAL_CHECKSUM;
+        h->security_offset =
+                h->optional_offset + OPTIONAL_DIRECTORIES + DIRECTORY_SECURITY * DIRECTORY_SIZE;
+        if (!power_of_two(h->section_alignment) || !power_of_two(h->file_alignment))
+                return bad(e, "alignments %u and %u", h->section_alignment, h->file_alignment);
+        return check_certificates(
+                h, opt + OPTIONAL_DIRECTORIES + DIRECTORY_SECURITY * DIRECTORY_SIZE, e);
+}
+
+static int read_headers(struct pe *pe, struct error *e)
+{
+        struct pe_header *h = &pe->header;
+        uint8_t coff[COFF_HEADER_SIZE],
+                opt[OPTIONAL_DIRECTORIES + DIRECTORIES_MAX * DIRECTORY_SIZE];
+        uint64_t optional_size, table_end;
+        int r;
+
+        r = read_coff(pe->fd, coff, &h->coff_offset, e);
+        if (r < 0)
+                return r;
+        h->machine = le16_at(coff);
+        h->n_sections = le16_at(coff + 2);
+        optional_size = le16_at(coff + 16);
+        if (h->n_sections == 0 || h->n_sections > LIMIT_PE_SECTIONS)
+                return error_set(e, ERROR_REFUSED, E2BIG,
+                                 "PE image: %u sections, 1 to %u are accepted",
+                                 (unsigned)h->n_sections, LIMIT_PE_SECTIONS);
+        if (optional_size < OPTIONAL_DIRECTORIES || optional_size > sizeof(opt))
+                return bad(e, "optional header of %llu bytes", (unsigned long long)optional_size);
+        h->optional_offset = h->coff_offset + COFF_HEADER_SIZE;
+        h->table_offset = h->optional_offset + optional_size;
+        memset(opt, 0, sizeof(opt));
+        r = read_exact(pe->fd, opt, (size_t)optional_size, h->optional_offset, e);
+        if (r < 0)
+                return r;
+        r = parse_optional(h, opt, (size_t)optional_size, e);
+        if (r < 0)
+                return r;
+        table_end = h->table_offset + (uint64_t)h->n_sections * PE_SECTION_HEADER_SIZE;
+        if (h->size_of_headers > LIMIT_PE_HEADER || table_end > h->size_of_headers ||
+            h->size_of_headers > h->file_size)
+                return bad(e, "SizeOfHeaders %u does not hold the headers", h->size_of_headers);
+        return 0;
+}
+
+static int check_section(const struct pe_header *h, const struct pe_section *s, struct error *e)
+{
+        uint64_t file_end = h->cert_offset > 0 ? h->cert_offset : h->file_size;
+
+        if (s->raw_size > 0 && (s->raw_offset < h->size_of_headers ||
+                                !range_fits(s->raw_offset, s->raw_size, file_end)))
+                return bad(e, "section %s: bytes %u+%u are outside of the file", s->name,
+                           s->raw_offset, s->raw_size);
+        if (s->virtual_size > 0 &&
+            (s->virtual_address < h->size_of_headers ||
+             !range_fits(s->virtual_address, s->virtual_size, h->size_of_image)))
+                return bad(e, "section %s: addresses %#x+%#x are outside of SizeOfImage %#x",
+                           s->name, s->virtual_address, s->virtual_size, h->size_of_image);
+        return 0;
+}
+
+static bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+        return a_size > 0 && b_size > 0 && a < b + b_size && b < a + a_size;
+}
+
+static int check_overlap(const struct pe *pe, unsigned i, struct error *e)
+{
+        const struct pe_section *a = &pe->sections[i];
+
+        for (unsigned k = 0; k < i; k++) {
+                const struct pe_section *b = &pe->sections[k];
+
+                if (ranges_overlap(a->raw_offset, a->raw_size, b->raw_offset, b->raw_size) ||
+                    ranges_overlap(a->virtual_address, a->virtual_size, b->virtual_address,
+                                   b->virtual_size))
+                        return bad(e, "sections %s and %s overlap", b->name, a->name);
+        }
+        return 0;
+}
+
+/* Printable, and nothing hides behind the padding: readers that compare 8 bytes and readers that
+ * compare strings see the same name. */
+static bool name_ok(const char name[PE_NAME_SIZE])
+{
+        unsigned k = 0;
+
+        while (k < PE_NAME_SIZE && name[k] > 0x20 && name[k] < 0x7f)
+                k++;
+        while (k < PE_NAME_SIZE && name[k] == '\0')
+                k++;
+        return k == PE_NAME_SIZE;
+}
+
+static int read_sections(struct pe *pe, struct error *e)
+{
+        const struct pe_header *h = &pe->header;
+        uint8_t raw[PE_SECTION_HEADER_SIZE];
+        int r;
+
+        pe->sections = calloc(h->n_sections, sizeof(*pe->sections));
+        if (!pe->sections)
+                return error_oom(e);
+        for (unsigned i = 0; i < h->n_sections; i++) {
+                struct pe_section *s = &pe->sections[i];
+
+                r = read_exact(pe->fd, raw, sizeof(raw),
+                               h->table_offset + (uint64_t)i * PE_SECTION_HEADER_SIZE, e);
+                if (r < 0)
+                        return r;
+                memcpy(s->name, raw, PE_NAME_SIZE);
+                if (!name_ok(s->name))
+                        return bad(e, "section %u has an unprintable name", i);
+                s->virtual_size = le32_at(raw + 8);
+                s->virtual_address = le32_at(raw + 12);
+                s->raw_size = le32_at(raw + 16);
+                s->raw_offset = le32_at(raw + 20);
+                s->characteristics = le32_at(raw + 36);
+                r = check_section(h, s, e);
+                if (r == 0)
+                        r = check_overlap(pe, i, e);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int pe_open(int fd, struct pe **ret, struct error *e)
+{
+        _cleanup_(pe_free_p) struct pe *pe = NULL;
+        struct stat st;
+        int r;
+
+        pe = calloc(1, sizeof(*pe));
+        if (!pe)
+                return error_oom(e);
+        pe->fd = fd;
+        if (fstat(fd, &st) < 0)
+                return error_errno(e, errno, "cannot examine the image");
+        if (!S_ISREG(st.st_mode))
+                return bad(e, "not a regular file");
+        pe->header.file_size = (uint64_t)st.st_size;
+        if (pe->header.file_size > LIMIT_IMAGE_SIZE)
+                return error_set(e, ERROR_REFUSED, E2BIG,
+                                 "PE image: %llu bytes do not fit a FAT32 file",
+                                 (unsigned long long)pe->header.file_size);
+        r = read_headers(pe, e);
+        if (r == 0)
+                r = read_sections(pe, e);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(pe);
+        return 0;
+}
+
+void pe_free(struct pe *pe)
+{
+        if (!pe)
+                return;
+        free(pe->sections);
+        free(pe);
+}
+
+int pe_fd(const struct pe *pe)
+{
+        return pe->fd;
+}
+
+const struct pe_header *pe_header(const struct pe *pe)
+{
+        return &pe->header;
+}
+
+const struct pe_section *pe_section_at(const struct pe *pe, unsigned i)
+{
+        return i < pe->header.n_sections ? &pe->sections[i] : NULL;
+}
+
+const struct pe_section *pe_find(const struct pe *pe, const char *name)
+{
+        for (unsigned i = 0; i < pe->header.n_sections; i++)
+                if (strcmp(pe->sections[i].name, name) == 0)
+                        return &pe->sections[i];
+        return NULL;
+}
+
+int pe_stream(const struct pe *pe, const struct pe_section *section, pe_sink sink, void *ctx,
+              struct error *e)
+{
+        uint64_t stored = section->virtual_size < section->raw_size ? section->virtual_size
+                                                                    : section->raw_size;
+        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
+        uint64_t done = 0;
+        int r;
+
+        if (!chunk)
+                return error_oom(e);
+        while (done < section->virtual_size) {
+                uint64_t end = done < stored ? stored : section->virtual_size;
+                size_t n = end - done < FILE_CHUNK ? (size_t)(end - done) : FILE_CHUNK;
+
+                if (done < stored) {
+                        r = read_exact(pe->fd, chunk, n, section->raw_offset + done, e);
+                        if (r < 0)
+                                return r;
+                } else {
+                        memset(chunk, 0, n);
+                }
+                r = sink(ctx, chunk, n);
+                if (r < 0)
+                        return r;
+                done += n;
+        }
+        return 0;
+}
+
+static int append(void *ctx, const void *data, size_t n)
+{
+        return buf_add(ctx, data, n);
+}
+
+int pe_read(const struct pe *pe, const struct pe_section *section, struct buf *out, struct error *e)
+{
+        int r;
+
+        if (section->virtual_size > out->max - out->len)
+                return error_set(e, ERROR_REFUSED, E2BIG,
+                                 "PE image: section %s has %u bytes, at most %zu are accepted",
+                                 section->name, section->virtual_size, out->max - out->len);
+        r = pe_stream(pe, section, append, out, e);
+        if (r == -ENOMEM)
+                return error_oom(e);
+        return r;
+}
+
+int pe_probe_machine(int fd, uint16_t *ret, struct error *e)
+{
+        uint8_t coff[COFF_HEADER_SIZE];
+        uint64_t offset;
+        int r;
+
+        r = read_coff(fd, coff, &offset, e);
+        if (r < 0)
+                return r;
+        *ret = le16_at(coff);
+        return 0;
+}
