@@ -36,6 +36,9 @@
 /* One loader entry of ours is 512 bytes; foreign ones are a few KiB at most. */
 #define LIMIT_LOADER_ENTRY (16 * KIB)
 #define LIMIT_LOADER_ENTRIES 256u
+/* Names on an ESP: a few dozen of ours, some hundred with fonts and drivers of other systems. */
+#define LIMIT_ESP_FILES 4096u
+#define LIMIT_ESP_DEPTH 8u
 #define LIMIT_BOOT_LOADER (16 * MIB)
 
 /* LUKS2: the binary header area stores the JSON in at most 4 MiB; a token of ours is about 2 KiB.
@@ -59,3 +62,10 @@
 #define LIMIT_HEALTH_CHECK_SECONDS 120u
 /* How long the boot stage waits for a disk to appear. */
 #define LIMIT_DEVICE_WAIT_SECONDS 30u
+
+/* Building images: files of one operating system tree (a full desktop has half a million), the
+ * newc format's size field, and PEM files. */
+#define LIMIT_TREE_ENTRIES 4000000u
+#define LIMIT_TREE_DEPTH 256u
+#define LIMIT_CPIO_FILE (4 * GIB - 1)
+#define LIMIT_KEY_FILE (64 * KIB)

@@ -27,6 +27,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "upgrade/entry.h"
+#include "upgrade/esp_map.h"
 
 #define ESP_IMAGE_DIR "EFI/kairos"
 #define ESP_ENTRY_DIR "loader/entries"
@@ -40,6 +41,8 @@ struct esp {
          */
         int (*step)(void *arg, const char *what, const char *path);
         void *step_arg;
+        /* Cluster map of files, for tests; NULL = that of the kernel. See upgrade/esp_map.h. */
+        esp_map_cluster *clusters;
 };
 
 #define ESP_INIT(fd)                                                                               \
@@ -112,10 +115,10 @@ int esp_digest(const struct esp *esp, const char *path, uint8_t ret_sha256[SHA25
                uint64_t *ret_size, struct error *e) _must_check_;
 
 /*
- * Deletes a file, durably; one that does not exist is fine. An image whose file name appears in any
- * entry is refused (-EBUSY), and so is everything else in ESP_IMAGE_DIR while an entry cannot be
- * read. Files that a crash may have given clusters of another file are refused too (-EUCLEAN): the
- * deletion would free the other file's data; fsck.vfat repairs that.
+ * Deletes a file, durably; one that does not exist is fine. Refused with -EBUSY: a file whose name
+ * appears in any entry, every such file while an entry cannot be read, and the last entry that
+ * names an image. Refused with -EUCLEAN: a file that shares clusters with another one after a
+ * crash, because deleting it would free the other file's data.
  */
 int esp_remove(const struct esp *esp, const char *path, struct error *e) _must_check_;
 
