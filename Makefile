@@ -127,6 +127,103 @@ $(B)/man/%: man/%.scd
 
 -include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC)))
 
+# --- checks ----------------------------------------------------------------------------------------------------------
+# Targets that a newcomer types install their packages first and then start make anew, because pkg-config's answers
+# are read when make starts.
+
+DEPS := tests/tools/install-deps tests/packages.txt
+VM_DEPS := $(DEPS) vm-tests/packages.txt
+SELF := $(MAKE) --no-print-directory
+
+.PHONY: deps
+deps:
+	$(Q)$(VM_DEPS)
+
+# Style, unit and integration tests, both compilers: no VM, a minute or two.
+.PHONY: check-fast
+check-fast:
+	$(Q)$(DEPS)
+	$(Q)$(SELF) check-fast-run
+.PHONY: check-fast-run
+check-fast-run: check-style both-compilers $(TEST_BIN) all
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image
+
+# The real thing: firmware, TPM, boot loader, kernel.
+.PHONY: check-vm
+check-vm: deps
+	$(Q)$(SELF) check-vm-run
+.PHONY: check-vm-run
+check-vm-run: all $(B)/tb-guest
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests --pytest vm-tests
+
+# Everything; what .ci/run runs.
+.PHONY: check
+check: deps
+	$(Q)$(SELF) check-run
+.PHONY: check-run
+check-run: check-style both-compilers asan-run $(TEST_BIN) all $(B)/tb-guest
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image vm-tests
+
+.PHONY: check-style
+check-style:
+	$(Q)tests/tools/check-style
+
+# Both compilers, warnings are errors. The second one into a folder of its own.
+.PHONY: both-compilers
+both-compilers:
+	$(Q)$(SELF) B=$(B)/werror-gcc CC=gcc WERROR=1 objects
+	$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
+.PHONY: objects
+objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC))
+
+# Unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+.PHONY: asan
+asan:
+	$(Q)$(DEPS)
+	$(Q)$(SELF) asan-run
+ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+.PHONY: asan-run
+asan-run:
+	$(Q)$(SELF) B=$(B)/asan OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)' asan-tests
+.PHONY: asan-tests
+asan-tests: $(TEST_BIN)
+	$(Q)tests/tools/run-tests $(TEST_BIN)
+
+# A machine installed and booted the trusted way, in front of your eyes.
+.PHONY: demo
+demo: deps
+	$(Q)$(SELF) demo-run
+.PHONY: demo-run
+demo-run: all $(B)/tb-guest
+	$(Q)TB_BUILD=$(abspath $(B)) vm-tests/demo.py
+
+.PHONY: bench
+bench: deps
+	$(Q)$(SELF) bench-run
+.PHONY: bench-run
+bench-run: all
+	$(Q)TB_BUILD=$(abspath $(B)) tests/bench/run
+
+.PHONY: install
+install: all
+	install -D -m 0755 $(B)/tb-agent $(DESTDIR)$(bindir)/tb-agent
+	install -D -m 0755 $(B)/tb-image $(DESTDIR)$(bindir)/tb-image
+	install -d $(DESTDIR)$(mandir)/man1
+	install -m 0644 $(MAN) $(DESTDIR)$(mandir)/man1/
+	install -D -m 0644 agent/tb-agent-bless.service $(DESTDIR)$(unitdir)/tb-agent-bless.service
+
+.PHONY: help
+help:
+	@echo 'all         tb-agent, tb-image and the man pages, in $(B)/'
+	@echo 'deps        install the Debian packages that build, tests and demo need (root)'
+	@echo 'demo        install and boot a machine in a VM and print its status (root)'
+	@echo 'check       every test; check-fast without VMs, check-vm only those, check-style only the rules'
+	@echo 'asan        unit and integration tests under sanitizers'
+	@echo 'bench       counts and timings'
+	@echo 'install     into DESTDIR=$(DESTDIR) prefix=$(prefix)'
+	@echo 'clean       remove $(B)/'
+	@echo 'V=1 shows every command; CC=clang builds with clang; WERROR=1 makes warnings errors'
+
 .PHONY: clean
 clean:
 	rm -rf $(B)

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tb-agent bless: confirms the running boot (design, section 5). */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/health.h"
+#include "agent/lock.h"
+#include "agent/node.h"
+#include "agent/report.h"
+#include "agent/verbs.h"
+#include "efivars/loader.h"
+#include "upgrade/esp.h"
+
+static const char *const health_dirs[] = {"/usr/lib/tb-agent/health.d", "/etc/tb-agent/health.d",
+                                          NULL};
+
+struct bless_result {
+        unsigned checks;
+        bool counted; /* the boot was on trial */
+};
+
+/* The entry's confirmation on the ESP. */
+static int confirm(const struct env *env, const char *path, struct error *e)
+{
+        _cleanup_(node_free_p) struct node *node = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        struct esp esp;
+        int r, unmounted;
+
+        r = node_find_booted(env, &node, e);
+        if (r == 0)
+                r = node_mount_esp(env, node, true, &fd, e);
+        if (r < 0)
+                return r;
+        esp = (struct esp)ESP_INIT(fd);
+        r = esp_bless(&esp, path, e);
+        close_p(&fd);
+        /* The first failure is the one to report. */
+        unmounted = node_unmount_esp(env, r < 0 ? NULL : e);
+        return r < 0 ? r : unmounted;
+}
+
+static int bless(const struct env *env, struct bless_result *ret, struct error *e)
+{
+        _cleanup_(buf_done) struct buf path = BUF_INIT(4096);
+        _cleanup_close_ int lock = -EBADF;
+        int r;
+
+        lock = lock_take(env, e);
+        if (lock < 0)
+                return lock;
+        r = health_check(health_dirs, &ret->checks, e);
+        if (r < 0)
+                return r;
+        r = loader_boot_count_path(env, &path);
+        if (r == -ENOENT)
+                return 0; /* the entry has no counter: confirmed before, or recovery */
+        if (r < 0)
+                return error_errno(e, -r, "LoaderBootCountPath");
+        ret->counted = true;
+        return confirm(env, buf_str(&path), e);
+}
+
+static int print_result(bool json, const struct bless_result *result, struct error *e)
+{
+        _cleanup_json_ struct json_object *o = NULL;
+
+        if (!json) {
+                (void)printf("%s (%u health checks passed)\n",
+                             result->counted ? "boot confirmed" : "nothing to confirm",
+                             result->checks);
+                return 0;
+        }
+        o = report_new("bless");
+        if (json_add_bool(o, "blessed", true) < 0 ||
+            json_add_bool(o, "counted", result->counted) < 0 ||
+            json_add_u64(o, "health_checks", result->checks) < 0)
+                return error_oom(e);
+        return report_print(o, e);
+}
+
+static void print_help(void)
+{
+        (void)printf("Usage: tb-agent bless [--json]\n\n"
+                     "Runs the health checks; when all succeed, confirms the running boot and ends "
+                     "its trial.\n"
+                     "Health checks are the executables of:\n");
+        for (size_t i = 0; health_dirs[i]; i++)
+                (void)printf("  %s\n", health_dirs[i]);
+        (void)printf("\n  --json  print the result as JSON\n"
+                     "  --help  show this text\n");
+}
+
+int verb_bless(const struct env *env, int argc, char **argv)
+{
+        static const struct option options[] = {
+                {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+        struct bless_result result = {0};
+        struct error error = ERROR_INIT;
+        bool json = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+                if (c == 'j') {
+                        json = true;
+                } else if (c == 'h') {
+                        print_help();
+                        return 0;
+                } else {
+                        return error_exit_code(ERROR_USAGE);
+                }
+        }
+        if (optind < argc) {
+                error_set(&error, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"", argv[optind]);
+                return report_failure("bless", json, &error);
+        }
+        if (bless(env, &result, &error) < 0 || print_result(json, &result, &error) < 0)
+                return report_failure("bless", json, &error);
+        return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of the boot stage: what its parts share. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "agent/boot_report.h"
+#include "agent/node.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "partition/module.h"
+#include "partition/tpm.h"
+#include "upgrade/entry.h"
+
+/* Said into PCR 11 when the last partition is unlocked; no image ever signs a policy for it
+ * (design, section 6). */
+#define BOOT_CLOSING_WORD "tb-agent-handover"
+/* The phase that the image's policy is signed for. */
+#define BOOT_PHASE_WORD "enter-initrd"
+#define BOOT_PCR 11u
+
+struct boot {
+        const struct env *env;
+        struct boot_report *report;
+        struct module_loader *modules;
+        struct tpm *tpm;   /* NULL: no TPM */
+        struct node *node; /* disk we were started from; NULL: unknown */
+        struct entry_name entry;
+        bool live;
+};
+
+/*
+ * Unlocks the partition and gives it the name /dev/mapper/<dm_name>. Fails closed: nothing but a
+ * LUKS2 partition in exactly our form is ever opened. Adds its record to the report.
+ */
+int boot_unlock(struct boot *b, const struct layout_partition *p, const char *label,
+                const char *dm_name, struct error *e) _must_check_;

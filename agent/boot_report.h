@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the boot stage did: collected while it runs, written to /run/tb-agent/boot.json before the
+ * hand-over, read by "status". Collecting never fails a boot: when memory runs out, the report is
+ * what is missing.
+ */
+#pragma once
+
+#include "base/env.h"
+#include "base/error.h"
+#include "base/json.h"
+
+struct boot_report;
+
+struct boot_report *boot_report_new(void);
+void boot_report_free(struct boot_report *b);
+DEFINE_CLEANUP(struct boot_report, boot_report_free)
+
+/* Ends the step that ran since the last call (or since the start) and notes its milliseconds. */
+void boot_report_step(struct boot_report *b, const char *name);
+
+void boot_report_set(struct boot_report *b, const char *key, const char *value);
+void boot_report_set_u64(struct boot_report *b, const char *key, uint64_t value);
+void boot_report_set_bool(struct boot_report *b, const char *key, bool value);
+/* Takes ownership of a partition's record. */
+void boot_report_partition(struct boot_report *b, struct json_object *record);
+/* A problem that did not stop the boot. */
+void boot_report_problem(struct boot_report *b, const char *text);
+
+/* Writes the report to run/tb-agent/boot.json. */
+int boot_report_write(struct boot_report *b, const struct env *env, struct error *e) _must_check_;
+/* Reads it again. -ENOENT when this system was not started by the boot stage. */
+int boot_report_read(const struct env *env, struct json_object **ret, struct error *e) _must_check_;

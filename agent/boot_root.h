@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The root of a running USI. The kernel unpacks the whole OS into its initial root file system,
+ * which has two defects as a root: containers cannot pivot_root away from it, and it is writable.
+ * Both are mended here without copying a byte: a bind mount of that file system is moved over it,
+ * and made read-only at the end, below ephemeral overlays.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/env.h"
+#include "base/error.h"
+
+/* Moves a bind mount of the root over the root. First thing of all, before any other mount. */
+int boot_root_enter(struct error *e) _must_check_;
+
+/* /proc, /sys, /dev, /run, security and EFI variable file systems. What is missing in the kernel is
+ * skipped. */
+int boot_root_mount_kernel(const struct env *env, struct error *e) _must_check_;
+
+/* Ephemeral overlays: /etc, /var, /srv, and /usr/local when nothing persistent is mounted there. */
+int boot_root_overlays(const struct env *env, bool with_usr_local, struct error *e) _must_check_;
+
+/* From here on nothing writes to / and /usr: neither through this mount nor through any other of
+ * its file system. */
+int boot_root_read_only(struct error *e) _must_check_;

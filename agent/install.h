@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of "install": the plan (pure data, printed by --dry-run) and its execution. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "agent/source.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "partition/disk.h"
+#include "partition/layout.h"
+#include "partition/tpm.h"
+
+/* Numbers of the two copies a fresh install writes: one for active and passive, one for recovery.
+ */
+#define INSTALL_IMAGE_NUMBER 1u
+#define INSTALL_RECOVERY_NUMBER 2u
+/* Tries of a new active image before the boot loader falls back. */
+#define INSTALL_TRIES 3u
+/* PCRs the partitions are sealed to: the image's signed policy, and the Secure Boot state. */
+#define INSTALL_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
+#define INSTALL_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
+
+struct install_plan {
+        const struct env *env;
+        struct disk *disk;
+        struct source source;
+        struct layout layout;
+        uint8_t pcr7[SHA256_SIZE];   /* value the partitions will be bound to */
+        struct disk_partition *lost; /* what the kernel knows on the disk now */
+        size_t n_lost;
+};
+
+/*
+ * Looks at source, disk and TPM and makes the plan; changes nothing. esp_size 0 = default. Refuses
+ * with ERROR_PRECONDITION where the machine cannot be a node: no TPM, Secure Boot off.
+ */
+int install_prepare(const struct env *env, const char *target, const char *source,
+                    uint64_t esp_size, struct install_plan *ret, struct error *e) _must_check_;
+void install_plan_done(struct install_plan *p);
+
+/* The plan as text on standard error for people (before a question), and as JSON. */
+void install_describe(const struct install_plan *p);
+struct json_object *install_plan_json(const struct install_plan *p);
+
+/*
+ * Carries the plan out. Destroys what is on the disk. progress (may be NULL) is told each step as
+ * it begins. When it returns 0 the disk boots and its partitions open in this TPM.
+ */
+typedef void (*install_progress)(const char *step);
+int install_apply(struct install_plan *p, install_progress progress, struct error *e) _must_check_;
+
+/* One encrypted partition: format, enrol, prove, make the file system. */
+int install_data_partition(const struct install_plan *p, struct tpm *tpm, const char *name,
+                           const char *label, struct error *e) _must_check_;

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order: empty disk -> partitions known to the kernel only -> contents -> table. Until the
+ * table is written, and it is written last, firmware sees an empty disk: a power cut never leaves
+ * half a node that starts.
+ */
+#include "agent/install.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/node.h"
+#include "base/file.h"
+#include "partition/mkfs.h"
+#include "partition/mount.h"
+
+/* No default, so that boot counting decides; no editor, since the command line is part of the
+ * image. */
+static const char loader_conf[] = "timeout menu-hidden\n"
+                                  "editor no\n"
+                                  "auto-entries no\n"
+                                  "console-mode keep\n";
+static const char entries_srel[] = "type1\n";
+
+static void tell(install_progress progress, const char *step)
+{
+        if (progress)
+                progress(step);
+}
+
+static int prepare_disk(struct install_plan *p, struct error *e)
+{
+        int r = disk_clear(p->disk, e);
+
+        for (size_t i = 0; i < p->layout.n && r == 0; i++) {
+                const struct layout_partition *l = &p->layout.partitions[i];
+                _cleanup_free_ char *path = NULL;
+
+                r = disk_add_kernel_partition(p->disk, l->number, l->start, l->size, e);
+                if (r == 0)
+                        r = disk_partition_path(p->disk, l->number, &path, e);
+                if (r == 0)
+                        r = disk_wipe_signatures(path, e);
+        }
+        return r;
+}
+
+static int add_entry(const struct esp *esp, const struct install_plan *p, enum entry_role role,
+                     uint32_t image, uint32_t tries, struct error *e)
+{
+        struct entry_name name = {.role = role, .counted = tries > 0, .tries_left = tries};
+        char text[ENTRY_SIZE], file[NAME_MAX + 1];
+        int r;
+
+        (void)snprintf(name.base, sizeof(name.base), "%s", entry_role_name(role));
+        r = image_entry(p->source.image, image, role, bootloader_entry_key(&p->source.loader), text,
+                        e);
+        if (r < 0)
+                return r;
+        r = entry_name_format(&name, file);
+        if (r < 0)
+                return error_set(e, ERROR_INTERNAL, -r, "name of a boot entry");
+        return esp_add_entry(esp, file, text, e);
+}
+
+static int fill_esp(const struct esp *esp, const struct install_plan *p, install_progress progress,
+                    struct error *e)
+{
+        int r = esp_make_dir(esp, ESP_IMAGE_DIR, e);
+
+        if (r == 0)
+                r = esp_make_dir(esp, ESP_ENTRY_DIR, e);
+        tell(progress, "writing the recovery image");
+        if (r == 0)
+                r = image_add(esp, p->source.image, INSTALL_RECOVERY_NUMBER, e);
+        tell(progress, "writing the active image");
+        if (r == 0)
+                r = image_add(esp, p->source.image, INSTALL_IMAGE_NUMBER, e);
+        if (r == 0)
+                r = esp_add_file(esp, "loader/entries.srel", entries_srel, strlen(entries_srel), e);
+        if (r == 0)
+                r = esp_add_file(esp, "loader/loader.conf", loader_conf, strlen(loader_conf), e);
+        if (r == 0)
+                r = add_entry(esp, p, ENTRY_ROLE_RECOVERY, INSTALL_RECOVERY_NUMBER, 0, e);
+        if (r == 0)
+                r = add_entry(esp, p, ENTRY_ROLE_PASSIVE, INSTALL_IMAGE_NUMBER, 0, e);
+        if (r == 0)
+                r = add_entry(esp, p, ENTRY_ROLE_ACTIVE, INSTALL_IMAGE_NUMBER, INSTALL_TRIES, e);
+        if (r == 0)
+                r = bootloader_add(esp, &p->source.loader, e);
+        return r;
+}
+
+static int find_partition(const struct install_plan *p, const char *name,
+                          const struct layout_partition **ret, struct error *e)
+{
+        int r = layout_find(&p->layout, name, ret);
+
+        return r < 0 ? error_set(e, ERROR_INTERNAL, -r, "plan without \"%s\"", name) : 0;
+}
+
+static int make_esp(struct install_plan *p, install_progress progress, struct error *e)
+{
+        _cleanup_free_ char *path = NULL, *target = NULL;
+        const struct layout_partition *l;
+        _cleanup_close_ int fd = -EBADF;
+        struct esp esp;
+        int r, unmounted;
+
+        r = find_partition(p, LAYOUT_ESP_NAME, &l, e);
+        if (r == 0)
+                r = disk_partition_path(p->disk, l->number, &path, e);
+        if (r == 0)
+                r = mkfs_vfat(path, LAYOUT_ESP_LABEL, e);
+        if (r < 0)
+                return r;
+        if (asprintf(&target, "%s/tb-agent/install-esp", p->env->run) < 0) {
+                target = NULL;
+                return error_oom(e);
+        }
+        r = node_mount_vfat(path, target, true, e);
+        if (r < 0)
+                return r;
+        fd = file_open_dir(AT_FDCWD, target);
+        if (fd < 0) {
+                r = error_errno(e, -fd, "%s", target);
+        } else {
+                esp = (struct esp)ESP_INIT(fd);
+                r = fill_esp(&esp, p, progress, e);
+        }
+        close_p(&fd);
+        /* The first failure is the one to report. */
+        unmounted = mount_unmount(target, r < 0 ? NULL : e);
+        return r < 0 ? r : unmounted;
+}
+
+static int make_data(struct install_plan *p, install_progress progress, struct error *e)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        int r = tpm_open(p->env->tcti, &tpm, e);
+
+        tell(progress, "encrypting and enrolling the OEM partition");
+        if (r == 0)
+                r = install_data_partition(p, tpm, LAYOUT_OEM_NAME, LAYOUT_OEM_LABEL, e);
+        if (r < 0)
+                return r;
+        tell(progress, "encrypting and enrolling the persistent partition");
+        return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL, e);
+}
+
+int install_apply(struct install_plan *p, install_progress progress, struct error *e)
+{
+        int r = mount_private(e);
+
+        if (r == 0)
+                r = disk_lock(p->disk, e);
+        if (r < 0)
+                return r;
+        tell(progress, "clearing the disk");
+        r = prepare_disk(p, e);
+        if (r < 0)
+                return r;
+        tell(progress, "making the EFI system partition");
+        r = make_esp(p, progress, e);
+        if (r == 0)
+                r = make_data(p, progress, e);
+        if (r < 0)
+                return r;
+        tell(progress, "writing the partition table");
+        return layout_write(p->disk, &p->layout, e);
+}

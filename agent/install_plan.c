@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/install.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/codec.h"
+#include "base/num.h"
+#include "efivars/loader.h"
+
+static int check_secure_boot(const struct env *env, struct error *e)
+{
+        struct secureboot_state state;
+        int r = secureboot_state(env, &state);
+
+        if (r < 0) {
+                error_set(e, ERROR_PRECONDITION, ENOTSUP,
+                          "this machine was not started by UEFI firmware");
+                error_advise(e,
+                             "switch the firmware to UEFI mode and start the live session again");
+                return -ENOTSUP;
+        }
+        if (!state.secure_boot) {
+                error_set(e, ERROR_PRECONDITION, ENOTSUP,
+                          "Secure Boot is off: sealing to this state would protect nothing");
+                error_advise(
+                        e,
+                        state.setup_mode
+                                ? "the firmware is in setup mode: enrol the keys, then start again"
+                                : "switch Secure Boot on and start the live session again");
+                return -ENOTSUP;
+        }
+        return 0;
+}
+
+static int check_tpm(struct install_plan *p, struct error *e)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        int r = tpm_open(p->env->tcti, &tpm, e);
+
+        if (r == 0)
+                r = tpm_check(tpm, e);
+        if (r == 0)
+                r = tpm_read_pcrs(tpm, INSTALL_LITERAL_PCRS, p->pcr7, e);
+        return r;
+}
+
+static int check_disk(struct install_plan *p, const char *target, uint64_t esp_size,
+                      struct error *e)
+{
+        uint64_t size;
+        int r = disk_open(p->env, target, &p->disk, e);
+
+        if (r < 0)
+                return r;
+        if (p->disk->read_only)
+                return error_set(e, ERROR_PRECONDITION, EROFS, "%s is read-only", p->disk->path);
+        r = disk_partitions(p->disk, &p->lost, &p->n_lost, e);
+        if (r == 0)
+                r = layout_esp_size(image_size(p->source.image), esp_size, &size, e);
+        if (r == 0)
+                r = layout_plan(p->disk->size, p->disk->sector_size, size, &p->layout, e);
+        return r < 0 ? error_wrap(e, r, "%s", p->disk->path) : 0;
+}
+
+int install_prepare(const struct env *env, const char *target, const char *source,
+                    uint64_t esp_size, struct install_plan *ret, struct error *e)
+{
+        struct install_plan p = {.env = env, .source = SOURCE_INIT};
+        int r;
+
+        r = source_open(source, &p.source, e);
+        if (r == 0)
+                r = check_disk(&p, target, esp_size, e);
+        if (r == 0)
+                r = check_secure_boot(env, e);
+        if (r == 0)
+                r = check_tpm(&p, e);
+        if (r < 0) {
+                install_plan_done(&p);
+                return r;
+        }
+        *ret = p;
+        return 0;
+}
+
+void install_plan_done(struct install_plan *p)
+{
+        source_done(&p->source);
+        disk_free(p->disk);
+        p->disk = NULL;
+        disk_free_partitions(p->lost, p->n_lost);
+        p->lost = NULL;
+        p->n_lost = 0;
+}
+
+void install_describe(const struct install_plan *p)
+{
+        char size[32];
+
+        (void)fprintf(stderr, "image    %s, version %s, %s\n", image_title(p->source.image),
+                      *image_version(p->source.image) ? image_version(p->source.image) : "none",
+                      format_size(image_size(p->source.image), size, sizeof(size)));
+        (void)fprintf(stderr, "loader   systemd-boot %s\n", p->source.loader.version);
+        (void)fprintf(stderr, "disk     %s %s %s, %s\n", p->disk->path,
+                      *p->disk->model ? p->disk->model : "(no model)",
+                      *p->disk->serial ? p->disk->serial : "(no serial)",
+                      format_size(p->disk->size, size, sizeof(size)));
+        for (size_t i = 0; i < p->n_lost; i++)
+                (void)fprintf(stderr, "  lost   %s, %s\n", p->lost[i].name,
+                              format_size(p->lost[i].size, size, sizeof(size)));
+        for (size_t i = 0; i < p->layout.n; i++)
+                (void)fprintf(stderr, "  new    %u %s, %s\n", p->layout.partitions[i].number,
+                              p->layout.partitions[i].name,
+                              format_size(p->layout.partitions[i].size, size, sizeof(size)));
+}
+
+static int add_disk(struct json_object *root, const struct install_plan *p)
+{
+        struct json_object *o = json_object_new_object();
+        int r = json_add_obj(root, "disk", o);
+
+        if (r == 0)
+                r = json_add_str(o, "path", p->disk->path);
+        if (r == 0)
+                r = json_add_str(o, "model", p->disk->model);
+        if (r == 0)
+                r = json_add_str(o, "serial", p->disk->serial);
+        if (r == 0)
+                r = json_add_u64(o, "size", p->disk->size);
+        if (r == 0)
+                r = json_add_u64(o, "sector_size", p->disk->sector_size);
+        return r;
+}
+
+static int add_partition(struct json_object *array, const struct layout_partition *l)
+{
+        struct json_object *o = json_object_new_object();
+        int r = json_append(array, o);
+
+        if (r == 0)
+                r = json_add_u64(o, "number", l->number);
+        if (r == 0)
+                r = json_add_str(o, "name", l->name);
+        if (r == 0)
+                r = json_add_str(o, "uuid", l->uuid);
+        if (r == 0)
+                r = json_add_u64(o, "start", l->start);
+        if (r == 0)
+                r = json_add_u64(o, "size", l->size);
+        if (r == 0)
+                r = json_add_bool(o, "encrypted", strcmp(l->name, LAYOUT_ESP_NAME) != 0);
+        return r;
+}
+
+static int add_image(struct json_object *root, const struct install_plan *p)
+{
+        struct json_object *o = json_object_new_object();
+        char hex[SHA256_HEX_SIZE];
+        int r = json_add_obj(root, "image", o);
+
+        if (r == 0)
+                r = json_add_str(o, "source", p->source.image_path);
+        if (r == 0)
+                r = json_add_str(o, "title", image_title(p->source.image));
+        if (r == 0)
+                r = json_add_str(o, "version", image_version(p->source.image));
+        if (r == 0)
+                r = json_add_u64(o, "size", image_size(p->source.image));
+        hex_encode(image_sha256(p->source.image), SHA256_SIZE, hex);
+        if (r == 0)
+                r = json_add_str(o, "sha256", hex);
+        hex_encode(image_pcr11(p->source.image), SHA256_SIZE, hex);
+        if (r == 0)
+                r = json_add_str(o, "pcr11", hex);
+        if (r == 0)
+                r = json_add_str(o, "bootloader", p->source.loader.version);
+        return r;
+}
+
+struct json_object *install_plan_json(const struct install_plan *p)
+{
+        _cleanup_json_ struct json_object *root = json_object_new_object();
+        struct json_object *new = json_object_new_array(), *lost = json_object_new_array();
+        int r = json_add_obj(root, "partitions", new);
+
+        if (json_add_obj(root, "lost", lost) < 0 || r < 0)
+                return NULL;
+        for (size_t i = 0; i < p->layout.n && r == 0; i++)
+                r = add_partition(new, &p->layout.partitions[i]);
+        for (size_t i = 0; i < p->n_lost && r == 0; i++)
+                r = json_append(lost, json_object_new_string(p->lost[i].name));
+        if (r == 0)
+                r = add_disk(root, p);
+        if (r == 0)
+                r = add_image(root, p);
+        return r < 0 ? NULL : TAKE_PTR(root);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tb-agent: one program, one verb per run. As the first process of a USI ("/init") the verb is
+ * boot. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/verbs.h"
+#include "base/error.h"
+
+static const struct {
+        const char *name;
+        int (*run)(const struct env *env, int argc, char **argv);
+        const char *summary;
+} verbs[] = {
+        {"install", verb_install, "install this system on a disk"},
+        {"boot", verb_boot, "first process of a USI: unlock, mount, hand over"},
+        {"bless", verb_bless, "confirm the running boot after its health checks"},
+        {"status", verb_status, "tell what runs, and how this node stands"},
+};
+
+static void print_help(void)
+{
+        (void)printf("Usage: tb-agent VERB [OPTION...]\n\n"
+                     "Lifecycle agent of a Trusted Boot node: one signed image, measured boot, "
+                     "encrypted data.\n\n"
+                     "Verbs:\n");
+        for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+                (void)printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+        (void)printf(
+                "\n\"tb-agent VERB --help\" explains a verb; tb-agent(1) lists the exit codes.\n"
+                "  --help     show this text\n"
+                "  --version  show the version\n");
+}
+
+int main(int argc, char **argv)
+{
+        const struct env env = ENV_INIT;
+        char *boot_argv[] = {(char[]){"boot"}, NULL};
+
+        if (getpid() == 1)
+                return verb_boot(&env, 1, boot_argv);
+        if (argc < 2) {
+                (void)fprintf(stderr, "tb-agent: a verb is missing; try \"tb-agent --help\"\n");
+                return error_exit_code(ERROR_USAGE);
+        }
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+                print_help();
+                return 0;
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+                (void)printf("tb-agent %s\n", TB_VERSION);
+                return 0;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+                if (strcmp(argv[1], verbs[i].name) == 0)
+                        return verbs[i].run(&env, argc - 1, argv + 1);
+        }
+        (void)fprintf(stderr, "tb-agent: unknown verb \"%s\"; try \"tb-agent --help\"\n", argv[1]);
+        return error_exit_code(ERROR_USAGE);
+}

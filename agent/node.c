@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/node.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mount.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "efivars/loader.h"
+#include "partition/mount.h"
+
+void node_free(struct node *n)
+{
+        if (!n)
+                return;
+        disk_free(n->disk);
+        free(n);
+}
+
+static const struct layout_partition *find_uuid(const struct layout *l, const char *uuid)
+{
+        for (size_t i = 0; i < l->n; i++) {
+                if (strcasecmp(l->partitions[i].uuid, uuid) == 0)
+                        return &l->partitions[i];
+        }
+        return NULL;
+}
+
+/* Looks at one disk: 1 and *ret when it has the ESP, 0 when not. */
+static int try_disk(const struct env *env, const char *name, const char *esp_uuid,
+                    struct node **ret, struct error *e)
+{
+        _cleanup_(node_free_p) struct node *n = calloc(1, sizeof(*n));
+        struct error error = ERROR_INIT;
+        int r;
+
+        if (!n)
+                return error_oom(e);
+        r = disk_open_name(env, name, &n->disk, &error);
+        if (r == 0 && n->disk->size > 0)
+                r = layout_read(n->disk, &n->layout, &error);
+        if (r < 0) {
+                if (r != -ENOENT)
+                        log_debug("%s", error.text);
+                return 0; /* no table, no medium, no access: not the disk we were started from */
+        }
+        n->esp = find_uuid(&n->layout, esp_uuid);
+        if (!n->esp)
+                return 0;
+        *ret = TAKE_PTR(n);
+        return 1;
+}
+
+static int find_data(struct node *n, const char *name, const struct layout_partition **ret,
+                     struct error *e)
+{
+        int r = layout_find(&n->layout, name, ret);
+
+        if (r == -ENOTUNIQ)
+                return error_set(e, ERROR_PRECONDITION, ENOTUNIQ,
+                                 "%s: several partitions are named \"%s\"", n->disk->path, name);
+        return 0;
+}
+
+static int twin_error(const char *esp_uuid, struct error *e)
+{
+        error_set(e, ERROR_PRECONDITION, ENOTUNIQ, "two disks have an ESP with the UUID %s",
+                  esp_uuid);
+        error_advise(e, "one is a copy of the other: detach one of them");
+        return -ENOTUNIQ;
+}
+
+int node_find(const struct env *env, const char *esp_uuid, struct node **ret, struct error *e)
+{
+        _cleanup_(node_free_p) struct node *hit = NULL;
+        char **names;
+        size_t count;
+        int r;
+
+        r = disk_list(env, &names, &count, e);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < count && r >= 0; i++) {
+                _cleanup_(node_free_p) struct node *n = NULL;
+
+                r = try_disk(env, names[i], esp_uuid, &n, e);
+                if (r > 0 && hit)
+                        r = twin_error(esp_uuid, e);
+                else if (r > 0)
+                        hit = TAKE_PTR(n);
+        }
+        disk_free_names(names, count);
+        if (r < 0)
+                return r;
+        if (!hit)
+                return error_set(e, ERROR_PRECONDITION, ENODEV, "no disk has the ESP %s", esp_uuid);
+        r = find_data(hit, LAYOUT_OEM_NAME, &hit->oem, e);
+        if (r == 0)
+                r = find_data(hit, LAYOUT_PERSISTENT_NAME, &hit->persistent, e);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(hit);
+        return 0;
+}
+
+int node_find_booted(const struct env *env, struct node **ret, struct error *e)
+{
+        char uuid[LOADER_UUID_SIZE];
+        int r = loader_device_part_uuid(env, uuid);
+
+        if (r < 0) {
+                error_set(e, ERROR_PRECONDITION, ENOENT,
+                          "the boot loader did not tell which ESP it was started from");
+                error_advise(e, "run this on a node that was started by systemd-boot");
+                return -ENOENT;
+        }
+        return node_find(env, uuid, ret, e);
+}
+
+int node_mount_vfat(const char *device, const char *target, bool writable, struct error *e)
+{
+        unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW;
+
+        return mount_fs(device, target, "vfat", writable ? flags : flags | MS_RDONLY,
+                        "umask=0077,shortname=mixed,utf8=1", e);
+}
+
+static char *esp_target(const struct env *env)
+{
+        char *target;
+
+        return asprintf(&target, "%s/tb-agent/esp", env->run) < 0 ? NULL : target;
+}
+
+int node_mount_esp(const struct env *env, const struct node *n, bool writable, int *ret_fd,
+                   struct error *e)
+{
+        _cleanup_free_ char *device = NULL, *target = esp_target(env);
+        int r, fd;
+
+        if (!target)
+                return error_oom(e);
+        r = disk_partition_path(n->disk, n->esp->number, &device, e);
+        if (r == 0)
+                r = mount_private(e);
+        if (r == 0)
+                r = node_mount_vfat(device, target, writable, e);
+        if (r < 0)
+                return r;
+        fd = file_open_dir(AT_FDCWD, target);
+        if (fd < 0)
+                return error_errno(e, -fd, "%s", target);
+        *ret_fd = fd;
+        return 0;
+}
+
+int node_unmount_esp(const struct env *env, struct error *e)
+{
+        _cleanup_free_ char *target = esp_target(env);
+
+        return target ? mount_unmount(target, e) : error_oom(e);
+}

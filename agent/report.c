@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/report.h"
+
+#include <stdio.h>
+
+struct json_object *report_new(const char *verb)
+{
+        _cleanup_json_ struct json_object *o = json_object_new_object();
+
+        if (!o || json_add_u64(o, "schema", REPORT_SCHEMA) < 0 || json_add_str(o, "verb", verb) < 0)
+                return NULL;
+        return TAKE_PTR(o);
+}
+
+int report_print(struct json_object *document, struct error *e)
+{
+        const char *text = json_object_to_json_string_ext(
+                document, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+        if (!text)
+                return error_oom(e);
+        if (printf("%s\n", text) < 0 || fflush(stdout) != 0)
+                return error_errno(e, errno, "standard output");
+        return 0;
+}
+
+static int print_json(const char *verb, const struct error *e)
+{
+        _cleanup_json_ struct json_object *o = report_new(verb);
+        struct json_object *inner = json_object_new_object();
+        int r = 0;
+
+        if (json_add_obj(o, "error", inner) < 0)
+                return -ENOMEM;
+        r = json_add_str(inner, "class", error_class_name(e->class));
+        if (r == 0)
+                r = json_add_u64(inner, "exit_code", (uint64_t)error_exit_code(e->class));
+        if (r == 0)
+                r = json_add_str(inner, "text", e->text);
+        if (r == 0)
+                r = json_add_str(inner, "advice", *e->advice ? e->advice : NULL);
+        return r < 0 ? r : report_print(o, NULL);
+}
+
+int report_failure(const char *verb, bool json, const struct error *e)
+{
+        if (!json || print_json(verb, e) < 0) {
+                (void)fprintf(stderr, "tb-agent %s: %s\n", verb, e->text);
+                if (*e->advice)
+                        (void)fprintf(stderr, "%s\n", e->advice);
+        }
+        return error_exit_code(e->class);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What people and programs see on standard output, and how a verb ends. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/json.h"
+
+/* Version of the documents this program prints; raised when a field changes its meaning or goes
+ * away. */
+#define REPORT_SCHEMA 1
+
+/* A new document {"schema":1,"verb":...}. NULL when memory ran out. */
+struct json_object *report_new(const char *verb);
+
+/* Prints a document to standard output, one line. */
+int report_print(struct json_object *document, struct error *e) _must_check_;
+
+/*
+ * Ends a failed verb: as text "tb-agent: text" and the advice on standard error, or with json as a
+ * document
+ * {"schema","verb","error":{"class","text","advice"}} on standard output. Returns the exit code.
+ */
+int report_failure(const char *verb, bool json, const struct error *e);

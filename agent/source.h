@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where an installation comes from: "dir:PATH" (a folder laid out like an installer medium) or
+ * "file:PATH" (an image).
+ */
+#pragma once
+
+#include "base/error.h"
+#include "upgrade/bootloader.h"
+#include "upgrade/image.h"
+
+/* The medium of a live session, where the boot stage mounts it. */
+#define SOURCE_LIVE "dir:/run/initramfs/live"
+
+struct source {
+        char *image_path;
+        int image_fd;
+        struct verified_image *image;
+        struct bootloader loader;
+};
+
+#define SOURCE_INIT                                                                                \
+        {                                                                                          \
+                .image_fd = -EBADF                                                                 \
+        }
+
+/*
+ * Opens and verifies. name is a source, or NULL for the medium of this session. The image
+ * descriptor stays open as long as the source.
+ */
+int source_open(const char *name, struct source *ret, struct error *e) _must_check_;
+void source_done(struct source *s);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs: each gets argv from its own name on, and returns the exit code of the program. */
+#pragma once
+
+#include "base/env.h"
+
+int verb_install(const struct env *env, int argc, char **argv);
+int verb_boot(const struct env *env, int argc, char **argv);
+int verb_bless(const struct env *env, int argc, char **argv);
+int verb_status(const struct env *env, int argc, char **argv);

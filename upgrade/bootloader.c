@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upgrade/bootloader.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/num.h"
+#include "upgrade/pe.h"
+
+/* systemd-boot(7): section .sdmagic holds this text. */
+#define MAGIC_START "#### LoaderInfo: systemd-boot "
+#define MAGIC_END " ####"
+
+#if defined(__x86_64__)
+#define LOADER_NAME "systemd-bootx64.efi"
+#define REMOVABLE_NAME "BOOTX64.EFI"
+#elif defined(__aarch64__)
+#define LOADER_NAME "systemd-bootaa64.efi"
+#define REMOVABLE_NAME "BOOTAA64.EFI"
+#endif
+
+void bootloader_done(struct bootloader *b)
+{
+        buf_done(&b->image);
+}
+
+static int not_ours(struct error *e)
+{
+        error_set(e, ERROR_REFUSED, EBADMSG, "not a systemd-boot image");
+        error_advise(e, "the source must bring systemd-boot, signed for this machine");
+        return -EBADMSG;
+}
+
+static int read_version(int fd, struct bootloader *b, struct error *e)
+{
+        _cleanup_(pe_free_p) struct pe *pe = NULL;
+        _cleanup_(buf_done) struct buf magic = BUF_INIT(4096);
+        const struct pe_section *section;
+        const char *start, *end;
+        uint64_t major;
+        int r;
+
+        r = pe_open(fd, &pe, e);
+        if (r < 0)
+                return r;
+        section = pe_find(pe, ".sdmagic");
+        if (!section)
+                return not_ours(e);
+        r = pe_read(pe, section, &magic, e);
+        if (r < 0)
+                return r;
+        start = strstr(buf_str(&magic), MAGIC_START);
+        end = start ? strstr(start, MAGIC_END) : NULL;
+        if (!end)
+                return not_ours(e);
+        start += strlen(MAGIC_START);
+        if ((size_t)(end - start) >= sizeof(b->version))
+                return not_ours(e);
+        (void)snprintf(b->version, sizeof(b->version), "%.*s", (int)(end - start), start);
+        /* "252.39-1~deb12u1": the number before the first other character. */
+        buf_reset(&magic);
+        if (buf_add(&magic, b->version, strspn(b->version, "0123456789")) < 0 ||
+            parse_u64_max(buf_str(&magic), 99999, &major) < 0)
+                return not_ours(e);
+        b->major = (unsigned)major;
+        return 0;
+}
+
+int bootloader_load(int dirfd, const char *path, struct bootloader *ret, struct error *e)
+{
+        struct bootloader b = {.image = BUF_INIT(LIMIT_BOOT_LOADER)};
+        _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        int r;
+
+        if (fd < 0)
+                return error_errno(e, errno, "boot loader %s", path);
+        r = read_version(fd, &b, e);
+        if (r < 0)
+                return error_wrap(e, r, "boot loader %s", path);
+        r = file_read(dirfd, path, &b.image);
+        if (r < 0) {
+                bootloader_done(&b);
+                return error_errno(e, -r, "boot loader %s", path);
+        }
+        *ret = b;
+        return 0;
+}
+
+enum entry_key bootloader_entry_key(const struct bootloader *b)
+{
+        return b->major >= 258 ? ENTRY_KEY_UKI : ENTRY_KEY_EFI;
+}
+
+int bootloader_add(const struct esp *esp, const struct bootloader *b, struct error *e)
+{
+        int r = esp_make_dir(esp, "EFI/systemd", e);
+
+        if (r == 0)
+                r = esp_make_dir(esp, "EFI/BOOT", e);
+        if (r == 0)
+                r = esp_add_file(esp, "EFI/systemd/" LOADER_NAME, b->image.data, b->image.len, e);
+        if (r == 0)
+                r = esp_add_file(esp, "EFI/BOOT/" REMOVABLE_NAME, b->image.data, b->image.len, e);
+        return r;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * systemd-boot as a file: which version it is, and its two copies on the ESP.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "upgrade/esp.h"
+
+struct bootloader {
+        struct buf image; /* the whole file */
+        char version[64]; /* "252.39-1~deb12u1" */
+        unsigned major;   /* 252 */
+};
+
+/*
+ * Reads a boot loader file. Refused when it is no PE image of systemd-boot, or above
+ * LIMIT_BOOT_LOADER. name stands in messages.
+ */
+int bootloader_load(int dirfd, const char *path, struct bootloader *ret, struct error *e)
+        _must_check_;
+void bootloader_done(struct bootloader *b);
+
+/* How this version wants an entry to name an image: "uki" from 258 on, "efi" before. */
+enum entry_key bootloader_entry_key(const struct bootloader *b);
+
+/* Adds both copies: EFI/systemd/systemd-bootx64.efi, then EFI/BOOT/BOOTX64.EFI, which firmware
+ * starts. */
+int bootloader_add(const struct esp *esp, const struct bootloader *b, struct error *e) _must_check_;
