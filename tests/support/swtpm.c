@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/swtpm.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define START_TRIES 10
+
+/* A listening-capable loopback port, 0 = any. Returns the port, or 0. */
+static unsigned probe_port(unsigned port)
+{
+        struct sockaddr_in a = {.sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t n = sizeof(a);
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+            getsockname(fd, (struct sockaddr *)&a, &n) < 0)
+                return 0;
+        return ntohs(a.sin_port);
+}
+
+static _Noreturn void run_swtpm(const struct swtpm *s, int ready, pid_t parent)
+{
+        char server[64], ctrl[64], state[96], pid[32];
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        /* The parent may be gone already when the wish arrives. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+                _exit(1);
+        (void)snprintf(server, sizeof(server), "type=tcp,port=%u", s->port);
+        (void)snprintf(ctrl, sizeof(ctrl), "type=tcp,port=%u", s->port + 1);
+        (void)snprintf(state, sizeof(state), "dir=%s", s->dir);
+        (void)snprintf(pid, sizeof(pid), "fd=%d", ready);
+        (void)dup2(null, STDOUT_FILENO);
+        (void)dup2(null, STDERR_FILENO);
+        (void)fcntl(ready, F_SETFD, 0);
+        (void)execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server,
+                     "--ctrl", ctrl, "--flags", "startup-clear", "--pid", pid, (char *)NULL);
+        _exit(127);
+}
+
+static void end_process(struct swtpm *s)
+{
+        if (s->pid > 0) {
+                (void)kill(s->pid, SIGTERM);
+                (void)waitpid(s->pid, NULL, 0);
+        }
+        s->pid = 0;
+}
+
+/* swtpm writes its pid after both sockets listen: a byte means ready, end of file means it died. */
+static int start_once(struct swtpm *s)
+{
+        _cleanup_close_ int in = -EBADF, out = -EBADF;
+        pid_t parent = getpid();
+        int fds[2];
+        char c;
+
+        s->port = probe_port(0);
+        if (s->port == 0 || s->port == 65535 || probe_port(s->port + 1) == 0)
+                return -EADDRINUSE;
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        in = fds[0];
+        out = fds[1];
+        s->pid = fork();
+        if (s->pid < 0)
+                return -errno;
+        if (s->pid == 0)
+                run_swtpm(s, out, parent);
+        close_p(&out);
+        if (read(in, &c, 1) != 1) {
+                end_process(s);
+                return -EADDRINUSE;
+        }
+        (void)snprintf(s->tcti, sizeof(s->tcti), "swtpm:port=%u", s->port);
+        return 0;
+}
+
+static int start(struct swtpm *s)
+{
+        int r = -EADDRINUSE;
+
+        for (int i = 0; r < 0 && i < START_TRIES; i++)
+                r = start_once(s);
+        return r;
+}
+
+struct swtpm *swtpm_start(void)
+{
+        struct swtpm *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return NULL;
+        (void)snprintf(s->dir, sizeof(s->dir), "/tmp/tb-swtpm-XXXXXX");
+        if (!mkdtemp(s->dir)) {
+                free(s);
+                return NULL;
+        }
+        if (start(s) < 0) {
+                swtpm_stop(s);
+                return NULL;
+        }
+        return s;
+}
+
+int swtpm_reboot(struct swtpm *s)
+{
+        end_process(s);
+        return start(s);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+        (void)st;
+        (void)type;
+        (void)at;
+        return remove(path);
+}
+
+void swtpm_stop(struct swtpm *s)
+{
+        if (!s)
+                return;
+        end_process(s);
+        (void)nftw(s->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        free(s);
+}
