@@ -655,7 +655,7 @@ int esp_remove(const struct esp *esp, const char *path, struct error *e)
 
         r = esp_path_find(esp->root, path, &name, &size);
         if (r == -ENOENT)
-                return 0;
+                return unlink_path(esp, path, e); /* an earlier run may not have synced it */
         if (r < 0)
                 return error_errno(e, -r, "%s: delete", path);
         r = is_entry_path(path) ? check_not_last(esp, path, e)
