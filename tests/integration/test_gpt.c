@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table libfdisk writes, read back by us and by sfdisk, on 512 and 4096 byte sectors. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/spawn.h"
+#include "partition/layout.h"
+
+#define DISK_SIZE (2 * GIB)
+
+struct fixture {
+        char path[64];
+        struct disk disk;
+};
+
+static int set_up(void **state)
+{
+        struct fixture *f = calloc(1, sizeof(*f));
+
+        assert_non_null(f);
+        (void)snprintf(f->path, sizeof(f->path), "/tmp/tb-gpt-XXXXXX");
+        f->disk.fd = mkstemp(f->path);
+        assert_true(f->disk.fd >= 0);
+        assert_int_equal(ftruncate(f->disk.fd, (off_t)DISK_SIZE), 0);
+        f->disk.path = f->path;
+        f->disk.size = DISK_SIZE;
+        f->disk.sector_size = 512;
+        *state = f;
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        struct fixture *f = *state;
+
+        (void)close(f->disk.fd);
+        (void)unlink(f->path);
+        free(f);
+        return 0;
+}
+
+static void written_table_is_read_back(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = ERROR_INIT;
+        struct layout plan, back;
+
+        assert_int_equal(layout_plan(DISK_SIZE, 512, 512 * MIB, &plan, &e), 0);
+        if (layout_write(&f->disk, &plan, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(layout_read(&f->disk, &back, &e), 0);
+        assert_int_equal(back.n, 3);
+        for (size_t i = 0; i < 3; i++) {
+                assert_string_equal(back.partitions[i].name, plan.partitions[i].name);
+                assert_string_equal(back.partitions[i].type, plan.partitions[i].type);
+                assert_string_equal(back.partitions[i].uuid, plan.partitions[i].uuid);
+                assert_int_equal(back.partitions[i].start, plan.partitions[i].start);
+                assert_int_equal(back.partitions[i].size, plan.partitions[i].size);
+        }
+}
+
+static void sfdisk_agrees(void **state)
+{
+        struct fixture *f = *state;
+        const char *const verify[] = {"sfdisk", "--verify", f->path, NULL};
+        const char *const dump[] = {"sfdisk", "--json", f->path, NULL};
+        _cleanup_(buf_done) struct buf out = BUF_INIT(LIMIT_CHILD_OUTPUT);
+        _cleanup_json_ struct json_object *root = NULL;
+        struct json_object *table, *list, *last;
+        struct spawn_result result;
+        struct error e = ERROR_INIT;
+        struct layout plan;
+        const char *name;
+        uint64_t start;
+
+        assert_int_equal(layout_plan(DISK_SIZE, 512, 512 * MIB, &plan, &e), 0);
+        assert_int_equal(layout_write(&f->disk, &plan, &e), 0);
+        if (spawn_check(verify, 10, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(spawn_run(dump, 10, &out, &result, &e), 0);
+        assert_int_equal(json_read_text(out.data, out.len, out.len, "sfdisk", &root, &e), 0);
+        assert_int_equal(json_get_obj(root, "partitiontable", &table), 0);
+        assert_int_equal(json_get_array(table, "partitions", &list), 0);
+        assert_int_equal(json_object_array_length(list), 3);
+        last = json_object_array_get_idx(list, 2);
+        assert_int_equal(json_get_str(last, "name", &name), 0);
+        assert_string_equal(name, "persistent");
+        assert_int_equal(json_get_u64(last, "start", &start), 0);
+        assert_int_equal(start * 512, plan.partitions[2].start);
+}
+
+static void no_table_is_an_answer(void **state)
+{
+        struct fixture *f = *state;
+        struct error e = ERROR_INIT;
+        struct layout back;
+
+        assert_int_equal(layout_read(&f->disk, &back, &e), -ENOENT);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(written_table_is_read_back, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(sfdisk_agrees, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(no_table_is_an_answer, set_up, tear_down),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
