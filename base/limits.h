@@ -47,6 +47,13 @@
 #define LIMIT_TOKEN_JSON (64 * KIB)
 #define LIMIT_LUKS_TOKENS 32
 #define LIMIT_LUKS_KEYSLOTS 32
+/* Maxima of the format and of its tools: key slot area 128 MiB, data at 16 MiB by default. */
+#define LIMIT_LUKS_KEYSLOTS_AREA (128 * MIB)
+#define LIMIT_LUKS_DATA_OFFSET (1 * GIB)
+/* What cryptsetup's benchmark picks on fast machines; more would only stall the boot. */
+#define LIMIT_LUKS_PBKDF2_ITERATIONS 20000000u
+#define LIMIT_LUKS_ARGON2_TIME 64u
+#define LIMIT_LUKS_ARGON2_MEMORY_KIB (1 * MIB)
 /* TPM2B structures never exceed a TPM's command buffer (4 KiB). */
 #define LIMIT_TPM_BLOB (8 * KIB)
 /* PCR 7 and 11 do not move in the initrd; another program measuring at the same time does so once
