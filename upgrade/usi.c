@@ -81,7 +81,7 @@ static int find_sections(struct usi *u, struct error *e)
 {
         for (unsigned i = 0; pe_section_at(u->pe, i); i++) {
                 const struct pe_section *s = pe_section_at(u->pe, i);
-                enum usi_section kind;
+                enum usi_section kind = USI_SECTION_MAX;
                 int r;
 
                 r = classify(s, &kind, e);

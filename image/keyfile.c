@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/keyfile.h"
+
+#include <fcntl.h>
+#include <openssl/bio.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+
+/* What the firmware and TPMs of today accept as a minimum. */
+#define RSA_BITS_MIN 2048
+
+static int config_errno(struct error *e, int code, const char *name)
+{
+        int r = error_errno(e, code, "cannot read %s", name);
+
+        if (e)
+                e->class = ERROR_CONFIG;
+        return r;
+}
+
+int keyfile_open_dir(const char *path, struct error *e)
+{
+        _cleanup_close_ int fd = file_open_dir(AT_FDCWD, path);
+
+        if (fd < 0) {
+                int r = config_errno(e, -fd, path);
+
+                error_advise(e, "make keys with \"tb-image keys %s\"", path);
+                return r;
+        }
+        if (file_exists(fd, KEYFILE_INCOMPLETE)) {
+                (void)error_set(e, ERROR_CONFIG, EINVAL, "the keys in %s are incomplete", path);
+                error_advise(e, "remove the directory and make keys again");
+                return -EINVAL;
+        }
+        return TAKE_FD(fd);
+}
+
+static void bio_free_p(BIO **bio)
+{
+        BIO_free_all(*bio);
+        *bio = NULL;
+}
+
+/* OpenSSL reads the file itself, through a stdio stream without a buffer that would keep secrets.
+ */
+static int open_bio(int dirfd, const char *name, BIO **ret, struct error *e)
+{
+        _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+        FILE *stream;
+
+        if (fd < 0)
+                return config_errno(e, errno, name);
+        stream = fdopen(fd, "re");
+        if (!stream)
+                return error_oom(e);
+        (void)TAKE_FD(fd);
+        (void)setvbuf(stream, NULL, _IONBF, 0);
+        *ret = BIO_new_fp(stream, BIO_CLOSE);
+        if (!*ret) {
+                (void)fclose(stream);
+                return error_oom(e);
+        }
+        return 0;
+}
+
+/* Answers OpenSSL's question for a passphrase: there is none, and no terminal is asked. */
+static int no_passphrase(char *buf, int size, int writing, void *ctx)
+{
+        (void)buf;
+        (void)size;
+        (void)writing;
+        (void)ctx;
+        return -1;
+}
+
+int keyfile_private(int dirfd, const char *name, EVP_PKEY **ret, struct error *e)
+{
+        _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;
+        _cleanup_(bio_free_p) BIO *bio = NULL;
+        int r;
+
+        r = open_bio(dirfd, name, &bio, e);
+        if (r < 0)
+                return r;
+        key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+        if (!key)
+                return error_set(e, ERROR_CONFIG, EBADMSG, "%s: no unencrypted private key in PEM",
+                                 name);
+        if (EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA || EVP_PKEY_get_bits(key) < RSA_BITS_MIN)
+                return error_set(e, ERROR_CONFIG, EOPNOTSUPP,
+                                 "%s: not an RSA key of %d bits or more", name, RSA_BITS_MIN);
+        *ret = TAKE_PTR(key);
+        return 0;
+}
+
+int keyfile_cert(int dirfd, const char *name, X509 **ret, struct error *e)
+{
+        _cleanup_(bio_free_p) BIO *bio = NULL;
+        X509 *cert;
+        int r;
+
+        r = open_bio(dirfd, name, &bio, e);
+        if (r < 0)
+                return r;
+        cert = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+        if (!cert)
+                return error_set(e, ERROR_CONFIG, EBADMSG, "%s: no certificate in PEM", name);
+        *ret = cert;
+        return 0;
+}
+
+int keyfile_signer(int dirfd, EVP_PKEY **ret_key, X509 **ret_cert, struct error *e)
+{
+        _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;
+        _cleanup_(keyfile_x509_p) X509 *cert = NULL;
+        int r;
+
+        r = keyfile_private(dirfd, KEYFILE_DB_KEY, &key, e);
+        if (r == 0)
+                r = keyfile_cert(dirfd, KEYFILE_DB_CERT, &cert, e);
+        if (r < 0)
+                return r;
+        if (X509_check_private_key(cert, key) != 1)
+                return error_set(e, ERROR_CONFIG, EKEYREJECTED, "%s and %s do not belong together",
+                                 KEYFILE_DB_KEY, KEYFILE_DB_CERT);
+        *ret_key = TAKE_PTR(key);
+        *ret_cert = TAKE_PTR(cert);
+        return 0;
+}
+
+int keyfile_bytes(int dirfd, const char *name, struct buf *out, struct error *e)
+{
+        int r = file_read(dirfd, name, out);
+
+        return r < 0 ? config_errno(e, -r, name) : 0;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tb-image: the build side of Trusted Boot images. Picks the verb, reports its error. */
+#include <stdio.h>
+#include <string.h>
+
+#include "image/verb.h"
+#include "image/words.h"
+
+static const struct verb {
+        const char *name;
+        const char *summary;
+        const char *help;
+        int (*run)(char *const argv[], struct error *e);
+} verbs[] = {
+        {"keys", "make Secure Boot and PCR policy keys",
+         "Usage: tb-image keys [OPTIONS] DIR\n"
+         "\n"
+         "Makes PK, KEK and db (each .key .pem .der .esl .auth), the PCR policy key\n"
+         "(tpm2-pcr-private.pem, tpm2-pcr-public.pem) and guid.txt in DIR. Existing keys are "
+         "never\n"
+         "overwritten.\n"
+         "\n"
+         "  --name CN    common name of the certificates (default \"Trusted Boot\")\n"
+         "  --days N     validity of the certificates (default 3650)\n"
+         "  --bits N     RSA key size, 2048 to 4096 (default 2048)\n",
+         verb_keys},
+        {"usi", "build a Unified System Image",
+         "Usage: tb-image usi [OPTIONS]\n"
+         "\n"
+         "Packs a root directory, a kernel and a command line into one PE image, predicts PCR 11,\n"
+         "signs that policy and signs the image.\n"
+         "\n"
+         "  --rootfs DIR            root of the operating system (becomes the initrd)\n"
+         "  --kernel FILE           kernel\n"
+         "  --cmdline TEXT          kernel command line\n"
+         "  --os-release FILE       os-release of the image\n"
+         "  --keys DIR              directory made by \"tb-image keys\"\n"
+         "  --out FILE              image to write\n"
+         "  --stub FILE             systemd-stub (default\n"
+         "                          /usr/lib/systemd/boot/efi/linuxx64.efi.stub)\n"
+         "  --policy-keys DIR       take the PCR policy key from here instead of --keys\n"
+         "  --unsigned              do not sign the image (the PCR policy is still signed)\n"
+         "  --compression-level N   zstd level, 1 to 19 (default 9)\n"
+         "  --json                  print the result as JSON\n",
+         verb_usi},
+        {"sign", "sign a PE image",
+         "Usage: tb-image sign --keys DIR --out OUT IN\n"
+         "\n"
+         "Adds an Authenticode signature by the db key of DIR to IN and writes the result to OUT.\n"
+         "\n"
+         "  --keys DIR   directory made by \"tb-image keys\"\n"
+         "  --out OUT    signed image to write\n",
+         verb_sign},
+        {"inspect", "show what is in an image",
+         "Usage: tb-image inspect [--json] FILE\n"
+         "\n"
+         "Shows sections, versions, predicted PCR 11 values, which of them are signed, and the\n"
+         "Authenticode signatures of a USI. Certificates are not checked against any trust store.\n"
+         "\n"
+         "  --json       print the result as JSON\n",
+         verb_inspect},
+};
+
+static void print_overview(void)
+{
+        printf("Usage: tb-image VERB [OPTIONS]\n"
+               "\n"
+               "Builds, signs and inspects Trusted Boot system images.\n"
+               "\n");
+        for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
+                printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+        printf("\n"
+               "  --help     this text; after a verb: its options\n"
+               "  --version  version of the program\n");
+}
+
+static int run(char *const argv[], struct error *e)
+{
+        if (!argv[1])
+                return error_set(e, ERROR_USAGE, EINVAL, "no verb given");
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+                print_overview();
+                return 0;
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+                printf("tb-image %s\n", TB_VERSION);
+                return 0;
+        }
+        for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++) {
+                int r;
+
+                if (strcmp(argv[1], verbs[i].name) != 0)
+                        continue;
+                r = verbs[i].run(argv + 1, e);
+                if (r == WORDS_HELP) {
+                        fputs(verbs[i].help, stdout);
+                        return 0;
+                }
+                if (r < 0 && e->class == ERROR_USAGE)
+                        error_advise(e, "see \"tb-image %s --help\"", verbs[i].name);
+                return r;
+        }
+        return error_set(e, ERROR_USAGE, EINVAL, "unknown verb \"%s\"", argv[1]);
+}
+
+int main(int argc, char *argv[])
+{
+        struct error e = ERROR_INIT;
+        int r;
+
+        if (argc < 1)
+                return error_exit_code(ERROR_USAGE);
+        r = run(argv, &e);
+        if (r == 0 && fflush(stdout) != 0)
+                r = error_errno(&e, errno, "cannot write to standard output");
+        if (r == 0)
+                return 0;
+        if (e.class == ERROR_NONE)
+                (void)error_set(&e, ERROR_INTERNAL, -r, "failed without a reason (%d)", r);
+        if (e.class == ERROR_USAGE)
+                error_advise(&e, "see \"tb-image --help\"");
+        fprintf(stderr, "tb-image: error: %s\n", e.text);
+        if (e.advice[0] != '\0')
+                fprintf(stderr, "tb-image: advice: %s\n", e.advice);
+        return error_exit_code(e.class);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything below one directory, in an order that does not depend on the file system: by path,
+ * byte by byte, so that a directory stands before what is in it.
+ *
+ * The walk never leaves the tree: symbolic links are recorded, not followed, and a directory on
+ * which another file system is mounted is recorded as an empty directory (with a warning). Sockets
+ * mean nothing in an image and are left out (with a warning).
+ *
+ * Hard links: the entries of one file share a number, and links says how many entries that are
+ * (names outside of the tree do not count).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+struct tree_entry {
+        char *path; /* relative to the root, "." for the root itself */
+        char *link; /* target of a symbolic link, else NULL */
+        mode_t mode;
+        uint32_t uid;
+        uint32_t gid;
+        uint32_t device_major; /* of a device node */
+        uint32_t device_minor;
+        uint64_t size; /* of a regular file */
+        uint64_t mtime;
+        uint64_t number; /* from 1, in order; equal for hard links of one file */
+        uint32_t links;
+        bool last_link; /* of the entries with this number, the last one */
+
+        uint64_t dev; /* identity in the source file system */
+        uint64_t ino;
+};
+
+struct tree;
+
+/* Walks the directory. ERROR_CONFIG when it is no directory or has what an image cannot hold (a
+ * mount on a file, more than LIMIT_TREE_ENTRIES entries), I/O errors else. */
+int tree_scan(const char *root, struct tree **ret, struct error *e) _must_check_;
+void tree_free(struct tree *t);
+DEFINE_CLEANUP(struct tree, tree_free)
+
+/* Entry i in order; NULL past the end. */
+const struct tree_entry *tree_at(const struct tree *t, size_t i);
+
+/*
+ * Opens the regular file of an entry for reading, without following any link on the way; -ESTALE
+ * when it is not the file that was found by the walk. Returns a descriptor the caller closes.
+ */
+int tree_open(const struct tree *t, const struct tree_entry *entry, struct error *e) _must_check_;

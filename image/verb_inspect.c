@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tb-image inspect: what is in an image, and whether its own promises hold. */
+#include <fcntl.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/codec.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "image/verb.h"
+#include "image/words.h"
+#include "upgrade/authenticode.h"
+#include "upgrade/pcrsig.h"
+#include "upgrade/usi.h"
+
+/* A signature document does not name its phases: these are the ones in use (systemd-measure(1) and
+ * systems without a second stage), and a signature that fits none of them is shown as foreign. */
+static const char *const phases[] = {
+        "",
+        "enter-initrd",
+        "enter-initrd:leave-initrd",
+        "enter-initrd:leave-initrd:sysinit",
+        "enter-initrd:leave-initrd:sysinit:ready",
+        "sysinit",
+        "sysinit:ready",
+};
+
+struct image {
+        int fd;
+        struct usi *usi;
+        struct pcrsig *pcrsig; /* NULL = unsigned policy */
+        uint64_t size;
+        uint8_t sha256[SHA256_SIZE];
+        uint8_t digest[SHA256_SIZE]; /* Authenticode */
+        uint8_t pcr11[ARRAY_SIZE(phases)][SHA256_SIZE];
+        uint8_t pol[ARRAY_SIZE(phases)][SHA256_SIZE];
+        bool fits[ARRAY_SIZE(phases)];
+};
+
+static void image_done(struct image *i)
+{
+        pcrsig_free(i->pcrsig);
+        usi_free(i->usi);
+        close_p(&i->fd);
+}
+
+static int check_phases(struct image *i, struct error *e)
+{
+        const struct buf *key = usi_pcrpkey(i->usi);
+        int r;
+
+        for (unsigned k = 0; k < ARRAY_SIZE(phases); k++) {
+                r = usi_pcr11(i->usi, phases[k], i->pcr11[k], e);
+                if (r == 0 && pcrsig_policy(i->pcr11[k], i->pol[k]) < 0)
+                        r = error_set(e, ERROR_INTERNAL, EIO, "cannot compute the policy");
+                if (r < 0)
+                        return r;
+                if (!i->pcrsig || !key)
+                        continue;
+                r = pcrsig_check(i->pcrsig, key->data, key->len, i->pcr11[k], NULL, e);
+                if (r < 0 && r != -ENOENT && r != -EKEYREJECTED)
+                        return r;
+                i->fits[k] = r == 0;
+                error_clear(e);
+        }
+        return 0;
+}
+
+static int load(struct image *i, const char *path, struct error *e)
+{
+        const struct buf *text;
+        int r;
+
+        i->fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (i->fd < 0)
+                return error_set(e, ERROR_CONFIG, errno, "cannot open: %s", strerrordesc_np(errno));
+        r = usi_open(i->fd, &i->usi, e);
+        if (r < 0)
+                return r;
+        r = digest_fd(i->fd, i->sha256, &i->size);
+        if (r < 0)
+                return error_errno(e, -r, "cannot read");
+        r = authenticode_digest(usi_pe(i->usi), i->digest, e);
+        if (r < 0)
+                return r;
+        text = usi_pcrsig(i->usi);
+        if (text) {
+                r = pcrsig_parse(text->data, text->len, &i->pcrsig, e);
+                if (r < 0)
+                        return r;
+        }
+        return check_phases(i, e);
+}
+
+/* Phase whose policy an element of the signature document is for, -1 for none of the known. */
+static int phase_of(const struct image *i, const struct pcrsig_entry *entry)
+{
+        for (unsigned k = 0; entry->mask == PCRSIG_MASK_PCR11 && k < ARRAY_SIZE(phases); k++)
+                if (memcmp(entry->pol, i->pol[k], SHA256_SIZE) == 0)
+                        return (int)k;
+        return -1;
+}
+
+/* One Authenticode signature: who claims it, and whether it is about these bytes. */
+struct signature {
+        char subject[256];
+        bool digest_fits;
+};
+
+static int read_signature(const struct image *i, PKCS7 *p7, struct signature *ret, struct error *e)
+{
+        STACK_OF(X509) *signers = NULL;
+        const ASN1_STRING *content = NULL;
+        uint8_t digest[SHA256_SIZE];
+
+        *ret = (struct signature){.subject = "(no certificate)"};
+        if (PKCS7_type_is_signed(p7) && p7->d.sign->contents &&
+            OBJ_obj2nid(p7->d.sign->contents->type) != NID_pkcs7_data &&
+            p7->d.sign->contents->d.other && p7->d.sign->contents->d.other->type == V_ASN1_SEQUENCE)
+                content = p7->d.sign->contents->d.other->value.sequence;
+        if (!content)
+                return error_set(e, ERROR_REFUSED, EBADMSG, "a signature has no statement");
+        if (authenticode_content_parse(ASN1_STRING_get0_data(content),
+                                       (size_t)ASN1_STRING_length(content), digest, NULL) == 0)
+                ret->digest_fits = memcmp(digest, i->digest, SHA256_SIZE) == 0;
+        signers = PKCS7_get0_signers(p7, NULL, 0);
+        if (signers && sk_X509_num(signers) > 0)
+                (void)X509_NAME_oneline(X509_get_subject_name(sk_X509_value(signers, 0)),
+                                        ret->subject, sizeof(ret->subject));
+        sk_X509_free(signers);
+        return 0;
+}
+
+typedef int (*signature_sink)(void *ctx, const struct signature *s);
+
+static int each_signature(const struct image *i, signature_sink sink, void *ctx, struct error *e)
+{
+        uint64_t offset = 0;
+
+        for (;;) {
+                _cleanup_(authenticode_pkcs7_p) PKCS7 *p7 = NULL;
+                struct signature s;
+                int r = authenticode_next(usi_pe(i->usi), &offset, &p7, e);
+
+                if (r <= 0)
+                        return r;
+                r = read_signature(i, p7, &s, e);
+                if (r < 0)
+                        return r;
+                if (sink(ctx, &s) < 0)
+                        return error_oom(e);
+        }
+}
+
+/* --- text --- */
+
+static int print_signature(void *ctx, const struct signature *s)
+{
+        unsigned *n = ctx;
+
+        ++*n;
+        printf("signed by      %s (%s)\n", s->subject,
+               s->digest_fits ? "digest fits" : "DIGEST DOES NOT FIT");
+        return 0;
+}
+
+static void print_hex(const char *label, const uint8_t *digest)
+{
+        char hex[SHA256_HEX_SIZE];
+
+        hex_encode(digest, SHA256_SIZE, hex);
+        printf("%-14s %s\n", label, hex);
+}
+
+static void print_phases(const struct image *i)
+{
+        char hex[SHA256_HEX_SIZE];
+
+        print_hex("pcr11", i->pcr11[0]);
+        if (!i->pcrsig)
+                printf("pcr signature  none\n");
+        for (unsigned k = 0; i->pcrsig && pcrsig_at(i->pcrsig, k); k++) {
+                int phase = phase_of(i, pcrsig_at(i->pcrsig, k));
+
+                if (phase < 0) {
+                        print_hex("SIGNED POLICY", pcrsig_at(i->pcrsig, k)->pol);
+                        printf("               fits no known phase of this image\n");
+                        continue;
+                }
+                hex_encode(i->pcr11[phase], SHA256_SIZE, hex);
+                printf("signed phase   %s (%s)\n               %s\n",
+                       phases[phase][0] ? phases[phase] : "(none)",
+                       i->fits[phase] ? "signature fits" : "SIGNATURE DOES NOT FIT", hex);
+        }
+}
+
+static int print_text(const struct image *i, struct error *e)
+{
+        const struct pe_section *s;
+        unsigned n = 0;
+        int r;
+
+        printf("name           %s\n", usi_pretty_name(i->usi) ?: "-");
+        printf("image          %s version %s\n", usi_image_id(i->usi) ?: "-",
+               usi_image_version(i->usi) ?: "-");
+        printf("command line   %s\n", usi_cmdline(i->usi) ?: "-");
+        if (usi_stub_version(i->usi) > 0)
+                printf("systemd-stub   %u\n", usi_stub_version(i->usi));
+        printf("size           %llu\n", (unsigned long long)i->size);
+        print_hex("sha256", i->sha256);
+        print_hex("authenticode", i->digest);
+        print_phases(i);
+        r = each_signature(i, print_signature, &n, e);
+        if (r < 0)
+                return r;
+        if (n == 0)
+                printf("signed by      nobody\n");
+        printf("\nsection        size       address    offset\n");
+        for (unsigned k = 0; (s = pe_section_at(usi_pe(i->usi), k)); k++)
+                printf("%-9s %9u    0x%08x 0x%08x\n", s->name, s->virtual_size, s->virtual_address,
+                       s->raw_offset);
+        return 0;
+}
+
+/* --- JSON --- */
+
+static int add_hex(struct json_object *o, const char *key, const uint8_t *digest)
+{
+        char hex[SHA256_HEX_SIZE];
+
+        hex_encode(digest, SHA256_SIZE, hex);
+        return json_add_str(o, key, hex);
+}
+
+static int add_signature(void *ctx, const struct signature *s)
+{
+        struct json_object *array = ctx, *o = json_object_new_object();
+        int r;
+
+        r = json_append(array, o);
+        if (r == 0)
+                r = json_add_str(o, "subject", s->subject);
+        if (r == 0)
+                r = json_add_bool(o, "digest_fits", s->digest_fits);
+        return r;
+}
+
+static int add_sections(const struct image *i, struct json_object *array)
+{
+        const struct pe_section *s;
+        int r = 0;
+
+        for (unsigned k = 0; r == 0 && (s = pe_section_at(usi_pe(i->usi), k)); k++) {
+                struct json_object *o = json_object_new_object();
+
+                r = json_append(array, o);
+                if (r == 0)
+                        r = json_add_str(o, "name", s->name);
+                if (r == 0)
+                        r = json_add_u64(o, "size", s->virtual_size);
+                if (r == 0)
+                        r = json_add_u64(o, "address", s->virtual_address);
+                if (r == 0)
+                        r = json_add_u64(o, "offset", s->raw_offset);
+        }
+        return r;
+}
+
+static int add_policies(const struct image *i, struct json_object *array)
+{
+        int r = 0;
+
+        for (unsigned k = 0; r == 0 && i->pcrsig && pcrsig_at(i->pcrsig, k); k++) {
+                const struct pcrsig_entry *entry = pcrsig_at(i->pcrsig, k);
+                int phase = phase_of(i, entry);
+                struct json_object *o = json_object_new_object();
+
+                r = json_append(array, o);
+                if (r == 0)
+                        r = json_add_str(o, "phase", phase < 0 ? NULL : phases[phase]);
+                if (r == 0 && phase >= 0)
+                        r = add_hex(o, "pcr11", i->pcr11[phase]);
+                if (r == 0)
+                        r = add_hex(o, "policy", entry->pol);
+                if (r == 0)
+                        r = add_hex(o, "key", entry->pkfp);
+                if (r == 0)
+                        r = json_add_bool(o, "fits", phase >= 0 && i->fits[phase]);
+        }
+        return r;
+}
+
+/* A new array that root owns, NULL when memory ran out. */
+static struct json_object *add_array(struct json_object *root, const char *key)
+{
+        struct json_object *array = json_object_new_array();
+
+        return json_add_obj(root, key, array) < 0 ? NULL : array;
+}
+
+static int add_facts(const struct image *i, struct json_object *root)
+{
+        int r;
+
+        r = json_add_u64(root, "version", 1);
+        if (r == 0)
+                r = json_add_str(root, "pretty_name", usi_pretty_name(i->usi));
+        if (r == 0)
+                r = json_add_str(root, "image_id", usi_image_id(i->usi));
+        if (r == 0)
+                r = json_add_str(root, "image_version", usi_image_version(i->usi));
+        if (r == 0)
+                r = json_add_str(root, "cmdline", usi_cmdline(i->usi));
+        if (r == 0)
+                r = json_add_u64(root, "stub_version", usi_stub_version(i->usi));
+        if (r == 0)
+                r = json_add_u64(root, "size", i->size);
+        if (r == 0)
+                r = add_hex(root, "sha256", i->sha256);
+        if (r == 0)
+                r = add_hex(root, "authenticode", i->digest);
+        if (r == 0)
+                r = add_hex(root, "pcr11", i->pcr11[0]);
+        return r;
+}
+
+static int print_json(const struct image *i, struct error *e)
+{
+        _cleanup_json_ struct json_object *root = json_object_new_object();
+        struct json_object *policies, *signatures, *sections;
+        const char *text;
+        int r;
+
+        r = add_facts(i, root);
+        policies = add_array(root, "policies");
+        signatures = add_array(root, "signatures");
+        sections = add_array(root, "sections");
+        if (r < 0 || !policies || !signatures || !sections || add_policies(i, policies) < 0 ||
+            add_sections(i, sections) < 0)
+                return error_oom(e);
+        r = each_signature(i, add_signature, signatures, e);
+        if (r < 0)
+                return r;
+        text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN |
+                                                            JSON_C_TO_STRING_NOSLASHESCAPE);
+        if (!text)
+                return error_oom(e);
+        puts(text);
+        return 0;
+}
+
+int verb_inspect(char *const argv[], struct error *e)
+{
+        _cleanup_(image_done) struct image i = {.fd = -EBADF};
+        const char *path = NULL;
+        bool json = false;
+        const struct words_option options[] = {{.name = "json", .flag = &json}};
+        int r;
+
+        r = words_parse(argv, options, ARRAY_SIZE(options), &path, 1, "the image", e);
+        if (r != 0)
+                return r;
+        r = load(&i, path, e);
+        if (r == 0)
+                r = json ? print_json(&i, e) : print_text(&i, e);
+        return r < 0 ? error_wrap(e, r, "%s", path) : 0;
+}
