@@ -587,32 +587,47 @@ static int drop_counted(const struct esp *esp, const char *base, const struct bu
         return 0;
 }
 
+/*
+ * The text that is to be confirmed, with the uncounted entry that carries it made durable. Without
+ * a counted file the uncounted one speaks: an earlier run got that far.
+ */
+static int settle_twin(const struct esp *esp, const char *file, const char *twin, struct buf *text,
+                       struct error *e)
+{
+        char path[PATH_MAX];
+        int r;
+
+        r = entry_path(file, path);
+        if (r == 0)
+                r = esp_path_read(esp->root, path, text);
+        if (r == 0)
+                return make_twin(esp, twin, text, e);
+        if (r != -ENOENT)
+                return error_errno(e, -r, "%s: read", file);
+        r = entry_path(twin, path);
+        if (r == 0)
+                r = esp_path_read(esp->root, path, text);
+        if (r == 0 && esp_list_usable(esp->root, text->data, text->len))
+                return sync_existing(esp, path, e);
+        return error_set(e, ERROR_PRECONDITION, ENOENT,
+                         "neither it nor %s exists on the boot partition", twin);
+}
+
 int esp_bless(const struct esp *esp, const char *boot_count_path, struct error *e)
 {
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_LOADER_ENTRY);
-        char file[NAME_MAX + 1], twin[NAME_MAX + 1], path[PATH_MAX];
+        char file[NAME_MAX + 1], twin[NAME_MAX + 1];
         struct entry_name name;
         int r;
 
-        if (parse_count_path(boot_count_path, file, &name) < 0 || entry_path(file, path) < 0)
+        if (parse_count_path(boot_count_path, file, &name) < 0)
                 return error_set(e, ERROR_PRECONDITION, EINVAL,
                                  "%s: not the path of a boot entry on trial", boot_count_path);
         name.counted = false;
         r = entry_name_format(&name, twin);
         if (r < 0)
                 return error_set(e, ERROR_PRECONDITION, -r, "%s: bad name", file);
-        r = esp_path_read(esp->root, path, &text);
-        if (r == -ENOENT) {
-                /* Nothing on trial any more: an earlier run got this far, or nobody did. */
-                if (entry_path(twin, path) == 0 && esp_path_read(esp->root, path, &text) == 0 &&
-                    esp_list_usable(esp->root, text.data, text.len))
-                        return sync_existing(esp, path, e);
-                return error_set(e, ERROR_PRECONDITION, ENOENT,
-                                 "neither %s nor %s exists on the boot partition", file, twin);
-        }
-        if (r < 0)
-                return error_errno(e, -r, "%s: read", path);
-        r = make_twin(esp, twin, &text, e);
+        r = settle_twin(esp, file, twin, &text, e);
         if (r == 0)
                 r = drop_counted(esp, name.base, &text, e);
         return r < 0 ? error_wrap(e, r, "confirm %s", file) : 0;
