@@ -195,7 +195,7 @@ demo: deps
 	$(Q)$(SELF) demo-run
 .PHONY: demo-run
 demo-run: all $(B)/tb-guest
-	$(Q)TB_BUILD=$(abspath $(B)) vm-tests/demo.py
+	$(Q)vm-tests/demo.py --build $(B)
 
 .PHONY: bench
 bench: deps

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/boot.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "partition/luks.h"
+#include "partition/seal.h"
+#include "upgrade/pcrsig.h"
+
+/* What is known of one partition while it is being unlocked; becomes its record in the report. */
+struct attempt {
+        struct boot *boot;
+        const char *name; /* GPT name */
+        const char *dm_name;
+        char *device;
+        struct luks *luks;
+        struct pcrsig *signatures;
+        bool encrypted; /* the header is in our form */
+        int token;      /* that opened it, -1 = none */
+};
+
+static void attempt_done(struct attempt *a)
+{
+        free(a->device);
+        luks_free(a->luks);
+        pcrsig_free(a->signatures);
+}
+
+/* systemd-stub unpacks the image's .pcrsig here. */
+static int load_signatures(struct attempt *a, struct error *e)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_PCRSIG);
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (asprintf(&path, "%s/tpm2-pcr-signature.json", a->boot->env->extra) < 0) {
+                path = NULL;
+                return error_oom(e);
+        }
+        r = file_read(AT_FDCWD, path, &text);
+        if (r < 0) {
+                error_set(e, ERROR_PRECONDITION, -r, "the image brings no PCR signature (%s)",
+                          path);
+                error_advise(e, "start an image that was built with a policy key");
+                return r;
+        }
+        return pcrsig_parse(text.data, text.len, &a->signatures, e);
+}
+
+/* seal_find_signature_fn: tells "signed, but not for this state" from "never signed by this key".
+ */
+static int find_signature(void *ctx, const uint8_t pkfp[SHA256_SIZE],
+                          const uint8_t pol[SHA256_SIZE], struct buf *sig)
+{
+        const struct attempt *a = ctx;
+        const struct pcrsig_entry *entry = pcrsig_find(a->signatures, PCRSIG_MASK_PCR11, pkfp, pol);
+
+        if (entry)
+                return buf_add(sig, entry->sig.data, entry->sig.len);
+        for (unsigned i = 0; (entry = pcrsig_at(a->signatures, i)); i++) {
+                if (memcmp(entry->pkfp, pkfp, SHA256_SIZE) == 0)
+                        return -ENOENT;
+        }
+        return -ENOKEY;
+}
+
+/* The volume key goes into PCR 15, so that later checks can tell which volumes this boot has open.
+ */
+static int measure_key(struct attempt *a, const struct secret *volume_key, struct error *e)
+{
+        return tpm_measure_volume_key(a->boot->tpm, a->dm_name, luks_uuid(a->luks), volume_key, e);
+}
+
+static int try_token(struct attempt *a, int id, struct error *e)
+{
+        _cleanup_(token_free_p) struct token *token = NULL;
+        _cleanup_(secret_free_p) struct secret *secret = NULL, *passphrase = NULL,
+                                               *volume_key = NULL;
+        int r;
+
+        r = luks_get_token(a->luks, id, &token, e);
+        if (r == 0)
+                r = seal_open(a->boot->tpm, token, find_signature, a, &secret, e);
+        if (r < 0)
+                return r;
+        passphrase = secret_base64(secret);
+        if (!passphrase)
+                return error_oom(e);
+        r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, true, &volume_key, e);
+        if (r < 0)
+                return r;
+        a->token = id;
+        return measure_key(a, volume_key, e);
+}
+
+/*
+ * Every token gets its chance. The error that is kept is the one of the last TPM token: with one
+ * token it is the reason, with several the log has the others.
+ */
+static int try_tokens(struct attempt *a, struct error *e)
+{
+        int r = error_set(e, ERROR_PRECONDITION, ENOKEY, "no token for a TPM");
+
+        for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
+                struct error error = ERROR_INIT;
+                int tried;
+
+                if (!luks_token_json(a->luks, id))
+                        continue;
+                tried = try_token(a, id, &error);
+                if (tried == -ENOENT)
+                        continue; /* a recovery key's token */
+                if (tried < 0)
+                        log_warning("%s: token %d: %s", a->device, id, error.text);
+                *e = error;
+                r = tried;
+                if (a->token >= 0)
+                        return r; /* open; r tells whether it could be measured */
+        }
+        return r;
+}
+
+static int unlock(struct attempt *a, unsigned number, const char *label, struct error *e)
+{
+        int r = disk_partition_path(a->boot->node->disk, number, &a->device, e);
+
+        if (r == 0)
+                r = luks_open(a->device, &a->luks, e);
+        if (r == 0)
+                r = luks_check_header(a->luks, label, e);
+        if (r < 0)
+                return r;
+        a->encrypted = true;
+        r = load_signatures(a, e);
+        return r < 0 ? r : try_tokens(a, e);
+}
+
+static struct json_object *record(const struct attempt *a, const struct error *e)
+{
+        _cleanup_json_ struct json_object *o = json_object_new_object();
+        int r = json_add_str(o, "name", a->name);
+
+        if (r == 0)
+                r = json_add_str(o, "device", a->device);
+        if (r == 0)
+                r = json_add_bool(o, "encrypted", a->encrypted);
+        if (r == 0)
+                r = json_add_str(o, "uuid", a->luks ? luks_uuid(a->luks) : NULL);
+        if (r == 0)
+                r = json_add_str(o, "unlocked_by", a->token >= 0 ? "tpm2" : NULL);
+        if (r == 0)
+                r = json_add_str(o, "error", *e->text ? e->text : NULL);
+        return r < 0 ? NULL : TAKE_PTR(o);
+}
+
+int boot_unlock(struct boot *b, const struct layout_partition *p, const char *label,
+                const char *dm_name, struct error *e)
+{
+        _cleanup_(attempt_done) struct attempt a = {
+                .boot = b, .name = p->name, .dm_name = dm_name, .token = -1};
+        int r = unlock(&a, p->number, label, e);
+
+        if (r < 0)
+                (void)error_wrap(e, r, "%s", p->name);
+        boot_report_partition(b->report, record(&a, e));
+        return r;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One encrypted data partition. Its only key is a random secret that is sealed in the TPM and never
+ * stored elsewhere. A live session cannot unseal (its policy is closed), so the enrolment proves
+ * itself another way (design, section 7).
+ */
+#include "agent/install.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "partition/luks.h"
+#include "partition/mkfs.h"
+#include "partition/seal.h"
+
+/* Bytes per encryption sector: one IV for what ext4 writes at once. Every partition is a multiple
+ * of it. */
+#define ENCRYPTION_SECTOR 4096u
+
+struct enrolment {
+        const struct install_plan *plan;
+        struct tpm *tpm;
+        const char *device, *name, *label;
+        struct secret *passphrase;
+        int keyslot;
+};
+
+static int seal_to_image(const struct enrolment *n, const struct secret *secret, struct token **ret,
+                         struct error *e)
+{
+        const struct seal_policy policy = {
+                .key = image_policy_key(n->plan->source.image),
+                .signed_pcrs = INSTALL_SIGNED_PCRS,
+                .literal_pcrs = INSTALL_LITERAL_PCRS,
+                .literal_values = n->plan->pcr7,
+        };
+
+        return seal_create(n->tpm, &policy, secret, ret, e);
+}
+
+static int enrol(struct enrolment *n, struct error *e)
+{
+        const struct luks_format_options options = {.label = n->label,
+                                                    .sector_size = ENCRYPTION_SECTOR};
+        _cleanup_(secret_free_p) struct secret *secret = secret_random(SEAL_SECRET_SIZE);
+        _cleanup_(luks_free_p) struct luks *luks = NULL;
+        _cleanup_(token_free_p) struct token *token = NULL;
+        _cleanup_(buf_done) struct buf json = BUF_INIT(LIMIT_TOKEN_JSON);
+        int r;
+
+        if (!secret)
+                return error_errno(e, errno, "key material");
+        n->passphrase = secret_base64(secret);
+        if (!n->passphrase)
+                return error_oom(e);
+        r = luks_format(n->device, &options, &luks, e);
+        if (r == 0)
+                r = seal_to_image(n, secret, &token, e);
+        if (r == 0)
+                r = luks_add_keyslot(luks, NULL, n->passphrase, &n->keyslot, e);
+        if (r < 0)
+                return r;
+        token->keyslot = n->keyslot;
+        r = token_format(token, &json, e);
+        return r < 0 ? r : luks_set_token(luks, LUKS_ANY_TOKEN, buf_str(&json), NULL, e);
+}
+
+/*
+ * Works on what is on the disk, read again: the header passes the check of the boot stage, the
+ * stored token leads to its policy with the values and the signature the installed image will have,
+ * and the key opens its slot.
+ */
+static int prove(const struct enrolment *n, struct error *e)
+{
+        const struct verified_image *image = n->plan->source.image;
+        const struct buf *sig = image_policy_signature(image);
+        _cleanup_(luks_free_p) struct luks *luks = NULL;
+        _cleanup_(token_free_p) struct token *token = NULL;
+        int r;
+
+        r = luks_open(n->device, &luks, e);
+        if (r == 0)
+                r = luks_check_header(luks, n->label, e);
+        if (r == 0)
+                r = luks_get_token(luks, 0, &token, e);
+        if (r == 0)
+                r = seal_prove(n->tpm, token, image_pcr11(image), n->plan->pcr7, sig->data,
+                               sig->len, e);
+        if (r == 0)
+                r = luks_test_secret(luks, token->keyslot, n->passphrase, e);
+        return r < 0 ? error_wrap(e, r, "proving the enrolment") : 0;
+}
+
+static int make_file_system(const struct enrolment *n, struct error *e)
+{
+        _cleanup_(luks_free_p) struct luks *luks = NULL;
+        _cleanup_free_ char *dm_name = NULL, *mapped = NULL;
+        int r, closed;
+
+        /* Not a name of the boot stage: a running node may have those. */
+        if (asprintf(&dm_name, "tb-install-%s", n->name) < 0) {
+                dm_name = NULL;
+                return error_oom(e);
+        }
+        if (asprintf(&mapped, "/dev/mapper/%s", dm_name) < 0) {
+                mapped = NULL;
+                return error_oom(e);
+        }
+        r = luks_open(n->device, &luks, e);
+        if (r == 0)
+                r = luks_activate(luks, dm_name, n->keyslot, n->passphrase, true, NULL, e);
+        if (r < 0)
+                return r;
+        r = mkfs_ext4(mapped, n->label, e);
+        /* The first failure is the one to report. */
+        closed = luks_deactivate(dm_name, r < 0 ? NULL : e);
+        return r < 0 ? r : closed;
+}
+
+int install_data_partition(const struct install_plan *p, struct tpm *tpm, const char *name,
+                           const char *label, struct error *e)
+{
+        struct enrolment n = {.plan = p, .tpm = tpm, .name = name, .label = label};
+        _cleanup_free_ char *device = NULL;
+        const struct layout_partition *l;
+        int r = layout_find(&p->layout, name, &l);
+
+        if (r < 0)
+                return error_set(e, ERROR_INTERNAL, -r, "plan without \"%s\"", name);
+        r = disk_partition_path(p->disk, l->number, &device, e);
+        if (r < 0)
+                return r;
+        n.device = device;
+        r = enrol(&n, e);
+        if (r == 0)
+                r = prove(&n, e);
+        if (r == 0)
+                r = make_file_system(&n, e);
+        secret_free(n.passphrase);
+        return r < 0 ? error_wrap(e, r, "%s", name) : 0;
+}
