@@ -108,28 +108,19 @@ struct signature {
         bool digest_fits;
 };
 
-static int read_signature(const struct image *i, PKCS7 *p7, struct signature *ret, struct error *e)
+static void read_signature(const struct image *i, PKCS7 *p7, struct signature *ret)
 {
         STACK_OF(X509) *signers = NULL;
-        const ASN1_STRING *content = NULL;
         uint8_t digest[SHA256_SIZE];
 
         *ret = (struct signature){.subject = "(no certificate)"};
-        if (PKCS7_type_is_signed(p7) && p7->d.sign->contents &&
-            OBJ_obj2nid(p7->d.sign->contents->type) != NID_pkcs7_data &&
-            p7->d.sign->contents->d.other && p7->d.sign->contents->d.other->type == V_ASN1_SEQUENCE)
-                content = p7->d.sign->contents->d.other->value.sequence;
-        if (!content)
-                return error_set(e, ERROR_REFUSED, EBADMSG, "a signature has no statement");
-        if (authenticode_content_parse(ASN1_STRING_get0_data(content),
-                                       (size_t)ASN1_STRING_length(content), digest, NULL) == 0)
+        if (authenticode_claim(p7, digest, NULL) == 0)
                 ret->digest_fits = memcmp(digest, i->digest, SHA256_SIZE) == 0;
         signers = PKCS7_get0_signers(p7, NULL, 0);
         if (signers && sk_X509_num(signers) > 0)
                 (void)X509_NAME_oneline(X509_get_subject_name(sk_X509_value(signers, 0)),
                                         ret->subject, sizeof(ret->subject));
         sk_X509_free(signers);
-        return 0;
 }
 
 typedef int (*signature_sink)(void *ctx, const struct signature *s);
@@ -145,9 +136,7 @@ static int each_signature(const struct image *i, signature_sink sink, void *ctx,
 
                 if (r <= 0)
                         return r;
-                r = read_signature(i, p7, &s, e);
-                if (r < 0)
-                        return r;
+                read_signature(i, p7, &s);
                 if (sink(ctx, &s) < 0)
                         return error_oom(e);
         }

@@ -238,6 +238,23 @@ int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZ
         return 0;
 }
 
+int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        const PKCS7 *content;
+        const ASN1_STRING *statement;
+
+        if (OBJ_obj2nid(p7->type) != NID_pkcs7_signed || !p7->d.sign || !p7->d.sign->contents)
+                return bad(e, "the certificate entry is no signature");
+        content = p7->d.sign->contents;
+        /* The type decides which member of the union is there: it has to be looked at first. */
+        if (!object_is(content->type, AUTHENTICODE_OID_INDIRECT_DATA) || !content->d.other ||
+            content->d.other->type != V_ASN1_SEQUENCE)
+                return bad(e, "the signature is about something else than an image");
+        statement = content->d.other->value.sequence;
+        return authenticode_content_parse(ASN1_STRING_get0_data(statement),
+                                          (size_t)ASN1_STRING_length(statement), ret, e);
+}
+
 /* --- the certificate table --- */
 
 int authenticode_next(const struct pe *pe, uint64_t *offset, PKCS7 **ret, struct error *e)
@@ -298,7 +315,6 @@ static int hash_statement(const struct buf *statement, uint8_t ret[SHA256_SIZE])
 static int add_signer(PKCS7 *p7, EVP_PKEY *key, X509 *cert, const uint8_t digest[SHA256_SIZE])
 {
         PKCS7_SIGNER_INFO *si = PKCS7_add_signature(p7, cert, key, EVP_sha256());
-        _cleanup_free_ uint8_t *copy = NULL;
         ASN1_OBJECT *type;
 
         if (!si)

@@ -50,6 +50,13 @@ int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZ
         _must_check_;
 
 /*
+ * The image digest that a PKCS#7 from the certificate table is about. Only reads: neither the
+ * signature nor the messageDigest attribute is checked. Refused (-EBADMSG, -ENOTSUP) when the
+ * content is no SpcIndirectDataContent or authenticode_content_parse() does not take it.
+ */
+int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *e) _must_check_;
+
+/*
  * Reads the certificate table entry at *offset (0 to start) as PKCS#7 and moves *offset on.
  * Returns 1 and a structure the caller frees with PKCS7_free(), 0 at the end of the table, or a
  * negative errno (refused) when the table or the entry is malformed. Entries of another type than
