@@ -92,6 +92,20 @@ static int check_kind(const struct token *token, struct error *e)
         return r;
 }
 
+/* The blob in parts. The policy in its public area is the one the TPM enforces. */
+static int get_blob(const struct token *token, struct tpm_blob *ret, struct error *e)
+{
+        int r = tpm_blob_parse(token->blob, token->blob_size, ret, e);
+
+        if (r >= 0 &&
+            memcmp(ret->public.publicArea.authPolicy.buffer, token->policy_hash, SHA256_SIZE) != 0)
+                r = error_set(e, ERROR_PRECONDITION, EBADMSG,
+                              "the token and its sealed blob name different policies");
+        if (r < 0)
+                error_advise(e, "%s", advice_enrol);
+        return r;
+}
+
 static int get_parent(struct tpm *tpm, const struct token *token, const struct tpm_parent **ret,
                       struct error *e)
 {
@@ -152,7 +166,7 @@ int seal_prove(struct tpm *tpm, const struct token *token, const uint8_t *signed
 
         r = check_kind(token, e);
         if (r >= 0)
-                r = tpm_blob_parse(token->blob, token->blob_size, &blob, e);
+                r = get_blob(token, &blob, e);
         if (r >= 0)
                 r = get_parent(tpm, token, &parent, e);
         if (r >= 0)
@@ -366,7 +380,7 @@ int seal_open(struct tpm *tpm, const struct token *token, seal_find_signature_fn
 
         r = check_kind(token, e);
         if (r >= 0)
-                r = tpm_blob_parse(token->blob, token->blob_size, &blob, e);
+                r = get_blob(token, &blob, e);
         /* The parent first: "another TPM" explains everything that would come after. */
         if (r >= 0)
                 r = get_parent(tpm, token, &o.parent, e);

@@ -5,9 +5,13 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define START_TRIES 10
@@ -27,9 +31,9 @@ static unsigned probe_port(unsigned port)
         return ntohs(a.sin_port);
 }
 
-static _Noreturn void run_swtpm(const struct swtpm *s, int ready, pid_t parent)
+static _Noreturn void run_swtpm(const struct swtpm *s, const char *ready, pid_t parent)
 {
-        char server[64], ctrl[64], state[96], pid[32];
+        char server[64], ctrl[64], state[96], pid[128];
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
         /* The parent may be gone already when the wish arrives. */
@@ -38,10 +42,9 @@ static _Noreturn void run_swtpm(const struct swtpm *s, int ready, pid_t parent)
         (void)snprintf(server, sizeof(server), "type=tcp,port=%u", s->port);
         (void)snprintf(ctrl, sizeof(ctrl), "type=tcp,port=%u", s->port + 1);
         (void)snprintf(state, sizeof(state), "dir=%s", s->dir);
-        (void)snprintf(pid, sizeof(pid), "fd=%d", ready);
+        (void)snprintf(pid, sizeof(pid), "file=%s", ready);
         (void)dup2(null, STDOUT_FILENO);
         (void)dup2(null, STDERR_FILENO);
-        (void)fcntl(ready, F_SETFD, 0);
         (void)execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server,
                      "--ctrl", ctrl, "--flags", "startup-clear", "--pid", pid, (char *)NULL);
         _exit(127);
@@ -56,28 +59,42 @@ static void end_process(struct swtpm *s)
         s->pid = 0;
 }
 
-/* swtpm writes its pid after both sockets listen: a byte means ready, end of file means it died. */
+/* Ready when something arrives in the pipe, failed when the process ends first. */
+static bool wait_ready(int pipe_fd, pid_t pid)
+{
+        _cleanup_close_ int process = pidfd_open(pid, 0);
+        struct pollfd fds[] = {{.fd = pipe_fd, .events = POLLIN},
+                               {.fd = process, .events = POLLIN}};
+        char c;
+
+        if (process < 0 || poll(fds, ARRAY_SIZE(fds), -1) < 1)
+                return false;
+        return (fds[0].revents & POLLIN) && read(pipe_fd, &c, 1) == 1;
+}
+
+/* swtpm writes its pid file after both sockets listen; the file is a named pipe of ours. */
 static int start_once(struct swtpm *s)
 {
-        _cleanup_close_ int in = -EBADF, out = -EBADF;
+        _cleanup_close_ int ready = -EBADF;
         pid_t parent = getpid();
-        int fds[2];
-        char c;
+        char path[96];
 
         s->port = probe_port(0);
         if (s->port == 0 || s->port == 65535 || probe_port(s->port + 1) == 0)
                 return -EADDRINUSE;
-        if (pipe2(fds, O_CLOEXEC) < 0)
+        (void)snprintf(path, sizeof(path), "%s/ready", s->dir);
+        (void)unlink(path);
+        if (mkfifo(path, 0600) < 0)
                 return -errno;
-        in = fds[0];
-        out = fds[1];
+        ready = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (ready < 0)
+                return -errno;
         s->pid = fork();
         if (s->pid < 0)
                 return -errno;
         if (s->pid == 0)
-                run_swtpm(s, out, parent);
-        close_p(&out);
-        if (read(in, &c, 1) != 1) {
+                run_swtpm(s, path, parent);
+        if (!wait_ready(ready, s->pid)) {
                 end_process(s);
                 return -EADDRINUSE;
         }
