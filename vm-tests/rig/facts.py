@@ -2,6 +2,8 @@
 """What a running node is, found out without asking the agent: the ground to judge its own report by."""
 import json
 
+from .esp import Esp
+
 MOUNTS = ('/oem', '/usr/local')
 TOKEN = 'systemd-tpm2'
 
@@ -21,8 +23,8 @@ def secure_boot(machine):
 def encrypted(machine, mount_point):
     """Whether a mount stands on dm-crypt over a LUKS2 header that has a token for the TPM. No other secret is in the
     machine, so a mount that passes was opened by the TPM."""
-    source = machine.run(['findmnt', '-n', '-v', '-o', 'MAJ:MIN', '--nofsroot', '--first-only', mount_point]).text.strip()
-    if not source:
+    source = machine.run(['mountpoint', '-d', mount_point]).text.strip()
+    if not source[:1].isdigit():
         return False
     script = 'd=/sys/dev/block/$1; cat $d/dm/uuid; for s in $d/slaves/*; do echo ${s##*/}; done'
     lines = machine.run(['sh', '-c', script, 'sh', source]).text.split()
@@ -33,11 +35,15 @@ def encrypted(machine, mount_point):
 
 
 def blessed(machine):
-    """The confirmation ran and succeeded, and the running entry has no boot counter left."""
-    done = machine.run(['systemctl', 'show', '-P', 'ActiveState', 'tb-agent-bless.service']).text.strip() == 'active'
-    selected = machine.shell('cat /sys/firmware/efi/efivars/LoaderEntrySelected-*').out[4:].decode('utf-16-le')
-    counted = machine.shell('ls /efi/loader/entries /boot/efi/loader/entries 2>/dev/null').text
-    return done and bool(selected) and selected.split('+')[0] + '+' not in counted
+    """Whether the confirmation of this boot ran and succeeded."""
+    return machine.run(['systemctl', 'is-active', 'tb-agent-bless.service']).text.strip() == 'active'
+
+
+def entries(machine, serial='target'):
+    """The names of the boot entries on the disk of a machine that is off."""
+    prefix = '/loader/entries/'
+    names = Esp(machine.raw_disk(serial)).files()
+    return sorted(name[len(prefix):] for name in names if name.startswith(prefix))
 
 
 def node_facts(machine):

@@ -67,9 +67,10 @@ class Disk:
     """A disk of a machine. Disks are booted in the order in which they are listed."""
     path: Path
     serial: str
-    bus: str = 'virtio'             # virtio, nvme, usb
+    bus: str = 'virtio'             # virtio, nvme, scsi, cdrom (the cloud kernel has no USB)
     readonly: bool = False
-    options: str = ''               # more properties of the QEMU device, e.g. 'logical_block_size=4096'
+    sector: int = 512
+    options: str = ''               # more properties of the QEMU device
 
     @property
     def format(self):
@@ -121,7 +122,7 @@ class Machine:
         self._clear()
 
     def _clear(self):
-        self.console = ''           # what the console said since the last boot()
+        self.lines, self.rest = '', b''     # the console since the last boot: complete lines, and the unfinished one
         self.ready = None           # seconds of guest uptime at the ready message
         self.answers = {}
         self.qmp_answers = []
@@ -159,8 +160,7 @@ class Machine:
             if self.tpm:
                 self._start_tpm()
             listeners = {name: self._listen(name) for name in ('console', 'control', 'qmp')}
-            self.qemu = subprocess.Popen(self._qemu_argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                         stderr=open(self.dir / 'qemu.log', 'wb'), preexec_fn=_die_with_parent)
+            self.qemu = self._spawn(self._qemu_argv(), 'qemu.log')
             self._connect(listeners)
         except BaseException:
             self.power_cut()
@@ -220,6 +220,11 @@ class Machine:
         state.mkdir()
         host_run('swtpm_setup', '--tpm2', '--tpmstate', state, '--pcr-banks', 'sha256', '--overwrite')
 
+    @property
+    def console(self):
+        """What the console said since the last boot, without terminal control sequences."""
+        return self.lines + _plain(self.rest)
+
     # Talking to it -----------------------------------------------------------------------------------------------
 
     def run(self, argv, stdin=b'', timeout=RUN_TIMEOUT, check=False):
@@ -258,10 +263,8 @@ class Machine:
 
     def disk_node(self, serial):
         """The guest's device node of a disk."""
-        script = '''for d in /sys/block/*; do
-            [ "$(cat $d/serial $d/device/serial 2>/dev/null | tr -d ' ')" = "$1" ] && echo /dev/${d##*/}
-        done'''
-        nodes = self.run(['sh', '-c', script, 'sh', serial]).text.split()
+        listed = self.shell('udevadm settle; lsblk -ndo PATH,SERIAL', check=True).text.splitlines()
+        nodes = [line.split()[0] for line in listed if line.split()[1:] == [serial]]
         if len(nodes) != 1:
             raise MachineError(f'disk {serial}: found {nodes} in the guest')
         return nodes[0]
@@ -313,6 +316,11 @@ class Machine:
         why = 'dead end' if ok else f'nothing in {timeout} s'
         raise MachineError(f'{self.dir.name}: waiting for {what}: {why}\n{self.tail()}')
 
+    def _spawn(self, argv, log, **kwargs):
+        with open(self.dir / log, 'wb') as errors:
+            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                                    preexec_fn=_die_with_parent, **kwargs)
+
     def _listen(self, name):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self.sockets / name))
@@ -325,11 +333,8 @@ class Machine:
         listener = self._listen('tpm')
         listener.setblocking(True)
         fd = listener.fileno()
-        self.swtpm = subprocess.Popen(
-            ['swtpm', 'socket', '--tpm2', '--tpmstate', f'dir={self.dir}/tpm', '--ctrl', f'type=unixio,fd={fd}',
-             '--terminate'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.dir / 'swtpm.log', 'wb'),
-            pass_fds=[fd], preexec_fn=_die_with_parent)
+        self.swtpm = self._spawn(['swtpm', 'socket', '--tpm2', '--tpmstate', f'dir={self.dir}/tpm',
+                                  '--ctrl', f'type=unixio,fd={fd}', '--terminate'], 'swtpm.log', pass_fds=[fd])
         listener.close()
 
     def _connect(self, listeners):
@@ -363,8 +368,11 @@ class Machine:
         with open(self.log, 'a', encoding='utf-8') as log:
             log.write(f'=== boot {time.strftime("%Y-%m-%d %H:%M:%S")}\n')
             alive = True
-            while alive or len(selector.get_map()) > 1:
-                for key, _ in selector.select(None if alive else 1):
+            while selector.get_map():
+                events = selector.select(None if alive else 5)
+                if not events:
+                    break
+                for key, _ in events:
                     if key.data == 'end':
                         alive = False
                         selector.unregister(pid)
@@ -373,29 +381,28 @@ class Machine:
                     if not data:
                         selector.unregister(key.fileobj)
                     with self.changed:
-                        buffers[key.data] = self._take(key.data, buffers[key.data] + data, data, log)
+                        buffers[key.data] = self._take(key.data, buffers[key.data] + data, log)
                         self.changed.notify_all()
-                if not alive and not any(k.data != 'end' for k in selector.get_map().values()):
-                    break
             log.write(f'=== end after {time.monotonic() - self.started:.1f} s\n')
         os.close(pid)
         with self.changed:
             self.ended = True
             self.changed.notify_all()
 
-    def _take(self, name, buffer, data, log):
+    def _take(self, name, buffer, log):
         """Handles the complete lines of a stream and returns the rest."""
-        if name == 'console':
-            self.console += ESCAPES.sub('', data.decode(errors='replace')).replace('\r', '')
         *lines, rest = buffer.split(b'\n')
         for line in lines:
             if name == 'console':
-                text = ESCAPES.sub('', line.decode(errors='replace')).replace('\r', '').rstrip()
+                text = _plain(line)
+                self.lines += text + '\n'
                 if text:
                     log.write(f'{time.monotonic() - self.started:8.2f} {text}\n')
                     log.flush()
             elif line.strip():
                 self._message(name, json.loads(line))
+        if name == 'console':
+            self.rest = rest
         return rest
 
     def _message(self, name, message):
@@ -436,7 +443,8 @@ class Machine:
     def _qemu_argv(self):
         s = self.sockets
         argv = ['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot',
-                '-machine', 'q35,smm=on', '-accel', 'kvm', '-accel', 'tcg', '-cpu', 'max',
+                '-machine', 'q35,smm=on', '-cpu', 'max',
+                '-accel', 'kvm' if os.access('/dev/kvm', os.R_OK | os.W_OK) else 'tcg',
                 # More than one CPU makes every system management interrupt a rendezvous: slow on a busy host.
                 '-smp', str(self.smp), '-m', str(self.memory),
                 '-global', 'driver=cfi.pflash01,property=secure,value=on',
@@ -460,6 +468,10 @@ class Machine:
         return argv + self.extra
 
 
+def _plain(text):
+    return ESCAPES.sub('', text.decode(errors='replace')).replace('\r', '').rstrip()
+
+
 def _receive(connection):
     try:
         return connection.recv(1 << 16)
@@ -477,9 +489,14 @@ def _disk_argv(index, disk):
     drive = f'if=none,id=disk{index},format={disk.format},discard=unmap,detect-zeroes=unmap,file={disk.path}'
     if disk.readonly:
         drive += ',readonly=on'
-    device = {'virtio': 'virtio-blk-pci', 'nvme': 'nvme', 'usb': 'usb-storage'}[disk.bus]
+    device = {'virtio': 'virtio-blk-pci', 'nvme': 'nvme', 'scsi': 'scsi-hd', 'cdrom': 'scsi-cd'}[disk.bus]
+    controller = []
+    if device.startswith('scsi'):
+        controller = ['-device', f'virtio-scsi-pci,id=scsi{index}']
+        device += f',bus=scsi{index}.0'
     device += f',drive=disk{index},serial={disk.serial},bootindex={index + 1}'
+    if disk.sector != 512:
+        device += f',logical_block_size={disk.sector},physical_block_size={disk.sector}'
     if disk.options:
         device += ',' + disk.options
-    controller = ['-device', f'qemu-xhci,id=usb{index}'] if disk.bus == 'usb' else []
-    return controller + ['-drive', drive, '-device', device + (f',bus=usb{index}.0' if controller else '')]
+    return controller + ['-drive', drive, '-device', device]
