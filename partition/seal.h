@@ -43,6 +43,10 @@ int seal_policy_digest(const struct seal_policy *policy, uint8_t ret[SHA256_SIZE
 /*
  * Seals secret to the policy, under the legacy ECC primary of the TPM's owner hierarchy. The secret
  * crosses the bus encrypted only. The token has no key slot yet.
+ *
+ * The object has noDA, so opening it never counts as an attempt. The legacy primary has not (its
+ * template is what makes the token portable): while a TPM is in lockout for some other reason,
+ * nothing loads under it. Tokens under a storage root key open even then.
  */
 int seal_create(struct tpm *tpm, const struct seal_policy *policy, const struct secret *secret,
                 struct token **ret, struct error *e) _must_check_;

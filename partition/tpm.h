@@ -16,8 +16,8 @@
  *   -ENODEV           no TPM there, not reachable, or not started by the firmware
  *   -EPROTONOSUPPORT  a TPM, but not of version 2.0, or without an active SHA-256 PCR bank
  *   -EREMOTE          the data was sealed by another TPM, or this TPM was cleared since
- *   -ENOLCK           the TPM is in dictionary attack lockout
- *   -EPERM            the literal PCRs (PCR 7, Secure Boot state) are not what was sealed to
+ *   -ENOLCK           the TPM is in dictionary attack lockout, and object or parent is subject to
+ * it -EPERM            the literal PCRs (PCR 7, Secure Boot state) are not what was sealed to
  *   -ENOSTR           no signature of the policy key covers the current signed PCRs (PCR 11)
  *   -ENOKEY           the image brings no signature by this policy key at all
  *   -EKEYREJECTED     a signature was given, but it does not verify
@@ -101,7 +101,6 @@ int tpm_get_info(struct tpm *t, struct tpm_info *ret, struct error *e) _must_che
 
 /*
  * Refuses a TPM that cannot be used here: -EPROTONOSUPPORT when it is not version 2.0 or has no
- * SHA-256 bank. Lockout is no reason: what this program seals is not subject to it; ask
- * tpm_get_info().
+ * SHA-256 bank. Lockout is not looked at: ask tpm_get_info().
  */
 int tpm_check(struct tpm *t, struct error *e) _must_check_;

@@ -220,15 +220,22 @@ int tpm_blob_parse(const uint8_t *data, size_t n, struct tpm_blob *ret, struct e
 {
         struct tpm_blob blob = {.private = {.size = 0}};
         const TPMT_PUBLIC *p = &blob.public.publicArea;
+        TPM2B_ENCRYPTED_SECRET seed;
         size_t at = 0;
 
         if (n > LIMIT_TPM_BLOB ||
             Tss2_MU_TPM2B_PRIVATE_Unmarshal(data, n, &at, &blob.private) != TSS2_RC_SUCCESS ||
             Tss2_MU_TPM2B_PUBLIC_Unmarshal(data, n, &at, &blob.public) != TSS2_RC_SUCCESS)
                 return error_set(e, ERROR_PRECONDITION, EBADMSG, "sealed blob is damaged");
-        if (at != n)
-                return error_set(e, ERROR_PRECONDITION, EOPNOTSUPP,
-                                 "sealed blob must be imported first, which is not supported");
+        if (at != n) {
+                if (Tss2_MU_TPM2B_ENCRYPTED_SECRET_Unmarshal(data, n, &at, &seed) ==
+                            TSS2_RC_SUCCESS &&
+                    at == n)
+                        return error_set(
+                                e, ERROR_PRECONDITION, EOPNOTSUPP,
+                                "sealed blob must be imported first, which is not supported");
+                return error_set(e, ERROR_PRECONDITION, EBADMSG, "sealed blob is damaged");
+        }
         if (p->type != TPM2_ALG_KEYEDHASH || p->nameAlg != TPM2_ALG_SHA256 ||
             p->authPolicy.size != SHA256_SIZE || (p->objectAttributes & TPMA_OBJECT_USERWITHAUTH))
                 return error_set(e, ERROR_PRECONDITION, EBADMSG,
