@@ -39,6 +39,7 @@ int buf_reserve(struct buf *b, size_t n, uint8_t **ret)
                         return -ENOMEM;
                 b->data = p;
                 b->allocated = size;
+                b->data[b->len] = '\0'; /* should nothing be committed */
         }
         *ret = b->data + b->len;
         return 0;
