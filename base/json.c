@@ -3,6 +3,7 @@
 
 #include <json-c/json.h>
 #include <limits.h>
+#include <string.h>
 
 /* Our documents nest four levels; a deeper one is an attack on the parser's stack. */
 #define JSON_DEPTH 16
@@ -52,6 +53,25 @@ int json_append(struct json_object *array, struct json_object *value)
         return 0;
 }
 
+/*
+ * What json-c lets pass even in its strict mode: a NUL byte ends the text for it, whatever follows;
+ * keys may stand in single quotes; NaN and Infinity are numbers.
+ */
+static bool has_foreign(const char *text, size_t n)
+{
+        bool string = false;
+
+        for (size_t i = 0; i < n; i++) {
+                if (text[i] == '\0' || (!string && strchr("'NI", text[i])))
+                        return true;
+                if (text[i] == '"')
+                        string = !string;
+                else if (text[i] == '\\' && string)
+                        i++;
+        }
+        return false;
+}
+
 int json_read_text(const void *text, size_t n, size_t max, const char *what,
                    struct json_object **ret, struct error *e)
 {
@@ -64,6 +84,8 @@ int json_read_text(const void *text, size_t n, size_t max, const char *what,
         if (n > max || n > INT_MAX)
                 return error_set(e, ERROR_REFUSED, E2BIG, "%s: %zu bytes, at most %zu are accepted",
                                  what, n, max);
+        if (has_foreign(text, n))
+                return error_set(e, ERROR_REFUSED, EBADMSG, "%s: not valid JSON", what);
         tok = json_tokener_new_ex(JSON_DEPTH);
         if (!tok)
                 return error_oom(e);
