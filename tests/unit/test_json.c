@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static int parse(const char *text, struct json_object **ret)
+{
+        return json_read_text(text, strlen(text), 4096, "test", ret, NULL);
+}
+
+static void test_strict(void **state)
+{
+        static const struct {
+                const char *text;
+                int result;
+        } table[] = {
+                {"{}", 0},
+                {"[]", 0},
+                {" {\"a\": [1, true, \"x\", 1.5, null]} \n", 0},
+                {"7", 0},
+                {"\"text\"", 0},
+                {"true", 0},
+                {"", -EBADMSG},
+                {" ", -EBADMSG},
+                {"{", -EBADMSG},
+                {"{}x", -EBADMSG},
+                {"{} {}", -EBADMSG},
+                {"{}\n{}", -EBADMSG},
+                {"[1,]", -EBADMSG},
+                {"{\"a\":1,}", -EBADMSG},
+                {"{'a':1}", -EBADMSG},
+                {"{a:1}", -EBADMSG},
+                {"[01]", -EBADMSG},
+                {"/* c */ {}", -EBADMSG},
+                {"{} // c", -EBADMSG},
+                {"TRUE", -EBADMSG},
+                {"NaN", -EBADMSG},
+                {"[-Infinity]", -EBADMSG},
+                {"[\"it's Not I\\\"'\", \"\\\\\", 1E5]", 0},
+                {"[\"\\\\\", 'x']", -EBADMSG},
+                {"\"\xff\"", -EBADMSG},
+                {"\"a\nb\"", -EBADMSG},
+                {"\"open", -EBADMSG},
+                {"nul", -EBADMSG},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_json_ struct json_object *o = NULL;
+                int r = parse(table[i].text, &o);
+
+                if (r != table[i].result)
+                        print_error("row %zu: %s\n", i, table[i].text);
+                assert_int_equal(r, table[i].result);
+                assert_int_equal(o != NULL, r == 0);
+        }
+}
+
+static void test_depth(void **state)
+{
+        char text[200];
+
+        (void)state;
+        for (size_t depth = 1; depth < 40; depth++) {
+                _cleanup_json_ struct json_object *o = NULL;
+                int r;
+
+                memset(text, '[', depth);
+                memset(text + depth, ']', depth);
+                text[2 * depth] = '\0';
+                r = parse(text, &o);
+                if (depth <= 10)
+                        assert_int_equal(r, 0);
+                if (depth >= 17)
+                        assert_int_equal(r, -EBADMSG);
+        }
+}
+
+static void test_size(void **state)
+{
+        _cleanup_json_ struct json_object *o = NULL, *p = NULL, *q = NULL;
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(json_read_text("[1,2]", 5, 5, "list", &o, &e), 0);
+        assert_int_equal(json_read_text("[1,2]\0", 6, 5, "list", &p, &e), 0);
+        assert_int_equal(json_read_text("[1,2] ", 6, 5, "list", &q, &e), -E2BIG);
+        assert_int_equal(e.class, ERROR_REFUSED);
+        assert_non_null(strstr(e.text, "list"));
+        assert_int_equal(json_read_text("[1\0,2]", 6, 99, "list", &q, &e), -EBADMSG);
+        assert_int_equal(json_read_text("{}\0\0", 4, 99, "list", &q, &e), -EBADMSG);
+        assert_null(q);
+}
+
+static void test_get(void **state)
+{
+        _cleanup_json_ struct json_object *o = NULL;
+        struct json_object *child = NULL;
+        const char *s = "kept";
+        uint64_t v = 99;
+        bool b = false;
+
+        (void)state;
+        assert_int_equal(parse("{\"s\":\"x\",\"n\":7,\"neg\":-1,\"big\":18446744073709551615,"
+                               "\"f\":1.5,\"b\":true,\"z\":null,\"a\":[1],\"o\":{}}",
+                               &o),
+                         0);
+        assert_int_equal(json_get_str(o, "s", &s), 0);
+        assert_string_equal(s, "x");
+        assert_int_equal(json_get_u64(o, "n", &v), 0);
+        assert_int_equal(v, 7);
+        assert_int_equal(json_get_u64(o, "big", &v), 0);
+        assert_true(v == UINT64_MAX);
+        assert_int_equal(json_get_u64(o, "neg", &v), -EBADMSG);
+        assert_int_equal(json_get_u64(o, "f", &v), -EBADMSG);
+        assert_int_equal(json_get_u64(o, "s", &v), -EBADMSG);
+        assert_true(v == UINT64_MAX);
+        assert_int_equal(json_get_bool(o, "b", &b), 0);
+        assert_true(b);
+        assert_int_equal(json_get_bool(o, "n", &b), -EBADMSG);
+        assert_int_equal(json_get_str(o, "n", &s), -EBADMSG);
+        assert_int_equal(json_get_str(o, "z", &s), -EBADMSG);
+        assert_int_equal(json_get_str(o, "absent", &s), -ENOENT);
+        assert_int_equal(json_get_array(o, "a", &child), 0);
+        assert_int_equal(json_object_array_length(child), 1);
+        assert_int_equal(json_get_obj(o, "a", &child), -EBADMSG);
+        assert_int_equal(json_get_obj(o, "o", &child), 0);
+        assert_int_equal(json_get_str(child, "s", &s), -ENOENT);
+        /* Not an object at all. */
+        assert_int_equal(json_get_array(o, "a", &child), 0);
+        assert_int_equal(json_get_str(child, "s", &s), -ENOENT);
+        assert_int_equal(json_get_str(NULL, "s", &s), -ENOENT);
+}
+
+static void test_add(void **state)
+{
+        _cleanup_json_ struct json_object *o = json_object_new_object();
+        struct json_object *a = json_object_new_array();
+
+        (void)state;
+        assert_int_equal(json_add_str(o, "s", "x\"y"), 0);
+        assert_int_equal(json_add_str(o, "none", NULL), 0);
+        assert_int_equal(json_add_u64(o, "n", UINT64_MAX), 0);
+        assert_int_equal(json_add_bool(o, "b", false), 0);
+        assert_int_equal(json_add_null(o, "z"), 0);
+        assert_int_equal(json_append(a, json_object_new_int(1)), 0);
+        assert_int_equal(json_append(a, NULL), -ENOMEM);
+        assert_int_equal(json_add_obj(o, "a", a), 0);
+        assert_int_equal(json_add_obj(o, "x", NULL), -ENOMEM);
+        assert_int_equal(json_add_obj(NULL, "x", json_object_new_int(1)), -EINVAL);
+        assert_string_equal(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN),
+                            "{\"s\":\"x\\\"y\",\"none\":null,\"n\":18446744073709551615,"
+                            "\"b\":false,\"z\":null,\"a\":[1]}");
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_strict), cmocka_unit_test(test_depth),
+                cmocka_unit_test(test_size),   cmocka_unit_test(test_get),
+                cmocka_unit_test(test_add),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
