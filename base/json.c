@@ -55,14 +55,16 @@ int json_append(struct json_object *array, struct json_object *value)
 
 /*
  * What json-c lets pass even in its strict mode: a NUL byte ends the text for it, whatever follows;
- * keys may stand in single quotes; NaN and Infinity are numbers.
+ * keys may stand in single quotes; strings may contain control characters; NaN and Infinity are
+ * numbers.
  */
 static bool has_foreign(const char *text, size_t n)
 {
         bool string = false;
 
         for (size_t i = 0; i < n; i++) {
-                if (text[i] == '\0' || (!string && strchr("'NI", text[i])))
+                if (text[i] == '\0' ||
+                    (string ? (uint8_t)text[i] < 0x20 : !!strchr("'NI", text[i])))
                         return true;
                 if (text[i] == '"')
                         string = !string;
