@@ -182,7 +182,6 @@ static void test_arguments(void **state)
 
 static void test_signals(void **state)
 {
-        _cleanup_(buf_done) struct buf out = BUF_INIT(1000);
         struct spawn_result res;
         sigset_t blocked, old;
 
