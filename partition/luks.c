@@ -44,6 +44,10 @@ static int luks_new(const char *path, struct luks **ret, struct error *e)
                 return error_oom(e);
         /* No code from plug-in folders runs here: tokens are our own business. */
         crypt_token_external_disable();
+        /* Until the handle exists, messages go to the global callback. */
+        crypt_set_log_callback(NULL, take_message, NULL);
+        if (access(path, F_OK) < 0)
+                return error_errno(e, errno, "cannot open %s", path);
         r = crypt_init(&l->cd, path);
         if (r < 0) {
                 l->cd = NULL;
@@ -238,6 +242,7 @@ int luks_get_volume_key(const struct luks *l, int keyslot, const struct secret *
                         struct secret **ret, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *key = secret_new(LUKS_VOLUME_KEY_SIZE);
+        crypt_keyslot_info info = crypt_keyslot_status(l->cd, keyslot);
         size_t n;
         int r;
 
@@ -246,7 +251,7 @@ int luks_get_volume_key(const struct luks *l, int keyslot, const struct secret *
         n = key->len;
         r = crypt_volume_key_get(l->cd, keyslot, (char *)key->data, &n,
                                  (const char *)passphrase->data, passphrase->len);
-        if (r == -EPERM || r == -ENOENT) {
+        if (r == -EPERM || info == CRYPT_SLOT_INVALID || info == CRYPT_SLOT_INACTIVE) {
                 r = error_set(e, ERROR_PRECONDITION, EACCES, "the secret does not open key slot %d",
                               keyslot);
                 error_advise(e, "Unlock with the recovery key and enrol again");

@@ -89,40 +89,53 @@ static bool array_has(struct json_object *array, const char *text)
 
 /* --- parts --- */
 
-static int check_config(struct json_object *config, uint64_t *ret_header_size, struct error *e)
+/* Absent, empty, or an empty list of mandatory ones. */
+static bool no_requirements(struct json_object *o)
 {
-        /* Flags that only change how requests are scheduled, and discards. */
+        struct json_object *array;
+
+        if (!json_object_is_type(o, json_type_object))
+                return false;
+        if (json_object_object_length(o) == 0)
+                return true;
+        return json_object_object_length(o) == 1 && json_get_array(o, "mandatory", &array) == 0 &&
+               json_object_array_length(array) == 0;
+}
+
+/* Flags that only change how requests are scheduled, and discards. */
+static bool known_flags(struct json_object *array)
+{
         static const char *const flags[] = {"allow-discards", "same-cpu-crypt",
                                             "submit-from-crypt-cpus", "no-read-workqueue",
                                             "no-write-workqueue"};
+
+        if (!json_object_is_type(array, json_type_array))
+                return false;
+        for (size_t i = 0; i < json_object_array_length(array); i++) {
+                struct json_object *v = json_object_array_get_idx(array, i);
+                bool known = false;
+
+                for (size_t k = 0;
+                     json_object_is_type(v, json_type_string) && k < ARRAY_SIZE(flags); k++)
+                        known = known || strcmp(json_object_get_string(v), flags[k]) == 0;
+                if (!known)
+                        return false;
+        }
+        return true;
+}
+
+static int check_config(struct json_object *config, uint64_t *ret_header_size, struct error *e)
+{
         static const char *const keys[] = {"json_size", "keyslots_size", "flags", "requirements"};
-        struct json_object *requirements, *array;
+        struct json_object *v;
         uint64_t json_size, keyslots_size;
 
         if (!only_keys(config, keys, ARRAY_SIZE(keys)))
                 return refuse(e, "unknown configuration");
-        if (json_object_object_get_ex(config, "requirements", &requirements) &&
-            (!json_object_is_type(requirements, json_type_object) ||
-             json_object_object_length(requirements) != 0)) {
-                if (json_object_object_length(requirements) != 1 ||
-                    json_get_array(requirements, "mandatory", &array) < 0 ||
-                    json_object_array_length(array) != 0)
-                        return refuse(e, "it has requirements (reencryption in progress?)");
-        }
-        if (json_object_object_get_ex(config, "flags", &array)) {
-                if (!json_object_is_type(array, json_type_array))
-                        return refuse(e, "flags");
-                for (size_t i = 0; i < json_object_array_length(array); i++) {
-                        const char *flag =
-                                json_object_get_string(json_object_array_get_idx(array, i));
-                        bool known = false;
-
-                        for (size_t k = 0; flag && k < ARRAY_SIZE(flags); k++)
-                                known = known || strcmp(flag, flags[k]) == 0;
-                        if (!known)
-                                return refuse(e, "unknown activation flag");
-                }
-        }
+        if (json_object_object_get_ex(config, "requirements", &v) && !no_requirements(v))
+                return refuse(e, "it has requirements (reencryption in progress?)");
+        if (json_object_object_get_ex(config, "flags", &v) && !known_flags(v))
+                return refuse(e, "unknown activation flag");
         /* Binary header and JSON area exist twice; json_size counts the JSON area alone. */
         if (!str_u64(config, "json_size", &json_size) || json_size > LIMIT_LUKS_JSON ||
             !str_u64(config, "keyslots_size", &keyslots_size) ||
