@@ -41,19 +41,29 @@ def demo(workshop):
         step('booting the node from its own disk', node.boot)
         status = node.run(['tb-agent', 'status', '--json'], check=True)
         (workshop.work / 'status.json').write_bytes(status.out)
+        claimed = status_facts(status.json())
         print('\n' + node.run(['tb-agent', 'status'], check=True).text)
         facts = step('looking at the node from outside the agent', node_facts, node)
         step('powering off', node.power_off)
         # A counter left in a name is a boot that nobody confirmed, whatever the unit said.
         facts['blessed'] &= not any('+' in name for name in entries(node))
-    return report(facts)
+    return report(facts, claimed)
 
 
-def report(facts):
-    good = facts == EXPECTED
+def status_facts(status):
+    """The agent's own report, in the words of node_facts."""
+    mounts = {'oem': '/oem', 'persistent': '/usr/local'}
+    return {'role': status['role'], 'secure_boot': status['secure_boot'], 'blessed': status['blessed'],
+            'encrypted': {mounts.get(p['name'], p['name']): p['encrypted'] and p['unlocked_by'] == 'tpm2'
+                          for p in status['partitions']}}
+
+
+def report(facts, claimed):
+    good = facts == EXPECTED and claimed == facts
     for name, expected in EXPECTED.items():
-        mark = 'ok  ' if facts[name] == expected else 'FAIL'
-        print(f'           {mark} {name}: {facts[name]}')
+        mark = 'ok  ' if facts[name] == claimed[name] == expected else 'FAIL'
+        said = '' if claimed[name] == facts[name] else f', but tb-agent says {claimed[name]}'
+        print(f'           {mark} {name}: {facts[name]}{said}')
     return good
 
 
@@ -68,7 +78,7 @@ def main():
         return 1
     try:
         good = demo(Workshop(arguments.build, f'{arguments.build}/demo'))
-    except (MachineError, RuntimeError, OSError) as e:
+    except (MachineError, RuntimeError, OSError, ValueError, KeyError) as e:
         print(f'\ndemo: {e}', file=sys.stderr)
         return 1
     print('demo: good' if good else 'demo: the node is not what it should be')
