@@ -330,6 +330,44 @@ static void test_ours_literal_only(void **state)
         assert_int_not_equal(run_plugin(w, 1), 0);
 }
 
+/* Commands in a trace of the pcap TCTI: every second packet is a response (pcapng block type 6). */
+static unsigned count_commands(const char *path)
+{
+        _cleanup_(buf_done) struct buf trace = BUF_INIT(LIMIT_SMALL_FILE);
+        unsigned packets = 0;
+
+        assert_int_equal(file_read(AT_FDCWD, path, &trace), 0);
+        for (size_t at = 0; at + 8 <= trace.len;) {
+                uint32_t size = le32_at(trace.data + at + 4);
+
+                packets += le32_at(trace.data + at) == 6;
+                assert_true(size >= 12);
+                at += size;
+        }
+        return packets / 2;
+}
+
+static void test_fewer_commands(void **state)
+{
+        struct world *w = *state;
+        char trace[96], tcti[sizeof(w->emulator->tcti)], traced[96];
+        unsigned theirs;
+
+        enrol(w, PCR11, PCR7);
+        (void)snprintf(trace, sizeof(trace), "%s/trace", w->dir);
+        (void)snprintf(tcti, sizeof(tcti), "%s", w->emulator->tcti);
+        (void)snprintf(traced, sizeof(traced), "pcap:%s", tcti);
+        (void)snprintf(w->emulator->tcti, sizeof(w->emulator->tcti), "%.63s", traced);
+        assert_int_equal(setenv("TCTI_PCAP_FILE", trace, 1), 0);
+        assert_int_equal(run_plugin(w, 1), 0);
+        (void)snprintf(w->emulator->tcti, sizeof(w->emulator->tcti), "%s", tcti);
+        theirs = count_commands(trace);
+        (void)unlink(trace);
+        print_message("systemd: %u TPM commands\n", theirs);
+        assert_int_equal(unlock(w, 1), 0);
+        assert_true(theirs > 12);
+}
+
 /* --- systemd's, opened here --- */
 
 static void test_theirs(void **state)
@@ -410,6 +448,7 @@ int main(int argc, char **argv)
                 TEST(test_ours_pcr7),
                 TEST(test_ours_signed_only),
                 TEST(test_ours_literal_only),
+                TEST(test_fewer_commands),
                 TEST(test_theirs),
                 TEST(test_theirs_pcr7),
                 TEST(test_theirs_literal_only),
