@@ -31,20 +31,13 @@ def workshop():
 @pytest.fixture(scope='session')
 def installed(workshop):
     """A machine with the demo OS installed, never booted from its own disk, and off. Clone it; do not start it."""
-    machine = workshop.live_machine(workshop.work / 'installed')
-    with machine:
-        machine.boot()
-        workshop.install(machine)
-        yield machine
+    return workshop.installed()
 
 
 @pytest.fixture(scope='session')
-def booted(workshop, installed):
+def booted(workshop):
     """The installed machine after its first good boot, and off. Clone it; do not start it."""
-    with installed.clone(workshop.work / 'booted') as machine:
-        machine.boot()
-        machine.power_off()
-        yield machine
+    return workshop.booted()
 
 
 @pytest.fixture

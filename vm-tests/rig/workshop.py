@@ -132,3 +132,26 @@ class Workshop:
         machine.power_off()
         machine.disks = [machine.disk('target')]
         return said
+
+    def _node(self, name, make):
+        """A machine that is off and stays off, to be cloned; kept like every other result."""
+        key = digest(self.usi(), self.loader(), self.vars(), Path(__file__), str(self.work))
+        path = self._kept(name, key, make)
+        image = next(p for p in (path / 'target.qcow2', path / 'target.img') if p.exists())
+        return Machine(path, disks=[Disk(image, serial='target')])
+
+    def installed(self):
+        """The demo OS installed, never started from its own disk."""
+        def make(path):
+            with self.live_machine(path) as machine:
+                machine.boot()
+                self.install(machine)
+        return self._node('installed', make)
+
+    def booted(self):
+        """The installed machine after its first good boot."""
+        def make(path):
+            with self.installed().clone(path) as machine:
+                machine.boot()
+                machine.power_off()
+        return self._node('booted', make)
