@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tb-image keys, checked with openssl and efitools."""
+import os
+import re
+import stat
+import uuid
+
+import pytest
+
+from imagetools import tb_image, tool
+
+VARIABLES = ["PK", "KEK", "db"]
+OWNER = {"PK": "PK", "KEK": "PK", "db": "KEK"}
+FILES = sorted([f"{v}.{s}" for v in VARIABLES for s in ("key", "pem", "der", "esl", "auth")]
+               + ["guid.txt", "tpm2-pcr-private.pem", "tpm2-pcr-public.pem"])
+
+
+def test_files_and_modes(keys):
+    assert sorted(os.listdir(keys)) == FILES
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o700
+    for path in keys.iterdir():
+        secret = path.suffix == ".key" or "private" in path.name
+        assert stat.S_IMODE(path.stat().st_mode) == (0o600 if secret else 0o644), path
+        assert (b"PRIVATE KEY" in path.read_bytes()) == secret, path
+
+
+@pytest.mark.parametrize("v", VARIABLES)
+def test_certificate(keys, v):
+    text = tool("openssl", "x509", "-in", keys / f"{v}.pem", "-noout", "-text").stdout.decode()
+    assert f"Subject: CN = Trusted Boot {v}\n" in text
+    assert "Public-Key: (2048 bit)" in text
+    assert "sha256WithRSAEncryption" in text
+    assert "CA:FALSE" in text
+    assert ("Code Signing" in text) == (v == "db")
+    tool("openssl", "verify", "-partial_chain", "-trusted", keys / f"{v}.pem", keys / f"{v}.pem")
+    der = tool("openssl", "x509", "-in", keys / f"{v}.pem", "-outform", "DER").stdout
+    assert der == (keys / f"{v}.der").read_bytes()
+    public = tool("openssl", "x509", "-in", keys / f"{v}.pem", "-noout", "-pubkey").stdout
+    assert public == tool("openssl", "pkey", "-in", keys / f"{v}.key", "-pubout").stdout
+    tool("openssl", "rsa", "-in", keys / f"{v}.key", "-check", "-noout")
+
+
+def test_policy_key(keys):
+    public = tool("openssl", "pkey", "-in", keys / "tpm2-pcr-private.pem", "-pubout").stdout
+    assert public == (keys / "tpm2-pcr-public.pem").read_bytes()
+
+
+@pytest.mark.parametrize("v", VARIABLES)
+def test_signature_list(keys, v, tmp_path):
+    guid = (keys / "guid.txt").read_text().strip()
+    assert uuid.UUID(guid).version == 4
+    tool("cert-to-efi-sig-list", "-g", guid, keys / f"{v}.pem", tmp_path / "esl")
+    assert (tmp_path / "esl").read_bytes() == (keys / f"{v}.esl").read_bytes()
+
+
+@pytest.mark.parametrize("v", VARIABLES)
+def test_authenticated_write(keys, v, tmp_path):
+    """Byte for byte what efitools make of the same time, keys and list."""
+    owner = OWNER[v]
+    tool("sign-efi-sig-list", "-t", "2023-11-14 22:13:20", "-k", keys / f"{owner}.key", "-c",
+         keys / f"{owner}.pem", v, keys / f"{v}.esl", tmp_path / "auth", env=dict(os.environ, TZ="UTC"))
+    assert (tmp_path / "auth").read_bytes() == (keys / f"{v}.auth").read_bytes()
+
+
+def test_options(tmp_path):
+    tb_image("keys", "--name", "Ünit Test", "--days", "10", "--bits", "3072", tmp_path / "k", epoch=None)
+    text = tool("openssl", "x509", "-in", tmp_path / "k/db.pem", "-noout", "-text", "-nameopt",
+                "utf8,-esc_msb").stdout.decode()
+    assert "CN=Ünit Test db" in text.replace(" = ", "=")
+    assert "(3072 bit)" in text
+    tool("openssl", "x509", "-in", tmp_path / "k/db.pem", "-noout", "-checkend", str(9 * 86400 - 60))
+    assert tool("openssl", "x509", "-in", tmp_path / "k/db.pem", "-noout", "-checkend", str(10 * 86400 + 60),
+                check=False).returncode == 1
+    assert "(3072 bit)" in tool("openssl", "pkey", "-pubin", "-in", tmp_path / "k/tpm2-pcr-public.pem", "-noout",
+                                "-text").stdout.decode()
+
+
+def test_never_overwrites(keys):
+    before = {p.name: p.read_bytes() for p in keys.iterdir()}
+    done = tb_image("keys", keys, check=False)
+    assert done.returncode == 4
+    assert re.search(rb"^tb-image: error: .* is in .* already\ntb-image: advice: ", done.stderr)
+    assert {p.name: p.read_bytes() for p in keys.iterdir()} == before
+
+
+def test_into_a_folder_with_other_things(tmp_path):
+    (tmp_path / "notes").write_text("x")
+    tb_image("keys", tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(FILES + ["notes"])
+
+
+def test_failure_leaves_nothing(tmp_path):
+    """The tenth file or so cannot be made: what was made before is removed, a foreign file is not."""
+    (tmp_path / "KEK.esl").write_text("foreign")
+    done = tb_image("keys", tmp_path, check=False)
+    assert done.returncode == 4
+    assert os.listdir(tmp_path) == ["KEK.esl"]
+    assert (tmp_path / "KEK.esl").read_text() == "foreign"
+
+
+def test_half_made_keys_are_not_used(keys, tmp_path):
+    for p in keys.iterdir():
+        (tmp_path / p.name).write_bytes(p.read_bytes())
+    (tmp_path / "INCOMPLETE").write_text("")
+    done = tb_image("sign", "--keys", tmp_path, "--out", tmp_path / "out", "/dev/null", check=False)
+    assert done.returncode == 4
+    assert b"incomplete" in done.stderr
+    assert tb_image("keys", tmp_path, check=False).returncode == 4
+
+
+@pytest.mark.parametrize("words", [["--bits", "1024"], ["--bits", "2049"], ["--days", "0"], ["--days", "x"],
+                                   ["--name"], ["a", "b"], []])
+def test_usage(tmp_path, words):
+    done = tb_image("keys", *words, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"tb-image: error: ")
+    assert os.listdir(tmp_path) == []
+
+
+def test_name_that_is_too_long(tmp_path):
+    done = tb_image("keys", "--name", "x" * 65, tmp_path / "k", check=False)
+    assert done.returncode == 2
+    assert not (tmp_path / "k").exists()
+
+
+def test_keys_differ(keys, tmp_path):
+    tb_image("keys", tmp_path / "k")
+    for name in FILES:
+        assert (tmp_path / "k" / name).read_bytes() != (keys / name).read_bytes(), name
