@@ -155,11 +155,22 @@ static int try_node(struct boot *b, void *uuid, struct error *e)
         return node_find(b->env, uuid, &b->node, e);
 }
 
-/* After this nothing can unseal until the next boot, whatever runs. */
+/*
+ * After this nothing can unseal until the next boot, whatever runs. A TPM that was there when the
+ * image was measured and is not there now might come back later, with a policy that is still open:
+ * that is no state to hand over in.
+ */
 static int close_policy(struct boot *b, struct error *e)
 {
         int r;
 
+        if (!b->tpm && stub_measured(b->env)) {
+                error_set(e, ERROR_PRECONDITION, ENODEV,
+                          "this image was measured, but the TPM cannot be reached to close its "
+                          "policy");
+                error_advise(e, "check that the image has a driver for this TPM");
+                return -ENODEV;
+        }
         if (!b->tpm)
                 return 0; /* nothing was or can be unsealed */
         r = tpm_measure(b->tpm, BOOT_PCR, BOOT_CLOSING_WORD, strlen(BOOT_CLOSING_WORD), e);
@@ -329,8 +340,11 @@ static _Noreturn void hand_over(const struct boot *b)
         fail(b, &error);
 }
 
-/* From the kernel to a machine whose policy is closed; what it could not unlock is an error. */
-static int stage_unlock(struct boot *b, struct error *e)
+/*
+ * From the kernel to a machine whose policy is closed; what it could not unlock is an error. Only
+ * that error may be survived: *ret_closed says whether the policy is closed.
+ */
+static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
 {
         char uuid[LOADER_UUID_SIZE];
         struct error tpm_error = ERROR_INIT, close_error = ERROR_INIT;
@@ -353,6 +367,7 @@ static int stage_unlock(struct boot *b, struct error *e)
                 *e = close_error;
                 return closed;
         }
+        *ret_closed = true;
         boot_report_set_bool(b->report, "closed", true);
         if (b->live)
                 mount_live_medium(b, uuid);
@@ -395,7 +410,7 @@ static _Noreturn void run_boot(const struct env *env)
 {
         struct boot b = {.env = env, .live = true};
         struct error error = ERROR_INIT;
-        bool unlocked = true;
+        bool unlocked = true, closed = false;
 
         if (boot_root_enter(&error) < 0 || boot_root_mount_kernel(env, &error) < 0)
                 fail(NULL, &error);
@@ -405,8 +420,8 @@ static _Noreturn void run_boot(const struct env *env)
                 (void)error_oom(&error);
                 fail(NULL, &error);
         }
-        if (stage_unlock(&b, &error) < 0) {
-                if (!survives(&b, &error))
+        if (stage_unlock(&b, &closed, &error) < 0) {
+                if (!closed || !survives(&b, &error))
                         fail(&b, &error);
                 unlocked = false;
         }

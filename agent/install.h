@@ -18,6 +18,8 @@
 #define INSTALL_RECOVERY_NUMBER 2u
 /* Tries of a new active image before the boot loader falls back. */
 #define INSTALL_TRIES 3u
+/* Names of the mappings an installation uses for a moment: not those of the boot stage. */
+#define INSTALL_DM_PREFIX "tb-install-"
 /* PCRs the partitions are sealed to: the image's signed policy, and the Secure Boot state. */
 #define INSTALL_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
 #define INSTALL_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)

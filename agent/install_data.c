@@ -97,8 +97,7 @@ static int make_file_system(const struct enrolment *n, struct error *e)
         _cleanup_free_ char *dm_name = NULL, *mapped = NULL;
         int r, closed;
 
-        /* Not a name of the boot stage: a running node may have those. */
-        if (asprintf(&dm_name, "tb-install-%s", n->name) < 0) {
+        if (asprintf(&dm_name, INSTALL_DM_PREFIX "%s", n->name) < 0) {
                 dm_name = NULL;
                 return error_oom(e);
         }
