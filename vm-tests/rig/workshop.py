@@ -29,7 +29,10 @@ def digest(*parts):
         if isinstance(part, Path) and part.is_dir():
             for path in sorted(part.rglob('*')):
                 h.update(str(path.relative_to(part)).encode() + b'\0')
-                h.update(os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b'')
+                if path.is_symlink():
+                    h.update(os.readlink(path).encode())
+                elif path.is_file():
+                    h.update(path.read_bytes())
         elif isinstance(part, Path):
             h.update(part.read_bytes())
         else:
