@@ -201,8 +201,8 @@ demo-run: all $(B)/tb-guest
 bench: deps
 	$(Q)$(SELF) bench-run
 .PHONY: bench-run
-bench-run: all
-	$(Q)TB_BUILD=$(abspath $(B)) tests/bench/run
+bench-run: all $(B)/tb-guest
+	$(Q)tests/bench/run --build $(B)
 
 .PHONY: install
 install: all

@@ -2,6 +2,7 @@
 """An installed node: what it is, what it keeps, and what it refuses. Every proof has a negative twin."""
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -33,6 +34,23 @@ def header(machine, device):
 
 
 # --- what it is ----------------------------------------------------------------------------------------------------
+
+def test_esp_of_a_fresh_node(workshop, installed):
+    esp = Esp(installed.raw_disk('target'))
+    entries = {name: esp.read(f'loader/entries/{name}.conf') for name in ('active+3-0', 'passive', 'recovery')}
+    assert esp.files() == sorted([
+        '/EFI/BOOT/BOOTX64.EFI', '/EFI/systemd/systemd-bootx64.efi', '/EFI/kairos/usi-00000001.efi',
+        '/EFI/kairos/usi-00000002.efi', '/loader/entries.srel', '/loader/loader.conf',
+        *(f'/loader/entries/{name}.conf' for name in entries)])
+    assert all(len(text) == 512 and text.endswith(b'\n') for text in entries.values())
+    named = {name: re.search(rb'^efi +/(\S+)$', text, re.M).group(1).decode() for name, text in entries.items()}
+    assert named['active+3-0'] == named['passive'] != named['recovery']
+    image = workshop.usi().read_bytes()
+    for name, text in entries.items():
+        assert esp.read(named[name]) == image
+        assert hashlib.sha256(image).hexdigest().encode() in text
+    assert b'default' not in esp.read('loader/loader.conf')
+
 
 def test_status_tells_the_truth(running):
     status = running.run(['tb-agent', 'status', '--json'], check=True).json()
