@@ -3,6 +3,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@ struct writer {
         unsigned capabilities; /* files whose capabilities get lost */
         cpio_sink sink;
         void *ctx;
+        bool failed; /* the sink did; sink_error says why */
         struct error sink_error;
 };
 
@@ -32,15 +34,17 @@ static void writer_done(struct writer *w)
         free(w->chunk);
 }
 
+/*
+ * Says yes to everything once something failed: a library that is told of an error does not free
+ * what belongs to the output.
+ */
 static la_ssize_t take(struct archive *a, void *ctx, const void *data, size_t n)
 {
         struct writer *w = ctx;
-        int r = w->sink(w->ctx, data, n, &w->sink_error);
 
-        if (r < 0) {
-                archive_set_error(a, -r, "%s", w->sink_error.text);
-                return -1;
-        }
+        (void)a;
+        if (!w->failed && w->sink(w->ctx, data, n, &w->sink_error) < 0)
+                w->failed = true;
         return (la_ssize_t)n;
 }
 
@@ -48,10 +52,10 @@ static int failed(struct writer *w, struct error *e)
 {
         int code = archive_errno(w->archive);
 
-        if (w->sink_error.code != 0) {
+        if (w->failed) {
                 if (e)
                         *e = w->sink_error;
-                return -w->sink_error.code;
+                return w->sink_error.code > 0 ? -w->sink_error.code : -EIO;
         }
         return error_set(e, ERROR_IO, code > 0 ? code : EIO, "cannot pack the root: %s",
                          archive_error_string(w->archive) ?: "unknown reason");
@@ -119,7 +123,9 @@ static int write_header(struct writer *w, const struct tree_entry *t, struct err
                 archive_entry_set_rdevmajor(a, t->device_major);
                 archive_entry_set_rdevminor(a, t->device_minor);
         }
-        return archive_write_header(w->archive, a) == ARCHIVE_OK ? 0 : failed(w, e);
+        if (archive_write_header(w->archive, a) != ARCHIVE_OK || w->failed)
+                return failed(w, e);
+        return 0;
 }
 
 static int write_content(struct writer *w, const struct tree *t, const struct tree_entry *entry,
@@ -142,7 +148,7 @@ static int write_content(struct writer *w, const struct tree *t, const struct tr
                 if ((size_t)got != n)
                         return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
                                          entry->path);
-                if (archive_write_data(w->archive, w->chunk, n) != (la_ssize_t)n)
+                if (archive_write_data(w->archive, w->chunk, n) != (la_ssize_t)n || w->failed)
                         return failed(w, e);
                 done += n;
         }
@@ -163,12 +169,10 @@ int cpio_write(const struct tree *t, uint64_t epoch, unsigned level, cpio_sink s
                         r = write_content(&w, t, entry, e);
         }
         if (r < 0) {
-                /* Or closing would compress and write what is still in flight. */
-                if (w.archive)
-                        (void)archive_write_fail(w.archive);
+                w.failed = true; /* what is still in flight goes nowhere */
                 return r;
         }
-        if (archive_write_close(w.archive) != ARCHIVE_OK)
+        if (archive_write_close(w.archive) != ARCHIVE_OK || w.failed)
                 return failed(&w, e);
         if (w.capabilities > 0)
                 say_warning("%u files have capabilities, which an initramfs cannot carry",
