@@ -452,6 +452,13 @@ static void test_stream(void **state)
         assert_memory_equal(found, sha, SHA256_SIZE);
         assert_int_equal(size, IMAGE_SIZE);
 
+        /* A cut can leave the right size and wrong data. */
+        bytes[IMAGE_SIZE - 1] ^= 1;
+        scratch_put(&dir, path, bytes, IMAGE_SIZE);
+        bytes[IMAGE_SIZE - 1] ^= 1;
+        assert_int_equal(esp_add_stream(&esp, path, out, IMAGE_SIZE, sha, &error), 0);
+        scratch_expect(&dir, path, bytes, IMAGE_SIZE);
+
         /* Other bytes under that name: replaced while nobody names it, refused afterwards. */
         scratch_put_text(&dir, path, "half");
         assert_int_equal(esp_add_stream(&esp, path, out, IMAGE_SIZE, sha, &error), 0);
