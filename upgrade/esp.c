@@ -305,10 +305,10 @@ static bool is_entry_path(const char *path)
 int esp_add_file(const struct esp *esp, const char *path, const void *data, size_t n,
                  struct error *e)
 {
-        _cleanup_(buf_done) struct buf old = BUF_INIT(FILE_CHUNK);
+        _cleanup_(buf_done) struct buf old = BUF_INIT(LIMIT_BOOT_LOADER);
         int r;
 
-        if (n > FILE_CHUNK || is_entry_path(path))
+        if (n > LIMIT_BOOT_LOADER || is_entry_path(path))
                 return error_set(e, ERROR_INTERNAL, EINVAL, "%s: not a small file", path);
         r = esp_path_read(esp->root, path, &old);
         if (r == -ENOENT)

@@ -67,9 +67,9 @@ int esp_check_space(const struct esp *esp, uint64_t size, struct error *e) _must
 int esp_make_dir(const struct esp *esp, const char *path, struct error *e) _must_check_;
 
 /*
- * Adds a small file (at most FILE_CHUNK bytes: boot loader, configuration, keys) by the same steps
- * as an image. A file that already has this content is made durable and counts as added. -EEXIST
- * when there is another content. Not for entries: esp_add_entry().
+ * Adds a small file (at most LIMIT_BOOT_LOADER bytes: boot loader, configuration, keys) by the same
+ * steps as an image. A file that already has this content is made durable and counts as added.
+ * -EEXIST when there is another content. Not for entries: esp_add_entry().
  */
 int esp_add_file(const struct esp *esp, const char *path, const void *data, size_t n,
                  struct error *e) _must_check_;

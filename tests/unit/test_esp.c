@@ -386,7 +386,7 @@ static void test_paths(void **state)
 
 static void test_add_file(void **state)
 {
-        static uint8_t big[FILE_CHUNK + 1];
+        static uint8_t big[LIMIT_BOOT_LOADER + 1];
 
         (void)state;
         assert_int_equal(esp_add_file(&esp, "loader/loader.conf", "timeout 3\n", 10, &error), 0);
@@ -397,6 +397,8 @@ static void test_add_file(void **state)
         scratch_expect(&dir, "loader/loader.conf", "timeout 3\n", 10);
         assert_int_equal(esp_add_file(&esp, "loader/empty", "", 0, &error), 0);
         assert_int_equal(esp_add_file(&esp, "loader/big", big, sizeof(big), &error), -EINVAL);
+        assert_int_equal(esp_add_file(&esp, "loader/big", big, sizeof(big) - 1, &error), 0);
+        assert_int_equal(esp_add_file(&esp, "loader/big", big, sizeof(big) - 1, &error), 0);
         assert_int_equal(esp_add_file(&esp, "loader/entries/a.conf", "x", 1, &error), -EINVAL);
         assert_int_equal(esp_add_file(&esp, "LOADER/Entries/a.conf", "x", 1, &error), -EINVAL);
 }
