@@ -8,7 +8,7 @@
 #include "base/codec.h"
 #include "base/limits.h"
 #include "base/num.h"
-#include "upgrade/version.h"
+#include "base/version.h"
 
 #define DIGEST_COMMENT "# sha256 "
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "upgrade/version.h"
+#include "base/version.h"
 
 static void test_name_parse(void **state)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "upgrade/version.h"
+#include "base/version.h"
 
 #include <stdbool.h>
 #include <stddef.h>
