@@ -20,6 +20,14 @@
 #define LIMIT_PE_HEADER (64 * KIB)
 /* PKCS#7 blobs with chains are under 10 KiB each. */
 #define LIMIT_PE_CERT_TABLE (1 * MIB)
+/* Real images carry one or two signatures, each with a chain of up to four certificates. */
+#define LIMIT_PE_SIGNATURES 16u
+#define LIMIT_SIGNATURE_CERTS 16u
+/* Alignment between sections leaves less than a page; what lies there has to be kept in memory. */
+#define LIMIT_PE_GAPS (1 * MIB)
+/* SBAT: a few hundred bytes and under ten components in real images and level documents. */
+#define LIMIT_SBAT (64 * KIB)
+#define LIMIT_SBAT_COMPONENTS 256u
 /* One signature is about 600 bytes; 15 phase paths and several keys fit many times. */
 #define LIMIT_PCRSIG (256 * KIB)
 #define LIMIT_PCRSIG_ENTRIES 256u
@@ -31,6 +39,8 @@
 
 /* EFI variables: db and dbx are the large ones (dbx about 24 KiB today). */
 #define LIMIT_EFI_VARIABLE (1 * MIB)
+/* Entries of all signature lists of db or dbx together; a dbx of today has under 500. */
+#define LIMIT_SIGDB_ENTRIES 16384u
 /* Text variables of the boot loader: ids, paths, versions, all well under a page. */
 #define LIMIT_LOADER_VARIABLE (16 * KIB)
 /* One loader entry of ours is 512 bytes; foreign ones are a few KiB at most. */

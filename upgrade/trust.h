@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Would this machine's firmware start this image? The decision of Secure Boot (UEFI 2.10, sections
+ * 32.5.3.3 and 32.6.3.3), taken offline from the image's digests and signatures and from db and
+ * dbx:
+ *
+ * - a digest of the image in dbx, in any algorithm: denied, whoever signed it;
+ * - a signature is good when it is valid for this image, its chain, completed by the certificates
+ *   it carries, ends at a certificate of db (leaf, intermediate or root), and no certificate of
+ *   that chain is in dbx, neither itself nor by its TBS hash;
+ * - one good signature is enough. Signatures that are malformed, unsupported, broken or by unknown
+ *   keys do not hurt, but a valid one by a certificate of dbx (and any one whose signer's TBS hash
+ *   is in dbx) denies the image even beside a good one;
+ * - a digest of the image in db allows it: SHA-256 for an unsigned image, the algorithms of its
+ *   readable signatures for a signed one;
+ * - everything else is denied.
+ *
+ * As in firmware, validity periods, key usage and name constraints of purpose play no role. A TBS
+ * entry with a revocation time revokes like one without: firmware lets older signatures pass only
+ * with a timestamp by an authority in dbt, and those are not evaluated here.
+ *
+ * Deliberately stricter than EDK II: TBS hashes count for every certificate of the chain and not
+ * just for its two ends (the specification wants that), one signer to a signature, RSA keys of at
+ * least 2048 bits, no SHA-1.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/limits.h"
+#include "efivars/sigdb.h"
+#include "upgrade/authenticode_image.h"
+
+/* Subjects as one-line text, cut when longer. */
+#define TRUST_NAME_SIZE 256u
+#define TRUST_WHY_SIZE 320u
+#define TRUST_CHAIN_MAX (LIMIT_SIGNATURE_CERTS + 1)
+
+/* What is wrong with one signature, or that it is good. */
+enum trust_result {
+        TRUST_GOOD,
+        TRUST_SIGNATURE_MALFORMED,   /* not the structure it has to be */
+        TRUST_SIGNATURE_UNSUPPORTED, /* an algorithm, key or entry type that does not count */
+        TRUST_SIGNATURE_MISMATCH,    /* about another image, or the signature itself is wrong */
+        TRUST_SIGNATURE_UNKNOWN,     /* valid, by a key that db does not know */
+        TRUST_SIGNATURE_REVOKED,     /* a certificate of its chain is in dbx */
+        TRUST_RESULT_MAX,
+};
+
+struct trust_signature {
+        enum trust_result result;
+        bool hash_known;              /* hash is set */
+        enum authenticode_hash hash;  /* digest of the image that it signs */
+        char signer[TRUST_NAME_SIZE]; /* subject and issuer of its certificate; "" unknown */
+        char issuer[TRUST_NAME_SIZE];
+        char anchor[TRUST_NAME_SIZE]; /* subject of the certificate of db it ends at; "" none */
+        unsigned n_chain;             /* subjects from the signer up to the anchor */
+        char chain[TRUST_CHAIN_MAX][TRUST_NAME_SIZE];
+        char why[TRUST_WHY_SIZE]; /* in words, for a good one too */
+};
+
+enum trust_verdict {
+        TRUST_ALLOWED_BY_SIGNATURE,
+        TRUST_ALLOWED_BY_HASH,
+        TRUST_DENIED_UNSIGNED,
+        TRUST_DENIED_MALFORMED,     /* -EBADMSG */
+        TRUST_DENIED_UNSUPPORTED,   /* -EOPNOTSUPP */
+        TRUST_DENIED_TAMPERED,      /* -EKEYREJECTED */
+        TRUST_DENIED_UNKNOWN_KEY,   /* -ENOKEY */
+        TRUST_DENIED_REVOKED_CERT,  /* -EKEYREVOKED */
+        TRUST_DENIED_REVOKED_IMAGE, /* -EPERM */
+        TRUST_VERDICT_MAX,
+};
+
+struct trust_report {
+        enum trust_verdict verdict;
+        char why[TRUST_WHY_SIZE]; /* the decision in words */
+        unsigned n_signatures;
+        struct trust_signature signatures[LIMIT_PE_SIGNATURES];
+};
+
+/* The digests that trust_check() needs for sure; others only when a signature uses them. */
+#define TRUST_DIGESTS AUTHENTICODE_MASK_ALL
+
+/*
+ * Decides about an image that was read to its end with all digests. 0 means that a report was made,
+ * not that the image is allowed: trust_enforce() is the gate. Free it with free(). -ENOMEM, or
+ * -EINVAL (ERROR_INTERNAL) for an image without the digests.
+ */
+int trust_check(const struct authenticode_image *image, const struct sigdb *db,
+                const struct sigdb *dbx, struct trust_report **ret, struct error *e) _must_check_;
+
+/*
+ * 0 for an allowed image; otherwise ERROR_REFUSED with the errno that stands at the verdict
+ * (TRUST_DENIED_UNSIGNED: -ENODATA), why, and advice.
+ */
+int trust_enforce(const struct trust_report *report, struct error *e) _must_check_;
+
+/* Stable words for JSON: "allowed-by-signature", "denied-unsigned", ...; "good", "malformed", ...
+ */
+const char *trust_verdict_name(enum trust_verdict verdict);
+const char *trust_result_name(enum trust_result result);
