@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "efivars/loader.h"
+#include "partition/mkfs.h"
 #include "partition/mount.h"
 
 void node_free(struct node *n)
@@ -144,6 +145,8 @@ int node_mount_esp(const struct env *env, const struct node *n, bool writable, i
         if (!target)
                 return error_oom(e);
         r = disk_partition_path(n->disk, n->esp->number, &device, e);
+        if (r == 0 && writable)
+                r = mkfs_check_vfat(device, e);
         if (r == 0)
                 r = mount_private(e);
         if (r == 0)

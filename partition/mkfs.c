@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "partition/mkfs.h"
 
+#include <fcntl.h>
+
+#include "base/file.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/spawn.h"
 
 /* Formatting a large disk under emulation takes a minute; nothing real takes this long. */
@@ -40,5 +44,51 @@ int mkfs_check_ext4(const char *path, struct error *e)
         error_set(e, ERROR_IO, EUCLEAN, "%s: file system check failed (e2fsck status %d)", path,
                   result.status);
         error_advise(e, "boot the recovery entry and run e2fsck by hand, or reset the node");
+        return -EUCLEAN;
+}
+
+/* FAT32 boot sector, byte 65 ("reserved" for other systems): Linux and dosfstools keep the mark in
+ * bit 0. */
+#define FAT32_STATE 65u
+#define FAT32_STATE_DIRTY 1u
+
+/* 1: marked as not unmounted; 0: not. */
+static int is_dirty(const char *path, struct error *e)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        uint8_t sector[512];
+        ssize_t n;
+
+        n = fd < 0 ? -errno : file_pread(fd, sector, sizeof(sector), 0);
+        if (n < 0)
+                return error_errno(e, (int)-n, "%s", path);
+        if ((size_t)n < sizeof(sector))
+                return error_set(e, ERROR_IO, EIO, "%s: too small for a file system", path);
+        return sector[FAT32_STATE] & FAT32_STATE_DIRTY;
+}
+
+int mkfs_check_vfat(const char *path, struct error *e)
+{
+        const char *const argv[] = {"fsck.vfat", "-a", path, NULL};
+        struct spawn_result result;
+        int r = is_dirty(path, e);
+
+        if (r <= 0)
+                return r;
+        log_info("%s was not unmounted, checking it", path);
+        r = spawn_run(argv, CHECK_SECONDS, NULL, &result, e);
+        if (r < 0)
+                return r;
+        /* fsck.fat(8) says 1 for "corrected" and for "not a file system": the mark tells them
+         * apart. */
+        if (result.status == 0 || result.status == 1)
+                r = is_dirty(path, e);
+        else
+                r = 1;
+        if (r <= 0)
+                return r;
+        error_set(e, ERROR_IO, EUCLEAN, "%s: file system check failed (fsck.vfat status %d)", path,
+                  result.status);
+        error_advise(e, "check it by hand with fsck.vfat before anything is written to it");
         return -EUCLEAN;
 }

@@ -16,3 +16,10 @@ int mkfs_ext4(const char *path, const char *label, struct error *e) _must_check_
  * look.
  */
 int mkfs_check_ext4(const char *path, struct error *e) _must_check_;
+
+/*
+ * The same for FAT32, and only where the "not unmounted" mark of its boot sector is set: a system
+ * that was cut while it had the ESP open leaves it, and new files must not be written over what the
+ * cut left behind.
+ */
+int mkfs_check_vfat(const char *path, struct error *e) _must_check_;
