@@ -69,6 +69,11 @@
 /* PCR 7 and 11 do not move in the initrd; another program measuring at the same time does so once
  * or twice. */
 #define LIMIT_TPM_PCR_RETRIES 30u
+/* The firmware reserves 64 KiB to 2 MiB for its event log and writes up to some hundred events; a
+ * TPM has at most a handful of PCR banks. */
+#define LIMIT_EVENTLOG (4 * MIB)
+#define LIMIT_EVENTLOG_EVENTS 65536u
+#define LIMIT_EVENTLOG_BANKS 16u
 
 #define LIMIT_PARTITIONS 128u
 /* Small text and JSON files of our own: journals, sentinels, reports. */

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PCR 7, the Secure Boot state: is it explained by the log of this boot, and what will it be at the
+ * next one.
+ *
+ * The firmware measures the variables SecureBoot, PK, KEK, db and dbx, a separator, and then each
+ * entry of db that vouched for an image. The prediction replays the log with the variables as they
+ * are now (or as they are going to be), and leaves everything else as it was: it holds for a boot
+ * of the same loader chain by the same firmware, and says where it cannot know.
+ *
+ * Contents of variables are given without the four attribute bytes of efivarfs. What was never in
+ * the log is not added: a firmware that measures no dbt will measure none next time.
+ *
+ * References: TCG PC Client Platform Firmware Profile 1.05, section 3.3.4.8 (PCR 7) and 10.2.6
+ * (UEFI_VARIABLE_DATA); UEFI 2.10, section 32.4.1 (signature lists).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "partition/eventlog.h"
+
+enum pcr7_variable {
+        PCR7_SECUREBOOT,
+        PCR7_PK,
+        PCR7_KEK,
+        PCR7_DB,
+        PCR7_DBX,
+        PCR7_VARIABLE_MAX,
+};
+
+/* Name as in the log and in efivarfs. */
+const char *pcr7_variable_name(enum pcr7_variable v);
+
+/* Contents to predict with. One that is not given stays as it was measured; an absent variable is
+ * given with size 0. */
+struct pcr7_contents {
+        struct {
+                bool given;
+                const void *data;
+                size_t size;
+        } variable[PCR7_VARIABLE_MAX];
+};
+
+/* One variable of the log against the contents. */
+struct pcr7_change {
+        bool measured; /* the log has an event for it */
+        bool changed;  /* the next boot will measure something else */
+        bool stuck;    /* changed, but the firmware hashes it in a way not understood */
+        size_t event;  /* its number in the log */
+        uint8_t was[SHA256_SIZE];
+        uint8_t will_be[SHA256_SIZE];
+};
+
+struct pcr7_prediction {
+        uint8_t now[SHA256_SIZE];  /* value the log ends at */
+        uint8_t next[SHA256_SIZE]; /* value of the next boot, if certain */
+        bool differs;              /* next is not now */
+        struct pcr7_change variable[PCR7_VARIABLE_MAX];
+        unsigned authorities;      /* db entries that vouched for something in this boot */
+        unsigned authorities_gone; /* of those, no longer in the db given */
+        bool certain;              /* none is stuck and none is gone */
+};
+
+/*
+ * Only what stands before the separator is taken for a variable's measurement; a variable measured
+ * twice there is stuck when it changes. -EBADMSG (ERROR_PRECONDITION) when PCR 7 has no separator
+ * in the log: then the firmware did not follow the profile, and nothing can be said.
+ */
+int pcr7_predict(const struct eventlog *log, const struct pcr7_contents *contents,
+                 struct pcr7_prediction *ret, struct error *e) _must_check_;
+
+/*
+ * Whether the log explains the value that the TPM reports. If not, no prediction from this log is
+ * worth anything: -ENOTRECOVERABLE (ERROR_PRECONDITION), with advice.
+ */
+int pcr7_explains(const struct eventlog *log, const uint8_t value[SHA256_SIZE], struct error *e)
+        _must_check_;
+
+/* Appends a sentence for people: "dbx changed since this boot", "db entry 2 that vouched for ... is
+ * gone"; nothing when PCR 7 stays. */
+int pcr7_describe(const struct pcr7_prediction *p, struct buf *out) _must_check_;
