@@ -15,7 +15,7 @@ struct output {
         char *path; /* as given, for messages */
         char *name; /* inside dir */
         char *temporary;
-        bool created;
+        bool named; /* the temporary name exists */
 };
 
 static int set_names(struct output *o, const char *path)
@@ -45,6 +45,33 @@ static int set_names(struct output *o, const char *path)
         return o->dir < 0 ? o->dir : 0;
 }
 
+/* Without a name where the file system can do that: a killed build leaves nothing behind then. */
+static int create(struct output *o)
+{
+        o->fd = openat(o->dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
+        if (o->fd >= 0)
+                return 0;
+        o->fd = openat(o->dir, o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (o->fd < 0)
+                return -errno;
+        o->named = true;
+        return 0;
+}
+
+/* rename() can replace an older file, linkat() cannot: a name comes first in any case. */
+static int give_name(struct output *o)
+{
+        char self[32];
+
+        if (o->named)
+                return 0;
+        (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", o->fd);
+        if (linkat(AT_FDCWD, self, o->dir, o->temporary, AT_SYMLINK_FOLLOW) < 0)
+                return -errno;
+        o->named = true;
+        return 0;
+}
+
 int output_open(const char *path, struct output **ret, struct error *e)
 {
         _cleanup_(output_free_p) struct output *o = calloc(1, sizeof(*o));
@@ -54,13 +81,10 @@ int output_open(const char *path, struct output **ret, struct error *e)
                 return error_oom(e);
         o->dir = o->fd = -EBADF;
         r = set_names(o, path);
-        if (r == 0) {
-                o->fd = openat(o->dir, o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-                r = o->fd < 0 ? -errno : 0;
-        }
+        if (r == 0)
+                r = create(o);
         if (r < 0)
                 return error_errno(e, -r, "cannot create %s", path);
-        o->created = true;
         *ret = TAKE_PTR(o);
         return 0;
 }
@@ -75,11 +99,13 @@ int output_commit(struct output *o, struct error *e)
         int r;
 
         r = file_sync(o->fd);
+        if (r == 0)
+                r = give_name(o);
         if (r == 0 && renameat(o->dir, o->temporary, o->dir, o->name) < 0)
                 r = -errno;
         if (r < 0)
                 return error_errno(e, -r, "cannot write %s", o->path);
-        o->created = false;
+        o->named = false;
         r = file_sync(o->dir);
         return r < 0 ? error_errno(e, -r, "cannot write %s", o->path) : 0;
 }
@@ -88,7 +114,7 @@ void output_free(struct output *o)
 {
         if (!o)
                 return;
-        if (o->created)
+        if (o->named)
                 (void)unlinkat(o->dir, o->temporary, 0); /* nothing better to do about a leftover */
         close_p(&o->fd);
         close_p(&o->dir);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An output file that is there completely or not at all: written under a temporary name in the same
- * directory, synced and renamed when complete, removed when abandoned.
+ * An output file that is there completely or not at all: written without a name (or, where the file
+ * system cannot do that, under a temporary one) in the same directory, synced and renamed when
+ * complete, gone when abandoned.
  *
  * Life cycle: output_open() ... write to output_fd() ... output_commit(), and output_free() in
  * every case.
@@ -22,6 +23,6 @@ int output_fd(const struct output *o);
 /* Puts the file in its place, replacing an older one. When it returns 0 the file is durable. */
 int output_commit(struct output *o, struct error *e) _must_check_;
 
-/* Removes the temporary file unless it was committed. */
+/* Drops the file unless it was committed. */
 void output_free(struct output *o);
 DEFINE_CLEANUP(struct output, output_free)

@@ -67,7 +67,8 @@ static int copy(struct stub *s, int from, uint64_t offset, uint64_t size, struct
                         return error_errno(e, (int)-got, "cannot read");
                 if (got == 0)
                         return size == UINT64_MAX ? 0
-                                                  : error_set(e, ERROR_CONFIG, EIO, "cut short");
+                                                  : error_set(e, ERROR_CONFIG, EIO,
+                                                              "a file is shorter than it was");
                 r = put(s, chunk, (size_t)got, e);
                 if (r < 0)
                         return r;

@@ -253,7 +253,8 @@ int tree_scan(const char *root, struct tree **ret, struct error *e)
                 return error_oom(e);
         t->root = file_open_dir(AT_FDCWD, root);
         if (t->root < 0)
-                return error_set(e, ERROR_CONFIG, -t->root, "cannot open root directory %s", root);
+                return error_set(e, ERROR_CONFIG, -t->root, "cannot open root directory %s: %s",
+                                 root, strerrordesc_np(-t->root));
         path = strdup(".");
         if (!path)
                 return error_oom(e);

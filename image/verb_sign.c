@@ -2,6 +2,7 @@
 /* tb-image sign: adds an Authenticode signature to a PE image. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -59,7 +60,8 @@ int verb_sign(char *const argv[], struct error *e)
                 return error_wrap(e, r, "%s", keys);
         fd = open(in, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-                return error_set(e, ERROR_CONFIG, errno, "cannot open %s", in);
+                return error_set(e, ERROR_CONFIG, errno, "cannot open %s: %s", in,
+                                 strerrordesc_np(errno));
         r = output_open(out, &output, e);
         if (r == 0)
                 r = copy(fd, output_fd(output), e);

@@ -115,6 +115,15 @@ static int check_cmdline(const char *cmdline, struct error *e)
         return 0;
 }
 
+/* A file the caller named is not what it has to be: that is a mistake in the call, whatever the
+ * reader of that format thinks of the file. */
+static int bad_input(struct error *e, int r, const char *what, const char *path)
+{
+        if (e->class == ERROR_REFUSED)
+                e->class = ERROR_CONFIG;
+        return error_wrap(e, r, "%s %s", what, path);
+}
+
 static int load_os_release(const struct settings *s, struct inputs *in, struct error *e)
 {
         _cleanup_(osrelease_free_p) struct osrelease *release = NULL;
@@ -122,13 +131,11 @@ static int load_os_release(const struct settings *s, struct inputs *in, struct e
 
         r = file_read(AT_FDCWD, s->os_release, &in->os_release);
         if (r < 0)
-                return error_set(e, ERROR_CONFIG, -r, "cannot read %s", s->os_release);
+                return error_set(e, ERROR_CONFIG, -r, "cannot read %s: %s", s->os_release,
+                                 strerrordesc_np(-r));
         r = osrelease_parse(in->os_release.data, in->os_release.len, &release, e);
-        if (r < 0) {
-                if (e->class == ERROR_REFUSED)
-                        e->class = ERROR_CONFIG;
-                return error_wrap(e, r, "%s", s->os_release);
-        }
+        if (r < 0)
+                return bad_input(e, r, "file", s->os_release);
         if (!osrelease_get(release, "IMAGE_ID") || !osrelease_get(release, "IMAGE_VERSION"))
                 say_warning("%s names no IMAGE_ID and IMAGE_VERSION: upgrades cannot compare "
                             "versions",
@@ -186,10 +193,10 @@ static int load_inputs(const struct settings *s, struct inputs *in, struct error
                 return r;
         r = pe_probe_machine(in->stub_fd, &stub_type, e);
         if (r < 0)
-                return error_wrap(e, r, "stub %s", s->stub);
+                return bad_input(e, r, "stub", s->stub);
         r = pe_probe_machine(in->kernel_fd, &kernel_type, e);
         if (r < 0)
-                return error_wrap(e, r, "kernel %s", s->kernel);
+                return bad_input(e, r, "kernel", s->kernel);
         if (stub_type != kernel_type)
                 return error_set(e, ERROR_CONFIG, EINVAL,
                                  "stub and kernel are for different machines (%#x and %#x)",
@@ -280,7 +287,7 @@ static int build(const struct settings *s, const struct inputs *in, int fd, stru
 
         r = stub_begin(in->stub_fd, fd, 6, &stub, e);
         if (r < 0)
-                return error_wrap(e, r, "stub %s", s->stub);
+                return bad_input(e, r, "stub", s->stub);
         r = add_sections(s, in, stub, e);
         if (r == 0)
                 r = stub_finish(stub, e);

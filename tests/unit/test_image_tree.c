@@ -153,6 +153,12 @@ static void test_open(void **state)
         assert_int_equal(tree_scan(dir.path, &t, NULL), 0);
         fd = tree_open(t, tree_at(t, 2), NULL);
         assert_true(fd >= 0);
+        /* The very file, but by way of a link. */
+        assert_int_equal(renameat(dir.fd, "sub", dir.fd, "moved"), 0);
+        assert_int_equal(symlinkat("moved", dir.fd, "sub"), 0);
+        assert_int_equal(tree_open(t, tree_at(t, 2), NULL), -ELOOP);
+        assert_int_equal(unlinkat(dir.fd, "sub", 0), 0);
+        assert_int_equal(renameat(dir.fd, "moved", dir.fd, "sub"), 0);
         /* Grown, then replaced by a link to somewhere else: not the file that was found. */
         scratch_put_text(&dir, "sub/file", "123456");
         assert_int_equal(tree_open(t, tree_at(t, 2), &e), -ESTALE);
