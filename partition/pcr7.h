@@ -51,7 +51,7 @@ struct pcr7_change {
         bool measured; /* the log has an event for it */
         bool changed;  /* the next boot will measure something else */
         bool stuck;    /* changed, but the firmware hashes it in a way not understood */
-        size_t event;  /* its number in the log */
+        size_t event;  /* for eventlog_at() */
         uint8_t was[SHA256_SIZE];
         uint8_t will_be[SHA256_SIZE];
 };

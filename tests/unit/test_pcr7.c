@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "partition/pcr7.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/eventlog_data.h"
+
+#define EVENT_DB 7u /* numbers in the captured log */
+#define EVENT_DBX 8u
+#define EVENT_SECUREBOOT 4u
+
+static const uint8_t guid_security[16] = {0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45,
+                                          0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f};
+
+/* The captured log and the variables of that boot. */
+struct boot {
+        struct buf log, contents[PCR7_VARIABLE_MAX];
+        struct eventlog *parsed;
+        struct pcr7_contents given;
+};
+
+static void give(struct boot *b, enum pcr7_variable v, const void *data, size_t n)
+{
+        b->given.variable[v].given = true;
+        b->given.variable[v].data = data;
+        b->given.variable[v].size = n;
+}
+
+static int setup(void **state)
+{
+        struct boot *b = calloc(1, sizeof(*b));
+
+        assert_non_null(b);
+        b->log.max = LIMIT_EVENTLOG;
+        data_read("log.bin", &b->log);
+        assert_int_equal(eventlog_parse(b->log.data, b->log.len, &b->parsed, NULL), 0);
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++) {
+                char name[32];
+
+                (void)snprintf(name, sizeof(name), "%s.bin",
+                               pcr7_variable_name((enum pcr7_variable)i));
+                b->contents[i].max = LIMIT_EFI_VARIABLE;
+                data_read(name, &b->contents[i]);
+                give(b, (enum pcr7_variable)i, b->contents[i].data, b->contents[i].len);
+        }
+        *state = b;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        struct boot *b = *state;
+
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++)
+                buf_done(&b->contents[i]);
+        eventlog_free(b->parsed);
+        buf_done(&b->log);
+        free(b);
+        return 0;
+}
+
+/* Exactly these variables change. */
+static void expect_changes(const struct pcr7_prediction *p, unsigned mask)
+{
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++) {
+                const struct pcr7_change *c = &p->variable[i];
+
+                assert_true(c->measured);
+                assert_int_equal(c->changed, (mask >> i) & 1);
+                assert_int_equal(memcmp(c->was, c->will_be, SHA256_SIZE) != 0, c->changed);
+        }
+        assert_int_equal(p->differs, mask != 0);
+        assert_int_equal(memcmp(p->now, p->next, SHA256_SIZE) != 0, mask != 0);
+}
+
+static void test_unchanged(void **state)
+{
+        struct boot *b = *state;
+        _cleanup_(buf_done) struct buf text = BUF_INIT(1024);
+        static const struct pcr7_contents nothing;
+        struct pcr7_prediction p;
+        uint8_t value[SHA256_SIZE];
+
+        data_pcr("pcrs.txt", 7, value);
+        assert_int_equal(pcr7_explains(b->parsed, value, NULL), 0);
+        assert_int_equal(pcr7_predict(b->parsed, &b->given, &p, NULL), 0);
+        expect_changes(&p, 0);
+        assert_memory_equal(p.next, value, SHA256_SIZE);
+        assert_true(p.certain);
+        assert_int_equal(p.authorities, 1);
+        assert_int_equal(p.authorities_gone, 0);
+        assert_int_equal(pcr7_describe(&p, &text), 0);
+        assert_string_equal(buf_str(&text), "");
+
+        assert_int_equal(pcr7_predict(b->parsed, &nothing, &p, NULL), 0);
+        expect_changes(&p, 0);
+        assert_memory_equal(p.next, value, SHA256_SIZE);
+}
+
+/* What was predicted before the restart is what the TPM reported behind it. */
+static void test_updated_dbx(void **state)
+{
+        struct boot *b = *state;
+        _cleanup_(buf_done) struct buf dbx = BUF_INIT(LIMIT_EFI_VARIABLE),
+                                       log = BUF_INIT(LIMIT_EVENTLOG), text = BUF_INIT(1024);
+        _cleanup_(eventlog_free_p) struct eventlog *after = NULL;
+        struct pcr7_prediction p;
+        uint8_t value[SHA256_SIZE];
+
+        data_read("dbx-updated.bin", &dbx);
+        give(b, PCR7_DBX, dbx.data, dbx.len);
+        assert_int_equal(pcr7_predict(b->parsed, &b->given, &p, NULL), 0);
+        expect_changes(&p, 1u << PCR7_DBX);
+        assert_true(p.certain);
+        data_pcr("pcrs-updated.txt", 7, value);
+        assert_memory_equal(p.next, value, SHA256_SIZE);
+        assert_int_equal(pcr7_describe(&p, &text), 0);
+        assert_string_equal(buf_str(&text), "dbx changed since this boot");
+
+        /* And exactly that event is another one in the later log. */
+        data_read("log-updated.bin", &log);
+        assert_int_equal(eventlog_parse(log.data, log.len, &after, NULL), 0);
+        assert_int_equal(p.variable[PCR7_DBX].event, EVENT_DBX - 1);
+        for (size_t i = 0; i < eventlog_count(after); i++) {
+                const uint8_t *want = i == p.variable[PCR7_DBX].event
+                                              ? p.variable[PCR7_DBX].will_be
+                                              : eventlog_at(b->parsed, i)->digest;
+
+                if (eventlog_at(after, i)->pcr == 7)
+                        assert_memory_equal(eventlog_at(after, i)->digest, want, SHA256_SIZE);
+        }
+        assert_int_equal(pcr7_explains(after, value, NULL), 0);
+}
+
+/* One more certificate: the one that vouched for the boot is still there. */
+static void test_longer_db(void **state)
+{
+        struct boot *b = *state;
+        _cleanup_(buf_done) struct buf db = BUF_INIT(LIMIT_EFI_VARIABLE);
+        struct pcr7_prediction p;
+
+        put_bytes(&db, b->contents[PCR7_KEK].data, b->contents[PCR7_KEK].len);
+        put_bytes(&db, b->contents[PCR7_DB].data, b->contents[PCR7_DB].len);
+        give(b, PCR7_DB, db.data, db.len);
+        assert_int_equal(pcr7_predict(b->parsed, &b->given, &p, NULL), 0);
+        expect_changes(&p, 1u << PCR7_DB);
+        assert_int_equal(p.variable[PCR7_DB].event, EVENT_DB - 1);
+        assert_true(p.certain);
+        assert_int_equal(p.authorities_gone, 0);
+}
+
+static void test_authority_gone(void **state)
+{
+        struct boot *b = *state;
+        _cleanup_(buf_done) struct buf text = BUF_INIT(1024);
+        struct pcr7_prediction p;
+
+        give(b, PCR7_DB, b->contents[PCR7_KEK].data, b->contents[PCR7_KEK].len);
+        assert_int_equal(pcr7_predict(b->parsed, &b->given, &p, NULL), 0);
+        expect_changes(&p, 1u << PCR7_DB);
+        assert_int_equal(p.authorities_gone, 1);
+        assert_false(p.certain);
+        assert_int_equal(pcr7_describe(&p, &text), 0);
+        assert_non_null(
+                strstr(buf_str(&text), "db changed since this boot; 1 of the 1 db entries"));
+}
+
+static void test_secure_boot_off(void **state)
+{
+        struct boot *b = *state;
+        struct pcr7_prediction p;
+
+        give(b, PCR7_SECUREBOOT, "\0", 1);
+        give(b, PCR7_PK, NULL, 0);
+        assert_int_equal(pcr7_predict(b->parsed, &b->given, &p, NULL), 0);
+        expect_changes(&p, 1u << PCR7_SECUREBOOT | 1u << PCR7_PK);
+        assert_int_equal(p.variable[PCR7_SECUREBOOT].event, EVENT_SECUREBOOT - 1);
+}
+
+static void test_not_explained(void **state)
+{
+        struct boot *b = *state;
+        struct error e = ERROR_INIT;
+        uint8_t value[SHA256_SIZE] = {1};
+
+        assert_int_equal(pcr7_explains(b->parsed, value, &e), -ENOTRECOVERABLE);
+        assert_int_equal(e.class, ERROR_PRECONDITION);
+        assert_true(e.advice[0] != '\0');
+}
+
+/* Signature lists that end, lie or are empty: the entry is not found, and nothing is read beyond.
+ */
+static void test_damaged_db(void **state)
+{
+        struct boot *b = *state;
+        const struct buf *db = &b->contents[PCR7_DB];
+        static const struct {
+                size_t offset; /* field of the list */
+                uint32_t value;
+        } table[] = {{16, 0}, {16, 27},         {16, UINT32_MAX}, {20, 1}, {20, UINT32_MAX},
+                     {24, 0}, {24, UINT32_MAX}, {24, 16},         {16, 28}};
+        struct pcr7_prediction p;
+
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                uint8_t *copy = malloc(db->len);
+
+                assert_non_null(copy);
+                memcpy(copy, db->data, db->len);
+                put_le32(copy + table[i].offset, table[i].value);
+                give(b, PCR7_DB, copy, db->len);
+                assert_int_equal(pcr7_predict(b->parsed, &b->given, &p, NULL), 0);
+                assert_int_equal(p.authorities_gone, 1);
+                free(copy);
+        }
+        for (size_t n = 0; n < db->len; n++) {
+                uint8_t *copy = malloc(n + (n == 0));
+
+                assert_non_null(copy);
+                memcpy(copy, db->data, n);
+                give(b, PCR7_DB, copy, n);
+                assert_int_equal(pcr7_predict(b->parsed, &b->given, &p, NULL), 0);
+                assert_int_equal(p.authorities_gone, 1);
+                free(copy);
+        }
+}
+
+/* UEFI_VARIABLE_DATA of dbx. */
+static void put_dbx(struct buf *b, const void *content, size_t n)
+{
+        put_bytes(b, guid_security, sizeof(guid_security));
+        put_u32(b, 3);
+        put_u32(b, 0);
+        put_u32(b, (uint32_t)n);
+        put_u32(b, 0);
+        put_bytes(b, "d\0b\0x\0", 6);
+        put_bytes(b, content, n);
+}
+
+/* A log of dbx and the separator; the event's data may be cut or changed by the caller. */
+static int predict_made(const struct buf *event, const uint8_t *digest, unsigned copies,
+                        bool separator, struct pcr7_prediction *ret)
+{
+        _cleanup_(buf_done) struct buf log = BUF_INIT(LIMIT_EVENTLOG);
+        _cleanup_(eventlog_free_p) struct eventlog *l = NULL;
+        struct pcr7_contents given = {.variable[PCR7_DBX] = {true, "new", 3}};
+
+        put_plain_header(&log);
+        for (unsigned i = 0; i < copies; i++)
+                put_event(&log, 7, EVENTLOG_VARIABLE_DRIVER_CONFIG, event->data, event->len,
+                          digest);
+        if (separator)
+                put_event(&log, 7, EVENTLOG_SEPARATOR, "\0\0\0\0", 4, NULL);
+        assert_int_equal(eventlog_parse(log.data, log.len, &l, NULL), 0);
+        return pcr7_predict(l, &given, ret, NULL);
+}
+
+static void test_stuck(void **state)
+{
+        static const uint8_t other[SHA256_SIZE] = {1};
+        _cleanup_(buf_done) struct buf event = BUF_INIT(1024);
+        struct pcr7_prediction p;
+
+        (void)state;
+        put_dbx(&event, "old", 3);
+        assert_int_equal(predict_made(&event, NULL, 1, true, &p), 0);
+        assert_true(p.variable[PCR7_DBX].changed && !p.variable[PCR7_DBX].stuck && p.certain);
+        /* Hashed in a way that the log does not show; measured twice. */
+        assert_int_equal(predict_made(&event, other, 1, true, &p), 0);
+        assert_true(p.variable[PCR7_DBX].changed && p.variable[PCR7_DBX].stuck && !p.certain);
+        assert_int_equal(predict_made(&event, NULL, 2, true, &p), 0);
+        assert_true(p.variable[PCR7_DBX].stuck && !p.certain);
+        assert_int_equal(predict_made(&event, NULL, 1, false, &p), -EBADMSG);
+        assert_int_equal(predict_made(&event, NULL, 0, true, &p), 0);
+        assert_false(p.variable[PCR7_DBX].measured || p.differs);
+}
+
+/* Data of another form is left as it was. */
+static void test_foreign_event_data(void **state)
+{
+        static const struct {
+                size_t offset;
+                uint8_t value;
+        } table[] = {{0, 0},  {16, 2},   {16, 4},   {16, 200}, {23, 255},
+                     {24, 2}, {24, 200}, {31, 255}, {32, 'x'}};
+        struct pcr7_prediction p;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_(buf_done) struct buf event = BUF_INIT(1024);
+
+                put_dbx(&event, "old", 3);
+                event.data[table[i].offset] = table[i].value;
+                assert_int_equal(predict_made(&event, NULL, 1, true, &p), 0);
+                assert_false(p.variable[PCR7_DBX].measured);
+                assert_false(p.differs);
+        }
+        for (size_t n = 0; n < 41; n++) {
+                _cleanup_(buf_done) struct buf event = BUF_INIT(1024);
+
+                put_dbx(&event, "old", 3);
+                event.len = n;
+                assert_int_equal(predict_made(&event, NULL, 1, true, &p), 0);
+                assert_false(p.differs);
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_unchanged, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_updated_dbx, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_longer_db, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_authority_gone, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_secure_boot_off, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_not_explained, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_damaged_db, setup, teardown),
+                cmocka_unit_test(test_stuck),
+                cmocka_unit_test(test_foreign_event_data),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
