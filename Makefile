@@ -46,7 +46,7 @@ MAN := $(patsubst man/%.scd,$(B)/man/%,$(MAN_SRC))
 
 # --- flags -----------------------------------------------------------------------------------------------------------
 
-PKGS := fdisk libcryptsetup tss2-esys tss2-mu tss2-rc tss2-tctildr json-c libcrypto blkid libkmod devmapper
+PKGS := fdisk libcryptsetup tss2-esys tss2-mu tss2-rc tss2-tctildr json-c libcrypto blkid libkmod devmapper libseccomp
 IMAGE_PKGS := libarchive
 pkg_cflags := $(shell pkg-config --cflags $(PKGS) $(IMAGE_PKGS) cmocka 2>/dev/null)
 pkg_libs = $(shell pkg-config --libs $(PKGS))
