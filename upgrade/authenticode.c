@@ -86,85 +86,15 @@ static void openssl_free_p(uint8_t **p)
 
 #define bad(e, ...) error_set(e, ERROR_REFUSED, EBADMSG, "Authenticode: " __VA_ARGS__)
 
-/* --- digest --- */
-
-static int hash_range(struct digest *d, int fd, uint64_t offset, uint64_t end, struct error *e)
-{
-        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
-
-        if (!chunk)
-                return error_oom(e);
-        while (offset < end) {
-                size_t n = end - offset < FILE_CHUNK ? (size_t)(end - offset) : FILE_CHUNK;
-                ssize_t got = file_pread(fd, chunk, n, offset);
-
-                if (got < 0)
-                        return error_errno(e, (int)-got, "cannot read the image");
-                if ((size_t)got != n)
-                        return bad(e, "the image is cut short");
-                if (digest_add(d, chunk, n) < 0)
-                        return error_set(e, ERROR_INTERNAL, EIO, "cannot hash the image");
-                offset += n;
-        }
-        return 0;
-}
-
-static int compare_raw_offset(const void *a, const void *b)
-{
-        const struct pe_section *const *x = a, *const *y = b;
-
-        return ((*x)->raw_offset > (*y)->raw_offset) - ((*x)->raw_offset < (*y)->raw_offset);
-}
-
-static int hash_sections(struct digest *d, const struct pe *pe, uint64_t *ret_bytes,
-                         struct error *e)
-{
-        const struct pe_header *h = pe_header(pe);
-        const struct pe_section *sorted[LIMIT_PE_SECTIONS];
-        uint64_t bytes = 0;
-        unsigned n = 0;
-        int r;
-
-        for (unsigned i = 0; i < h->n_sections; i++)
-                if (pe_section_at(pe, i)->raw_size > 0)
-                        sorted[n++] = pe_section_at(pe, i);
-        qsort(sorted, n, sizeof(sorted[0]), compare_raw_offset);
-        for (unsigned i = 0; i < n; i++) {
-                r = hash_range(d, pe_fd(pe), sorted[i]->raw_offset,
-                               (uint64_t)sorted[i]->raw_offset + sorted[i]->raw_size, e);
-                if (r < 0)
-                        return r;
-                bytes += sorted[i]->raw_size;
-        }
-        *ret_bytes = bytes;
-        return 0;
-}
-
 int authenticode_digest(const struct pe *pe, uint8_t ret[SHA256_SIZE], struct error *e)
 {
-        const struct pe_header *h = pe_header(pe);
-        uint64_t end = h->cert_offset > 0 ? h->cert_offset : h->file_size;
-        _cleanup_(digest_free_p) struct digest *d = digest_new();
-        uint64_t bytes = 0;
+        _cleanup_(authenticode_image_free_p) struct authenticode_image *image = NULL;
         int r;
 
-        if (!d)
-                return error_oom(e);
-        r = hash_range(d, pe_fd(pe), 0, h->checksum_offset, e);
-        if (r == 0)
-                r = hash_range(d, pe_fd(pe), h->checksum_offset + 4, h->security_offset, e);
-        if (r == 0)
-                r = hash_range(d, pe_fd(pe), h->security_offset + 8, h->size_of_headers, e);
-        if (r == 0)
-                r = hash_sections(d, pe, &bytes, e);
-        /* Firmware counts hashed bytes and takes the rest of the file from there. With gaps between
-         * sections this hashes the last bytes twice and never the gaps; it has to be the same. */
-        if (r == 0)
-                r = hash_range(d, pe_fd(pe), h->size_of_headers + bytes, end, e);
+        r = authenticode_image_read(pe_fd(pe), AUTHENTICODE_MASK(AUTHENTICODE_SHA256), &image, e);
         if (r < 0)
                 return r;
-        if (digest_final(d, ret) < 0)
-                return error_set(e, ERROR_INTERNAL, EIO, "cannot hash the image");
+        memcpy(ret, authenticode_image_digests(image)->value[AUTHENTICODE_SHA256], SHA256_SIZE);
         return 0;
 }
 
@@ -215,11 +145,32 @@ static bool object_is(const ASN1_OBJECT *object, const char *oid)
         return OBJ_obj2txt(text, sizeof(text), object, 1) > 0 && strcmp(text, oid) == 0;
 }
 
-int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZE], struct error *e)
+static bool hash_of(const X509_ALGOR *algor, enum authenticode_hash *ret)
+{
+        const ASN1_OBJECT *algorithm;
+
+        X509_ALGOR_get0(&algorithm, NULL, NULL, algor);
+        switch (OBJ_obj2nid(algorithm)) {
+        case NID_sha256:
+                *ret = AUTHENTICODE_SHA256;
+                return true;
+        case NID_sha384:
+                *ret = AUTHENTICODE_SHA384;
+                return true;
+        case NID_sha512:
+                *ret = AUTHENTICODE_SHA512;
+                return true;
+        default:
+                return false;
+        }
+}
+
+static int parse_content(const void *der, size_t n, enum authenticode_hash *ret_hash,
+                         uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e)
 {
         _cleanup_(spc_free_p) SPC_INDIRECT_DATA *spc = NULL;
         const uint8_t *p = der;
-        const ASN1_OBJECT *algorithm;
+        enum authenticode_hash hash;
 
         if (n > LIMIT_PE_CERT_TABLE)
                 return bad(e, "statement of %zu bytes", n);
@@ -228,17 +179,38 @@ int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZ
                 return bad(e, "the signed statement cannot be read");
         if (!object_is(spc->data->type, OID_PE_IMAGE_DATA))
                 return bad(e, "the signed statement is not about a PE image");
-        X509_ALGOR_get0(&algorithm, NULL, NULL, spc->message_digest->algorithm);
-        if (OBJ_obj2nid(algorithm) != NID_sha256)
+        if (!hash_of(spc->message_digest->algorithm, &hash))
                 return error_set(e, ERROR_REFUSED, ENOTSUP,
-                                 "Authenticode: the digest is not SHA-256");
-        if (ASN1_STRING_length(spc->message_digest->digest) != (int)SHA256_SIZE)
+                                 "Authenticode: the digest is not SHA-256, SHA-384 or SHA-512");
+        if (ASN1_STRING_length(spc->message_digest->digest) != (int)authenticode_hash_size(hash))
                 return bad(e, "the signed digest has a wrong length");
-        memcpy(ret, ASN1_STRING_get0_data(spc->message_digest->digest), SHA256_SIZE);
+        memcpy(ret, ASN1_STRING_get0_data(spc->message_digest->digest),
+               authenticode_hash_size(hash));
+        *ret_hash = hash;
         return 0;
 }
 
-int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *e)
+static int only_sha256(enum authenticode_hash hash, const uint8_t digest[AUTHENTICODE_DIGEST_MAX],
+                       uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        if (hash != AUTHENTICODE_SHA256)
+                return error_set(e, ERROR_REFUSED, ENOTSUP,
+                                 "Authenticode: the digest is not SHA-256");
+        memcpy(ret, digest, SHA256_SIZE);
+        return 0;
+}
+
+int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        uint8_t digest[AUTHENTICODE_DIGEST_MAX];
+        enum authenticode_hash hash;
+        int r = parse_content(der, n, &hash, digest, e);
+
+        return r < 0 ? r : only_sha256(hash, digest, ret, e);
+}
+
+int authenticode_claim_any(const PKCS7 *p7, enum authenticode_hash *ret_hash,
+                           uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e)
 {
         const PKCS7 *content;
         const ASN1_STRING *statement;
@@ -251,8 +223,17 @@ int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *
             content->d.other->type != V_ASN1_SEQUENCE)
                 return bad(e, "the signature is about something else than an image");
         statement = content->d.other->value.sequence;
-        return authenticode_content_parse(ASN1_STRING_get0_data(statement),
-                                          (size_t)ASN1_STRING_length(statement), ret, e);
+        return parse_content(ASN1_STRING_get0_data(statement),
+                             (size_t)ASN1_STRING_length(statement), ret_hash, ret, e);
+}
+
+int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        uint8_t digest[AUTHENTICODE_DIGEST_MAX];
+        enum authenticode_hash hash;
+        int r = authenticode_claim_any(p7, &hash, digest, e);
+
+        return r < 0 ? r : only_sha256(hash, digest, ret, e);
 }
 
 /* --- the certificate table --- */

@@ -2,12 +2,13 @@
 /*
  * Authenticode of EFI images (Microsoft "Windows Authenticode Portable Executable Signature
  * Format"; UEFI 2.10, section 32.2.4): the digest of an image, the signed statement about it, and
- * signing.
+ * signing. Reading any image as firmware does is authenticode_image.h, checking the signatures of
+ * others authenticode_signature.h.
  *
  * The statement is SpcIndirectDataContent, which carries the digest; it is the content of a PKCS#7
  * SignedData with the authenticated attributes contentType and messageDigest, and no signing time,
  * so that equal input gives equal bytes. The blob stands in a WIN_CERTIFICATE (revision 0x0200,
- * type 2) at the end of the file. Everything is SHA-256.
+ * type 2) at the end of the file. What is made here is SHA-256.
  */
 #pragma once
 
@@ -20,6 +21,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/error.h"
+#include "upgrade/authenticode_image.h"
 #include "upgrade/pe.h"
 
 /* Object identifier of SpcIndirectDataContent, the content type of every Authenticode signature. */
@@ -55,6 +57,10 @@ int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZ
  * content is no SpcIndirectDataContent or authenticode_content_parse() does not take it.
  */
 int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *e) _must_check_;
+
+/* The same for any digest of enum authenticode_hash; ret gets authenticode_hash_size() bytes. */
+int authenticode_claim_any(const PKCS7 *p7, enum authenticode_hash *ret_hash,
+                           uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e) _must_check_;
 
 /*
  * Reads the certificate table entry at *offset (0 to start) as PKCS#7 and moves *offset on.

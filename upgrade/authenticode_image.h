@@ -67,6 +67,7 @@ int authenticode_image_read(int fd, unsigned mask, struct authenticode_image **r
         _must_check_;
 
 /* After _finish(), borrowed: the digests, the certificate table (empty = unsigned), the size. */
-const struct authenticode_digests *authenticode_image_digests(const struct authenticode_image *i);
+const struct authenticode_digests *authenticode_image_digests(
+        const struct authenticode_image *image);
 const struct buf *authenticode_image_table(const struct authenticode_image *image);
 uint64_t authenticode_image_size(const struct authenticode_image *image);

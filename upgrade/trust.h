@@ -8,9 +8,11 @@
  * - a signature is good when it is valid for this image, its chain, completed by the certificates
  *   it carries, ends at a certificate of db (leaf, intermediate or root), and no certificate of
  *   that chain is in dbx, neither itself nor by its TBS hash;
- * - one good signature is enough. Signatures that are malformed, unsupported, broken or by unknown
- *   keys do not hurt, but a valid one by a certificate of dbx (and any one whose signer's TBS hash
- *   is in dbx) denies the image even beside a good one;
+ * - one good signature is enough. Signatures that are unsupported, broken or by unknown keys do not
+ *   hurt. But beside a good one too, the image is denied by a valid signature under a certificate
+ *   of dbx, by any signature whose signer's TBS hash is in dbx, by one that firmware begins to read
+ *   and cannot finish (no PKCS#7, or no certificate of its signer), and by a certificate table
+ *   whose entries do not fill it;
  * - a digest of the image in db allows it: SHA-256 for an unsigned image, the algorithms of its
  *   readable signatures for a signed one;
  * - everything else is denied.
@@ -39,14 +41,14 @@
 #define TRUST_WHY_SIZE 320u
 #define TRUST_CHAIN_MAX (LIMIT_SIGNATURE_CERTS + 1)
 
-/* What is wrong with one signature, or that it is good. */
+/* What is wrong with one signature, or that it is good. Zero is not good. */
 enum trust_result {
-        TRUST_GOOD,
         TRUST_SIGNATURE_MALFORMED,   /* not the structure it has to be */
         TRUST_SIGNATURE_UNSUPPORTED, /* an algorithm, key or entry type that does not count */
         TRUST_SIGNATURE_MISMATCH,    /* about another image, or the signature itself is wrong */
         TRUST_SIGNATURE_UNKNOWN,     /* valid, by a key that db does not know */
         TRUST_SIGNATURE_REVOKED,     /* a certificate of its chain is in dbx */
+        TRUST_GOOD,
         TRUST_RESULT_MAX,
 };
 
@@ -62,16 +64,17 @@ struct trust_signature {
         char why[TRUST_WHY_SIZE]; /* in words, for a good one too */
 };
 
+/* Zero is a denial: a report nobody filled in allows nothing. */
 enum trust_verdict {
-        TRUST_ALLOWED_BY_SIGNATURE,
-        TRUST_ALLOWED_BY_HASH,
-        TRUST_DENIED_UNSIGNED,
+        TRUST_DENIED_UNSIGNED,      /* -ENODATA */
         TRUST_DENIED_MALFORMED,     /* -EBADMSG */
         TRUST_DENIED_UNSUPPORTED,   /* -EOPNOTSUPP */
         TRUST_DENIED_TAMPERED,      /* -EKEYREJECTED */
         TRUST_DENIED_UNKNOWN_KEY,   /* -ENOKEY */
         TRUST_DENIED_REVOKED_CERT,  /* -EKEYREVOKED */
         TRUST_DENIED_REVOKED_IMAGE, /* -EPERM */
+        TRUST_ALLOWED_BY_SIGNATURE,
+        TRUST_ALLOWED_BY_HASH,
         TRUST_VERDICT_MAX,
 };
 
@@ -94,8 +97,8 @@ int trust_check(const struct authenticode_image *image, const struct sigdb *db,
                 const struct sigdb *dbx, struct trust_report **ret, struct error *e) _must_check_;
 
 /*
- * 0 for an allowed image; otherwise ERROR_REFUSED with the errno that stands at the verdict
- * (TRUST_DENIED_UNSIGNED: -ENODATA), why, and advice.
+ * 0 for an allowed image; otherwise ERROR_REFUSED with the errno that stands at the verdict, why,
+ * and advice.
  */
 int trust_enforce(const struct trust_report *report, struct error *e) _must_check_;
 
