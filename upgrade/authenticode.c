@@ -11,6 +11,8 @@
 
 #define OID_PE_IMAGE_DATA "1.3.6.1.4.1.311.2.1.15"
 
+#define MASK_SHA256 AUTHENTICODE_MASK(AUTHENTICODE_SHA256)
+
 #define WIN_CERT_HEADER_SIZE 8u
 #define WIN_CERT_REVISION 0x0200u
 #define WIN_CERT_TYPE_PKCS7 0x0002u
@@ -91,7 +93,7 @@ int authenticode_digest(const struct pe *pe, uint8_t ret[SHA256_SIZE], struct er
         _cleanup_(authenticode_image_free_p) struct authenticode_image *image = NULL;
         int r;
 
-        r = authenticode_image_read(pe_fd(pe), AUTHENTICODE_MASK(AUTHENTICODE_SHA256), &image, e);
+        r = authenticode_image_read(pe_fd(pe), MASK_SHA256, &image, e);
         if (r < 0)
                 return r;
         memcpy(ret, authenticode_image_digests(image)->value[AUTHENTICODE_SHA256], SHA256_SIZE);
@@ -165,7 +167,8 @@ static bool hash_of(const X509_ALGOR *algor, enum authenticode_hash *ret)
         }
 }
 
-static int parse_content(const void *der, size_t n, enum authenticode_hash *ret_hash,
+/* mask: the digest algorithms that are taken. */
+static int parse_content(const void *der, size_t n, unsigned mask, enum authenticode_hash *ret_hash,
                          uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e)
 {
         _cleanup_(spc_free_p) SPC_INDIRECT_DATA *spc = NULL;
@@ -179,9 +182,9 @@ static int parse_content(const void *der, size_t n, enum authenticode_hash *ret_
                 return bad(e, "the signed statement cannot be read");
         if (!object_is(spc->data->type, OID_PE_IMAGE_DATA))
                 return bad(e, "the signed statement is not about a PE image");
-        if (!hash_of(spc->message_digest->algorithm, &hash))
-                return error_set(e, ERROR_REFUSED, ENOTSUP,
-                                 "Authenticode: the digest is not SHA-256, SHA-384 or SHA-512");
+        if (!hash_of(spc->message_digest->algorithm, &hash) || !(mask & AUTHENTICODE_MASK(hash)))
+                return error_set(e, ERROR_REFUSED, ENOTSUP, "Authenticode: the digest is not %s",
+                                 mask == MASK_SHA256 ? "SHA-256" : "SHA-256, SHA-384 or SHA-512");
         if (ASN1_STRING_length(spc->message_digest->digest) != (int)authenticode_hash_size(hash))
                 return bad(e, "the signed digest has a wrong length");
         memcpy(ret, ASN1_STRING_get0_data(spc->message_digest->digest),
@@ -190,27 +193,20 @@ static int parse_content(const void *der, size_t n, enum authenticode_hash *ret_
         return 0;
 }
 
-static int only_sha256(enum authenticode_hash hash, const uint8_t digest[AUTHENTICODE_DIGEST_MAX],
-                       uint8_t ret[SHA256_SIZE], struct error *e)
-{
-        if (hash != AUTHENTICODE_SHA256)
-                return error_set(e, ERROR_REFUSED, ENOTSUP,
-                                 "Authenticode: the digest is not SHA-256");
-        memcpy(ret, digest, SHA256_SIZE);
-        return 0;
-}
-
 int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZE], struct error *e)
 {
         uint8_t digest[AUTHENTICODE_DIGEST_MAX];
         enum authenticode_hash hash;
-        int r = parse_content(der, n, &hash, digest, e);
+        int r = parse_content(der, n, MASK_SHA256, &hash, digest, e);
 
-        return r < 0 ? r : only_sha256(hash, digest, ret, e);
+        if (r < 0)
+                return r;
+        memcpy(ret, digest, SHA256_SIZE);
+        return 0;
 }
 
-int authenticode_claim_any(const PKCS7 *p7, enum authenticode_hash *ret_hash,
-                           uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e)
+static int read_claim(const PKCS7 *p7, unsigned mask, enum authenticode_hash *ret_hash,
+                      uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e)
 {
         const PKCS7 *content;
         const ASN1_STRING *statement;
@@ -224,16 +220,25 @@ int authenticode_claim_any(const PKCS7 *p7, enum authenticode_hash *ret_hash,
                 return bad(e, "the signature is about something else than an image");
         statement = content->d.other->value.sequence;
         return parse_content(ASN1_STRING_get0_data(statement),
-                             (size_t)ASN1_STRING_length(statement), ret_hash, ret, e);
+                             (size_t)ASN1_STRING_length(statement), mask, ret_hash, ret, e);
+}
+
+int authenticode_claim_any(const PKCS7 *p7, enum authenticode_hash *ret_hash,
+                           uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e)
+{
+        return read_claim(p7, AUTHENTICODE_MASK_ALL, ret_hash, ret, e);
 }
 
 int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *e)
 {
         uint8_t digest[AUTHENTICODE_DIGEST_MAX];
         enum authenticode_hash hash;
-        int r = authenticode_claim_any(p7, &hash, digest, e);
+        int r = read_claim(p7, MASK_SHA256, &hash, digest, e);
 
-        return r < 0 ? r : only_sha256(hash, digest, ret, e);
+        if (r < 0)
+                return r;
+        memcpy(ret, digest, SHA256_SIZE);
+        return 0;
 }
 
 /* --- the certificate table --- */
