@@ -19,6 +19,11 @@ static const char *const class_names[ERROR_CLASS_MAX] = {
         [ERROR_IO] = "target-io",
         [ERROR_PRECONDITION] = "precondition",
         [ERROR_INTERRUPTED] = "interrupted",
+        [ERROR_SIGNATURE] = "refused-signature",
+        [ERROR_REVOKED] = "refused-revoked",
+        [ERROR_POLICY_KEY] = "refused-policy-key",
+        [ERROR_PCR_SIGNATURE] = "refused-pcr-signature",
+        [ERROR_VERSION] = "refused-version",
 };
 
 static _printf_(4, 0) void set_text(struct error *e, enum error_class class, int code,

@@ -20,17 +20,21 @@ enum error_class {
         ERROR_NONE = 0,     /* success */
         ERROR_INTERNAL = 1, /* a mistake of this program, or memory ran out */
         ERROR_USAGE = 2,    /* wrong words on the command line */
-        ERROR_NOTHING =
-                3, /* nothing to do: only reported where the caller asked to be told (--check) */
-        ERROR_CONFIG = 4,  /* a configuration file is wrong */
-        ERROR_SOURCE = 5,  /* source not reachable: try again later */
-        ERROR_REFUSED = 6, /* verification failed: permanent for this image */
-        ERROR_SPACE = 7,   /* no space on the target */
-        ERROR_BUSY = 8,    /* another run, or the device is in use: try again later */
-        ERROR_IO = 9,      /* the target device failed */
+        ERROR_NOTHING = 3,  /* nothing to do: only where the caller asked to be told (--check) */
+        ERROR_CONFIG = 4,   /* a configuration file is wrong */
+        ERROR_SOURCE = 5,   /* source not reachable: try again later */
+        ERROR_REFUSED = 6,  /* the image is malformed: permanent, like all refusals below */
+        ERROR_SPACE = 7,    /* no space on the target */
+        ERROR_BUSY = 8,     /* another run, or the device is in use: try again later */
+        ERROR_IO = 9,       /* the target device failed */
         ERROR_PRECONDITION =
                 10,             /* TPM, Secure Boot or the state of the machine does not allow it */
         ERROR_INTERRUPTED = 11, /* stopped by a signal at a safe point: run again */
+        ERROR_SIGNATURE = 12,   /* refused: firmware would not start the image */
+        ERROR_REVOKED = 13,     /* refused: the image or its signer is revoked */
+        ERROR_POLICY_KEY = 14,  /* refused: policy key that this machine's disk is not sealed to */
+        ERROR_PCR_SIGNATURE = 15, /* refused: its own measurement is not signed for unlocking */
+        ERROR_VERSION = 16,       /* refused: older than the version floor */
         ERROR_CLASS_MAX,
 };
 

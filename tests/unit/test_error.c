@@ -28,6 +28,11 @@ static void test_classes(void **state)
                 {ERROR_IO, 9, "target-io"},
                 {ERROR_PRECONDITION, 10, "precondition"},
                 {ERROR_INTERRUPTED, 11, "interrupted"},
+                {ERROR_SIGNATURE, 12, "refused-signature"},
+                {ERROR_REVOKED, 13, "refused-revoked"},
+                {ERROR_POLICY_KEY, 14, "refused-policy-key"},
+                {ERROR_PCR_SIGNATURE, 15, "refused-pcr-signature"},
+                {ERROR_VERSION, 16, "refused-version"},
         };
 
         (void)state;
