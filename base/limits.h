@@ -43,6 +43,11 @@
 #define LIMIT_SIGDB_ENTRIES 16384u
 /* Text variables of the boot loader: ids, paths, versions, all well under a page. */
 #define LIMIT_LOADER_VARIABLE (16 * KIB)
+/* Boot####: about 120 bytes for a disk; network and vendor entries are some hundred, of a dozen
+ * nodes. BootOrder: a handful, a few dozen on servers with many network cards. */
+#define LIMIT_LOAD_OPTION (16 * KIB)
+#define LIMIT_LOAD_OPTION_NODES 64u
+#define LIMIT_BOOT_ORDER 1024u
 /* One loader entry of ours is 512 bytes; foreign ones are a few KiB at most. */
 #define LIMIT_LOADER_ENTRY (16 * KIB)
 #define LIMIT_LOADER_ENTRIES 256u
