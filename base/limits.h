@@ -34,6 +34,13 @@
 #define LIMIT_PCRPKEY (16 * KIB)
 #define LIMIT_OS_RELEASE (64 * KIB)
 #define LIMIT_CMDLINE (16 * KIB)
+/* uname -r: the kernel's own field has 64 characters. */
+#define LIMIT_UNAME 256u
+#define LIMIT_KERNEL_RELEASE 64u
+/* Start of an x86 kernel up to its version text, to which a 16-bit field points. */
+#define LIMIT_KERNEL_SETUP (66 * KIB)
+/* Small sections of all profiles of an image together; one profile needs a few KiB. */
+#define LIMIT_USI_CONTENT (4 * MIB)
 /* Longest word path of a boot phase policy, e.g. enter-initrd:leave-initrd:sysinit:ready. */
 #define LIMIT_PHASE_PATH 256u
 

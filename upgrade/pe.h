@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Strict reader of PE32+ images (PE/COFF specification 11; UEFI 2.10, section 2.1.1) over a
- * descriptor. Only the headers are held in memory; content is read in pieces with pread, so the
- * position of the descriptor never moves and images of any size cost the same.
+ * Strict reader of PE32+ images (PE/COFF specification 11; UEFI 2.10, section 2.1.1). Only the
+ * headers are held in memory; content is read in pieces with pread, so the position of the
+ * descriptor never moves and images of any size cost the same.
  *
- * Opening checks everything that later code relies on: headers and section table lie inside the
+ * The reader checks everything that later code relies on: headers and section table lie inside the
  * file and the limits, no two sections share file bytes or addresses, every section lies inside the
  * file and inside SizeOfImage, and a certificate table, when there is one, is the last thing in the
  * file. What fails is ERROR_REFUSED with -EBADMSG (or -E2BIG for a limit).
  *
- * Life cycle: pe_open(fd) ... pe_free(). The descriptor stays the caller's and must outlive the
- * reader; the file must not change meanwhile.
+ * Life cycle of a file: pe_open(fd) ... pe_free(). The descriptor stays the caller's and must
+ * outlive the reader; the file must not change meanwhile.
+ *
+ * Life cycle of a stream, whose size is known at its end only: pe_parse() with its first bytes as
+ * soon as there are enough of them, the other bytes go where the sections say, pe_finish() with the
+ * size that it had ... pe_free(). Such a reader has no content to give: pe_stream() and pe_read()
+ * fail.
  */
 #pragma once
 
@@ -38,7 +43,7 @@ struct pe_section {
 
 /* What the headers say, and where in the file the fields stand that signing and building change. */
 struct pe_header {
-        uint64_t file_size;
+        uint64_t file_size; /* 0 until pe_finish() of a stream */
         uint16_t machine;
         uint16_t subsystem;
         uint16_t n_sections;
@@ -59,10 +64,34 @@ struct pe;
 
 /* Reads and checks the headers. */
 int pe_open(int fd, struct pe **ret, struct error *e) _must_check_;
+
+/*
+ * Reads and checks the headers in the first n bytes of an image. limit: its size, or the most it
+ * may have when that is not known yet.
+ *
+ * -EAGAIN, with e untouched, when there are too few bytes: *ret_need is how many of the first bytes
+ * are wanted (more than n, at most LIMIT_PE_HEADER); after some rounds they are all there.
+ */
+int pe_parse(const uint8_t *head, size_t n, uint64_t limit, size_t *ret_need, struct pe **ret,
+             struct error *e) _must_check_;
+
+/* The image turned out to have this size: the checks of pe_parse() that had to wait for it. */
+int pe_finish(struct pe *pe, uint64_t file_size, struct error *e) _must_check_;
+
 void pe_free(struct pe *pe);
 DEFINE_CLEANUP(struct pe, pe_free)
 
+/*
+ * Size of the file behind a descriptor. Refused: -EBADMSG when it is no regular file, -E2BIG above
+ * LIMIT_IMAGE_SIZE.
+ */
+int pe_file_size(int fd, uint64_t *ret, struct error *e) _must_check_;
+
+/* The descriptor that content is read from, borrowed; -EBADF for a stream. */
 int pe_fd(const struct pe *pe);
+/* Gives a reader made by pe_parse() the file that the bytes came from. */
+void pe_set_fd(struct pe *pe, int fd);
+
 const struct pe_header *pe_header(const struct pe *pe);
 
 /* Section number i of the table, in table order; NULL past the end. */
