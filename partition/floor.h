@@ -25,7 +25,7 @@
  *   platform, POLICY_DELETE    Only such an index cannot be removed by the owner. It can be made
  *   [-]                        with platform authorization only, which firmware takes away before
  *                              it starts an operating system.
- *   key of this node [5]       Chosen: TPM2_PolicySigned by a P-256 key made for this index, whose
+ *   key of this node [6]       Chosen: TPM2_PolicySigned by a P-256 key made for this index, whose
  *                              private half is in the encrypted file. The signature covers a
  *                              nonce of the TPM and the bytes written: it cannot be replayed.
  *
@@ -40,9 +40,14 @@
  *     there is an index, and nothing but floor_setup(repair) makes one again.
  *   - A power cut anywhere: the file says "pending" before the index is made and "defined" after it
  *     was written. The index is raised before the file. Every step can be repeated.
+ *     (A copy taken in the middle of the first setup says "pending" and lets the setup be finished:
+ *     an installation is worth watching.)
  *   - TPM2_Clear or a new TPM: reported as a missing index; sealing has to be done anew as well.
  *   - Not stopped: root of the running system, who has the key, may clear the index as an operator
  *     does, and could install the machine anew just as well. This module never lowers on its way.
+ *
+ * The TPM refuses the forger, not the old image: what refuses an old image is the code that asks
+ * here, before it writes an image and before it hands over to the one that was started.
  *
  * Order of versions: base/version.h. A floor belongs to one product (IMAGE_ID): versions of
  * different products have no order, so another product is refused until the floor is cleared.
@@ -97,8 +102,9 @@ int floor_allows(const struct floor *floor, const struct floor *image, struct er
  * when both are. */
 const struct floor *floor_effective(const struct floor *a, const struct floor *b);
 
-/* Bytes of the index. floor_unpack: -EBADMSG for anything that floor_pack does not make. */
-void floor_pack(const struct floor *floor, uint8_t ret[FLOOR_RECORD_SIZE]);
+/* Bytes of the index. floor_pack: -EIO when the crypto library fails; floor_unpack: -EBADMSG for
+ * anything that floor_pack does not make. */
+int floor_pack(const struct floor *floor, uint8_t ret[FLOOR_RECORD_SIZE]) _must_check_;
 int floor_unpack(const uint8_t *data, size_t n, struct floor *ret) _must_check_;
 
 /* --- the file --- */
