@@ -38,10 +38,9 @@
  *   - An old copy of the disk: the index is higher and counts; reported.
  *   - Both together: the floor falls to the old copy's, but not silently: the old file says that
  *     there is an index, and nothing but floor_setup(repair) makes one again.
+ *     Only a copy made during the first setup says "pending", which anyone may finish.
  *   - A power cut anywhere: the file says "pending" before the index is made and "defined" after it
  *     was written. The index is raised before the file. Every step can be repeated.
- *     (A copy taken in the middle of the first setup says "pending" and lets the setup be finished:
- *     an installation is worth watching.)
  *   - TPM2_Clear or a new TPM: reported as a missing index; sealing has to be done anew as well.
  *   - Not stopped: root of the running system, who has the key, may clear the index as an operator
  *     does, and could install the machine anew just as well. This module never lowers on its way.
