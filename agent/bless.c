@@ -5,11 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/bless_floor.h"
+#include "agent/boot_report.h"
 #include "agent/health.h"
 #include "agent/lock.h"
 #include "agent/node.h"
 #include "agent/report.h"
 #include "agent/verbs.h"
+#include "base/log.h"
 #include "efivars/loader.h"
 #include "upgrade/esp.h"
 
@@ -19,6 +22,8 @@ static const char *const health_dirs[] = {"/usr/lib/tb-agent/health.d", "/etc/tb
 struct bless_result {
         unsigned checks;
         bool counted; /* the boot was on trial */
+        bool has_floor;
+        struct floor floor; /* where the version floor stands now */
 };
 
 /* The entry's confirmation on the ESP. */
@@ -42,25 +47,56 @@ static int confirm(const struct env *env, const char *path, struct error *e)
         return r < 0 ? r : unmounted;
 }
 
-static int bless(const struct env *env, struct bless_result *ret, struct error *e)
+static bool is_active(const struct env *env)
+{
+        _cleanup_json_ struct json_object *report = NULL;
+        const char *role;
+
+        return boot_report_read(env, &report, NULL) == 0 &&
+               json_get_str(report, "role", &role) == 0 &&
+               strcmp(role, entry_role_name(ENTRY_ROLE_ACTIVE)) == 0;
+}
+
+/* A boot that works must not fail its confirmation, and fall back, because of the floor: "status"
+ * tells what is wrong. */
+static void raise_floor(const struct env *env, struct bless_result *ret)
+{
+        struct error error = ERROR_INIT;
+
+        if (!is_active(env))
+                return;
+        if (bless_raise_floor(env, &ret->floor, &error) == 0)
+                ret->has_floor = true;
+        else
+                log_warning("version floor: %s", error.text);
+}
+
+static int confirm_if_counted(const struct env *env, struct bless_result *ret, struct error *e)
 {
         _cleanup_(buf_done) struct buf path = BUF_INIT(4096);
-        _cleanup_close_ int lock = -EBADF;
-        int r;
+        int r = loader_boot_count_path(env, &path);
 
-        lock = lock_take(env, e);
-        if (lock < 0)
-                return lock;
-        r = health_check(health_dirs, &ret->checks, e);
-        if (r < 0)
-                return r;
-        r = loader_boot_count_path(env, &path);
         if (r == -ENOENT)
                 return 0; /* the entry has no counter: confirmed before, or recovery */
         if (r < 0)
                 return error_errno(e, -r, "LoaderBootCountPath");
         ret->counted = true;
         return confirm(env, buf_str(&path), e);
+}
+
+static int bless(const struct env *env, struct bless_result *ret, struct error *e)
+{
+        _cleanup_close_ int lock = lock_take(env, e);
+        int r;
+
+        if (lock < 0)
+                return lock;
+        r = health_check(health_dirs, &ret->checks, e);
+        if (r == 0)
+                r = confirm_if_counted(env, ret, e);
+        if (r == 0)
+                raise_floor(env, ret);
+        return r;
 }
 
 static int print_result(bool json, const struct bless_result *result, struct error *e)
@@ -71,12 +107,15 @@ static int print_result(bool json, const struct bless_result *result, struct err
                 (void)printf("%s (%u health checks passed)\n",
                              result->counted ? "boot confirmed" : "nothing to confirm",
                              result->checks);
+                if (result->has_floor)
+                        (void)printf("version floor: %s\n", result->floor.version);
                 return 0;
         }
         o = report_new("bless");
         if (json_add_bool(o, "blessed", true) < 0 ||
             json_add_bool(o, "counted", result->counted) < 0 ||
-            json_add_u64(o, "health_checks", result->checks) < 0)
+            json_add_u64(o, "health_checks", result->checks) < 0 ||
+            json_add_str(o, "floor", result->has_floor ? result->floor.version : NULL) < 0)
                 return error_oom(e);
         return report_print(o, e);
 }

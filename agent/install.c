@@ -14,8 +14,8 @@
 #include "base/num.h"
 
 struct install_options {
-        const char *target, *source, *tcti;
-        uint64_t esp_size;
+        struct install_wishes wishes;
+        const char *tcti;
         bool yes, json, dry_run;
 };
 
@@ -23,6 +23,7 @@ enum {
         OPTION_TARGET = 256,
         OPTION_SOURCE,
         OPTION_ESP_SIZE,
+        OPTION_ALLOW_DOWNGRADE,
         OPTION_TCTI,
         OPTION_YES,
         OPTION_JSON,
@@ -39,6 +40,7 @@ static void print_help(void)
                 "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
+                "  --allow-downgrade  accept an image below the version floor of this machine\n"
                 "  --yes            do not ask\n"
                 "  --dry-run        show the plan, change nothing\n"
                 "  --json           print the result as JSON\n"
@@ -53,6 +55,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"target", required_argument, NULL, OPTION_TARGET},
                 {"source", required_argument, NULL, OPTION_SOURCE},
                 {"esp-size", required_argument, NULL, OPTION_ESP_SIZE},
+                {"allow-downgrade", no_argument, NULL, OPTION_ALLOW_DOWNGRADE},
                 {"tcti", required_argument, NULL, OPTION_TCTI},
                 {"yes", no_argument, NULL, OPTION_YES},
                 {"json", no_argument, NULL, OPTION_JSON},
@@ -66,15 +69,18 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
         while ((c = getopt_long(argc, argv, ":", options, NULL)) >= 0) {
                 switch (c) {
                 case OPTION_TARGET:
-                        o->target = optarg;
+                        o->wishes.target = optarg;
                         break;
                 case OPTION_SOURCE:
-                        o->source = optarg;
+                        o->wishes.source = optarg;
                         break;
                 case OPTION_ESP_SIZE:
-                        if (parse_size(optarg, &o->esp_size) < 0 || o->esp_size == 0)
+                        if (parse_size(optarg, &o->wishes.esp_size) < 0 || o->wishes.esp_size == 0)
                                 return error_set(e, ERROR_USAGE, EINVAL,
                                                  "--esp-size: \"%s\" is not a size", optarg);
+                        break;
+                case OPTION_ALLOW_DOWNGRADE:
+                        o->wishes.allow_downgrade = true;
                         break;
                 case OPTION_TCTI:
                         o->tcti = optarg;
@@ -102,7 +108,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
         if (optind < argc)
                 return error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"",
                                  argv[optind]);
-        if (!o->target)
+        if (!o->wishes.target)
                 return error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
         return 0;
 }
@@ -160,7 +166,7 @@ static int install(const struct env *env, const struct install_options *o, struc
         lock = lock_take(env, e);
         if (lock < 0)
                 return lock;
-        r = install_prepare(env, o->target, o->source, o->esp_size, &plan, e);
+        r = install_prepare(env, &o->wishes, &plan, e);
         if (r < 0)
                 return r;
         if (!o->json || !o->yes)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "agent/machine.h"
 #include "agent/source.h"
 #include "base/env.h"
 #include "base/error.h"
@@ -27,6 +28,8 @@
 struct install_plan {
         const struct env *env;
         struct disk *disk;
+        struct machine machine; /* what the image was verified against */
+        struct proofs proofs;
         struct source source;
         struct layout layout;
         uint8_t pcr7[SHA256_SIZE];   /* value the partitions will be bound to */
@@ -34,12 +37,18 @@ struct install_plan {
         size_t n_lost;
 };
 
+struct install_wishes {
+        const char *target, *source; /* source NULL: the medium of this session */
+        uint64_t esp_size;           /* 0: default */
+        bool allow_downgrade;
+};
+
 /*
- * Looks at source, disk and TPM and makes the plan; changes nothing. esp_size 0 = default. Refuses
+ * Looks at source, disk and TPM and makes the plan; changes nothing. Refuses
  * with ERROR_PRECONDITION where the machine cannot be a node: no TPM, Secure Boot off.
  */
-int install_prepare(const struct env *env, const char *target, const char *source,
-                    uint64_t esp_size, struct install_plan *ret, struct error *e) _must_check_;
+int install_prepare(const struct env *env, const struct install_wishes *wishes,
+                    struct install_plan *ret, struct error *e) _must_check_;
 void install_plan_done(struct install_plan *p);
 
 /* The plan as text on standard error for people (before a question), and as JSON. */

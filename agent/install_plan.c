@@ -64,35 +64,58 @@ static int check_disk(struct install_plan *p, const char *target, uint64_t esp_s
         return r < 0 ? error_wrap(e, r, "%s", p->disk->path) : 0;
 }
 
-int install_prepare(const struct env *env, const char *target, const char *source,
-                    uint64_t esp_size, struct install_plan *ret, struct error *e)
+static int check_source(struct install_plan *p, const struct install_wishes *wishes,
+                        struct error *e)
 {
-        struct install_plan p = {.env = env, .source = SOURCE_INIT};
+        const struct machine_options options = {.fresh = true,
+                                                .allow_downgrade = wishes->allow_downgrade};
+        int r = machine_read(p->env, &options, &p->machine, e);
+
+        return r < 0 ? r
+                     : source_open(wishes->source, &p->machine.demands, true, &p->proofs,
+                                   &p->source, e);
+}
+
+int install_prepare(const struct env *env, const struct install_wishes *wishes,
+                    struct install_plan *ret, struct error *e)
+{
+        struct install_plan *p = ret;
         int r;
 
-        r = source_open(source, &p.source, e);
+        *p = (struct install_plan){.env = env, .source = SOURCE_INIT};
+        r = check_secure_boot(env, e);
         if (r == 0)
-                r = check_disk(&p, target, esp_size, e);
+                r = check_tpm(p, e);
         if (r == 0)
-                r = check_secure_boot(env, e);
+                r = check_source(p, wishes, e);
         if (r == 0)
-                r = check_tpm(&p, e);
-        if (r < 0) {
-                install_plan_done(&p);
-                return r;
-        }
-        *ret = p;
-        return 0;
+                r = check_disk(p, wishes->target, wishes->esp_size, e);
+        if (r < 0)
+                install_plan_done(p);
+        return r;
 }
 
 void install_plan_done(struct install_plan *p)
 {
         source_done(&p->source);
+        machine_done(&p->machine);
         disk_free(p->disk);
         p->disk = NULL;
         disk_free_partitions(p->lost, p->n_lost);
         p->lost = NULL;
         p->n_lost = 0;
+}
+
+/* What an operator should see before saying yes: everything that is not simply in order. */
+static void describe_proofs(const struct install_plan *p)
+{
+        for (unsigned i = 0; i < PROOF_MAX; i++) {
+                const struct proof *proof = &p->proofs.item[i];
+
+                if (proof->state == PROOF_WARNING || proof->state == PROOF_OVERRIDDEN)
+                        (void)fprintf(stderr, "%-8s %s: %s\n", proof_state_name(proof->state),
+                                      proof_name((enum proof_id)i), proof->text);
+        }
 }
 
 void install_describe(const struct install_plan *p)
@@ -103,6 +126,7 @@ void install_describe(const struct install_plan *p)
                       *image_version(p->source.image) ? image_version(p->source.image) : "none",
                       format_size(image_size(p->source.image), size, sizeof(size)));
         (void)fprintf(stderr, "loader   systemd-boot %s\n", p->source.loader.version);
+        describe_proofs(p);
         (void)fprintf(stderr, "disk     %s %s %s, %s\n", p->disk->path,
                       *p->disk->model ? p->disk->model : "(no model)",
                       *p->disk->serial ? p->disk->serial : "(no serial)",
@@ -195,5 +219,7 @@ struct json_object *install_plan_json(const struct install_plan *p)
                 r = add_disk(root, p);
         if (r == 0)
                 r = add_image(root, p);
+        if (r == 0)
+                r = json_add_obj(root, "proofs", proofs_json(&p->proofs));
         return r < 0 ? NULL : TAKE_PTR(root);
 }

@@ -14,6 +14,7 @@ static const struct {
         const char *summary;
 } verbs[] = {
         {"install", verb_install, "install this system on a disk"},
+        {"verify", verb_verify, "prove that an image will boot and unlock here"},
         {"boot", verb_boot, "first process of a USI: unlock, mount, hand over"},
         {"bless", verb_bless, "confirm the running boot after its health checks"},
         {"status", verb_status, "tell what runs, and how this node stands"},

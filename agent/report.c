@@ -24,21 +24,27 @@ int report_print(struct json_object *document, struct error *e)
         return 0;
 }
 
+int report_add_error(struct json_object *document, const struct error *e)
+{
+        struct json_object *o = json_object_new_object();
+        int r = json_add_obj(document, "error", o);
+
+        if (r == 0)
+                r = json_add_str(o, "class", error_class_name(e->class));
+        if (r == 0)
+                r = json_add_u64(o, "exit_code", (uint64_t)error_exit_code(e->class));
+        if (r == 0)
+                r = json_add_str(o, "text", e->text);
+        if (r == 0)
+                r = json_add_str(o, "advice", *e->advice ? e->advice : NULL);
+        return r;
+}
+
 static int print_json(const char *verb, const struct error *e)
 {
         _cleanup_json_ struct json_object *o = report_new(verb);
-        struct json_object *inner = json_object_new_object();
-        int r = 0;
+        int r = report_add_error(o, e);
 
-        if (json_add_obj(o, "error", inner) < 0)
-                return -ENOMEM;
-        r = json_add_str(inner, "class", error_class_name(e->class));
-        if (r == 0)
-                r = json_add_u64(inner, "exit_code", (uint64_t)error_exit_code(e->class));
-        if (r == 0)
-                r = json_add_str(inner, "text", e->text);
-        if (r == 0)
-                r = json_add_str(inner, "advice", *e->advice ? e->advice : NULL);
         return r < 0 ? r : report_print(o, NULL);
 }
 

@@ -17,6 +17,9 @@ struct json_object *report_new(const char *verb);
 /* Prints a document to standard output, one line. */
 int report_print(struct json_object *document, struct error *e) _must_check_;
 
+/* Adds "error":{"class","exit_code","text","advice"} to a document. -ENOMEM. */
+int report_add_error(struct json_object *document, const struct error *e) _must_check_;
+
 /*
  * Ends a failed verb: as text "tb-agent: text" and the advice on standard error, or with json as a
  * document

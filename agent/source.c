@@ -35,66 +35,104 @@ static int unknown_source(const char *name, struct error *e)
         return -EINVAL;
 }
 
-static int load_image(struct source *s, struct error *e)
+/* What the steps of opening share. */
+struct opening {
+        const struct image_demands *demands;
+        bool loader_needed;
+        struct proofs *proofs;
+        struct source *source;
+};
+
+static int load_image(struct opening *o, struct error *e)
 {
+        struct source *s = o->source;
+
         s->image_fd = open(s->image_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         if (s->image_fd < 0) {
                 int r = error_set(e, ERROR_SOURCE, errno, "image %s: %s", s->image_path,
                                   strerrordesc_np(errno));
 
-                error_advise(e, "run this in a live session, or name the image with --source");
+                error_advise(e, "run this in a live session, or name the image with its source");
                 return r;
         }
-        return image_verify(s->image_fd, s->image_path, &s->image, e);
+        return image_verify(s->image_fd, s->image_path, o->demands, o->proofs, &s->image, e);
 }
 
-static int load_tree(struct source *s, const char *path, struct error *e)
+/* The boot loader has to give the same proof to the firmware as the image. */
+static int load_loader(struct opening *o, const char *path, struct error *e)
+{
+        _cleanup_(buf_done) struct buf why = BUF_INIT(1024);
+        struct error error = ERROR_INIT;
+        int r = bootloader_load(AT_FDCWD, path, &o->source->loader, &error);
+
+        if (r == 0)
+                r = bootloader_verify(&o->source->loader, o->demands->db, o->demands->dbx, &why,
+                                      &error);
+        if (r < 0)
+                proof_fail(o->proofs, PROOF_LOADER, ERROR_NONE, &error);
+        else
+                proof_set(o->proofs, PROOF_LOADER, PROOF_PASSED, "systemd-boot %s: %s",
+                          o->source->loader.version, buf_str(&why));
+        if (r < 0)
+                *e = error;
+        return r;
+}
+
+static int load_tree(struct opening *o, const char *path, struct error *e)
 {
         _cleanup_free_ char *loader = NULL;
         int r;
 
-        if (asprintf(&s->image_path, "%s/%s", path, TREE_IMAGE) < 0) {
-                s->image_path = NULL;
+        if (asprintf(&o->source->image_path, "%s/%s", path, TREE_IMAGE) < 0) {
+                o->source->image_path = NULL;
                 return error_oom(e);
         }
         if (asprintf(&loader, "%s/%s", path, TREE_LOADER) < 0) {
                 loader = NULL;
                 return error_oom(e);
         }
-        r = load_image(s, e);
-        return r < 0 ? r : bootloader_load(AT_FDCWD, loader, &s->loader, e);
+        r = load_image(o, e);
+        return r < 0 ? r : load_loader(o, loader, e);
 }
 
-static int load_file(struct source *s, const char *path, struct error *e)
+static int load_file(struct opening *o, const char *path, struct error *e)
 {
         int r;
 
-        s->image_path = strdup(path);
-        if (!s->image_path)
+        o->source->image_path = strdup(path);
+        if (!o->source->image_path)
                 return error_oom(e);
-        r = load_image(s, e);
-        if (r < 0)
+        r = load_image(o, e);
+        if (r < 0 || !o->loader_needed)
                 return r;
         for (size_t i = 0; i < ARRAY_SIZE(system_loaders); i++) {
                 if (file_exists(AT_FDCWD, system_loaders[i]))
-                        return bootloader_load(AT_FDCWD, system_loaders[i], &s->loader, e);
+                        return load_loader(o, system_loaders[i], e);
         }
         error_set(e, ERROR_SOURCE, ENOENT, "no signed boot loader found");
         error_advise(e, "use a source of the form dir:PATH that brings EFI/BOOT/BOOTX64.EFI");
         return -ENOENT;
 }
 
-int source_open(const char *name, struct source *ret, struct error *e)
+int source_open(const char *name, const struct image_demands *demands, bool loader_needed,
+                struct proofs *ret_proofs, struct source *ret, struct error *e)
 {
+        _cleanup_free_ struct proofs *own = calloc(1, sizeof(*own));
         struct source s = SOURCE_INIT;
+        struct opening o = {.demands = demands,
+                            .loader_needed = loader_needed,
+                            .proofs = ret_proofs ? ret_proofs : own,
+                            .source = &s};
         int r;
 
+        if (!own)
+                return error_oom(e);
         if (!name)
                 name = SOURCE_LIVE;
         if (strncmp(name, "dir:", 4) == 0 && name[4])
-                r = load_tree(&s, name + 4, e);
+                r = load_tree(&o, name + 4, e);
         else if (strncmp(name, "file:", 5) == 0 && name[5])
-                r = load_file(&s, name + 5, e);
+                r = load_file(&o, name + 5, e);
         else
                 r = unknown_source(name, e);
         if (r < 0) {

@@ -16,7 +16,7 @@ struct source {
         char *image_path;
         int image_fd;
         struct verified_image *image;
-        struct bootloader loader;
+        struct bootloader loader; /* image empty: there is none */
 };
 
 #define SOURCE_INIT                                                                                \
@@ -25,8 +25,11 @@ struct source {
         }
 
 /*
- * Opens and verifies. name is a source, or NULL for the medium of this session. The image
- * descriptor stays open as long as the source.
+ * Opens and verifies image and boot loader against the demands of this machine. name is a source,
+ * or NULL for the medium of this session. loader_needed: a source without a boot loader gets the
+ * signed one of this system. ret_proofs may be NULL. The image descriptor stays open as long as the
+ * source.
  */
-int source_open(const char *name, struct source *ret, struct error *e) _must_check_;
+int source_open(const char *name, const struct image_demands *demands, bool loader_needed,
+                struct proofs *ret_proofs, struct source *ret, struct error *e) _must_check_;
 void source_done(struct source *s);

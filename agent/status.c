@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include "agent/boot_report.h"
+#include "agent/machine.h"
 #include "agent/node.h"
 #include "agent/report.h"
 #include "agent/verbs.h"
 #include "base/codec.h"
+#include "base/version.h"
 #include "efivars/loader.h"
 #include "upgrade/esp.h"
 
@@ -139,6 +141,48 @@ static int add_esp(const struct env *env, struct json_object *root, struct error
         return add_entries(root, list, n, &running) < 0 ? error_oom(e) : 0;
 }
 
+/*
+ * The floor, and whether what runs is below it: then somebody accepted a downgrade, and everybody
+ * should see it. The proof that this is wrong is in the TPM; where it cannot be asked, the reason
+ * stands in place of the floor.
+ */
+static int floor_fields(struct json_object *o, const struct floor_report *report,
+                        const struct json_object *root)
+{
+        struct json_object *version = NULL;
+        const char *running = NULL;
+        int r = json_add_str(o, "finding", floor_finding_name(report->finding));
+
+        if (json_object_object_get_ex(root, "version", &version))
+                running = json_object_get_string(version);
+        if (r == 0)
+                r = json_add_bool(o, "alarming", floor_finding_alarming(report->finding));
+        if (r == 0)
+                r = json_add_str(o, "version",
+                                 report->has_floor ? report->effective.version : NULL);
+        if (r == 0)
+                r = json_add_bool(o, "running_below",
+                                  report->has_floor && running && *running &&
+                                          version_compare(running, report->effective.version) < 0);
+        return r;
+}
+
+static int add_floor(const struct env *env, struct json_object *root)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        struct json_object *o = json_object_new_object();
+        struct floor_report report = {0};
+        struct error error = ERROR_INIT;
+        int r = json_add_obj(root, "floor", o), read;
+
+        if (r < 0)
+                return r;
+        read = tpm_open(env->tcti, &tpm, &error);
+        if (read == 0)
+                read = machine_inspect_floor(env, tpm, false, &report, &error);
+        return read < 0 ? json_add_str(o, "error", error.text) : floor_fields(o, &report, root);
+}
+
 static int collect(const struct env *env, struct json_object *root, struct error *e)
 {
         const char *role;
@@ -150,8 +194,11 @@ static int collect(const struct env *env, struct json_object *root, struct error
         if (r == 0 && add_firmware(env, root) < 0)
                 r = error_oom(e);
         /* A live session has no node to look at. */
-        if (r == 0 && json_get_str(root, "role", &role) == 0 && strcmp(role, "live") != 0)
-                r = add_esp(env, root, e);
+        if (r < 0 || json_get_str(root, "role", &role) < 0 || strcmp(role, "live") == 0)
+                return r;
+        r = add_esp(env, root, e);
+        if (r == 0 && add_floor(env, root) < 0)
+                r = error_oom(e);
         return r;
 }
 
@@ -211,6 +258,24 @@ static void print_problem(struct json_object *o)
         (void)printf("  %s\n", json_object_get_string(o));
 }
 
+static void print_floor(struct json_object *root)
+{
+        struct json_object *o;
+        const char *error;
+        bool below;
+
+        if (json_get_obj(root, "floor", &o) < 0)
+                return;
+        if (json_get_str(o, "error", &error) == 0) {
+                (void)printf("version floor unknown: %s\n", error);
+                return;
+        }
+        (void)printf("version floor %s (%s)\n", text_of(o, "version"), text_of(o, "finding"));
+        if (json_get_bool(o, "running_below", &below) == 0 && below)
+                (void)printf("              the running version is below it: a downgrade was "
+                             "accepted\n");
+}
+
 static void print_text(struct json_object *root)
 {
         (void)printf("role          %s\n", text_of(root, "role"));
@@ -218,6 +283,7 @@ static void print_text(struct json_object *root)
                 (void)printf("version       %s\n", text_of(root, "version"));
                 (void)printf("blessed       %s\n", yes_no(root, "blessed"));
         }
+        print_floor(root);
         (void)printf("secure boot   %s\n", yes_no(root, "secure_boot"));
         (void)printf("measured      %s\n", yes_no(root, "measured"));
         (void)printf("policy closed %s\n", yes_no(root, "closed"));

@@ -8,7 +8,10 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/num.h"
+#include "upgrade/authenticode_image.h"
 #include "upgrade/pe.h"
+#include "upgrade/proof.h"
+#include "upgrade/trust.h"
 
 /* systemd-boot(7): section .sdmagic holds this text. */
 #define MAGIC_START "#### LoaderInfo: systemd-boot "
@@ -86,6 +89,34 @@ int bootloader_load(int dirfd, const char *path, struct bootloader *ret, struct 
                 return error_errno(e, -r, "boot loader %s", path);
         }
         *ret = b;
+        return 0;
+}
+
+int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const struct sigdb *dbx,
+                      struct buf *why, struct error *e)
+{
+        _cleanup_(authenticode_image_free_p) struct authenticode_image *image = NULL;
+        _cleanup_free_ struct trust_report *report = NULL;
+        int r;
+
+        if (!db || !dbx)
+                return error_set(e, ERROR_PRECONDITION, ENODATA,
+                                 "this machine's key database is not known");
+        if (authenticode_image_new(TRUST_DIGESTS, &image) < 0)
+                return error_oom(e);
+        r = authenticode_image_push(image, b->image.data, b->image.len, e);
+        if (r == 0)
+                r = authenticode_image_finish(image, e);
+        if (r == 0)
+                r = trust_check(image, db, dbx, &report, e);
+        if (r == 0)
+                r = trust_enforce(report, e);
+        if (r < 0 && e && e->class == ERROR_REFUSED)
+                e->class = proof_trust_class(r);
+        if (r < 0)
+                return error_wrap(e, r, "boot loader");
+        if (why && buf_add_str(why, report->why) < 0)
+                return error_oom(e);
         return 0;
 }
 

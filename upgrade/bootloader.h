@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "efivars/sigdb.h"
 #include "upgrade/esp.h"
 
 struct bootloader {
@@ -20,6 +21,12 @@ struct bootloader {
  */
 int bootloader_load(int dirfd, const char *path, struct bootloader *ret, struct error *e)
         _must_check_;
+/*
+ * Whether this machine's firmware would start it, by db and dbx. ERROR_SIGNATURE or ERROR_REVOKED;
+ * why (may be NULL) gets a sentence.
+ */
+int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const struct sigdb *dbx,
+                      struct buf *why, struct error *e) _must_check_;
 void bootloader_done(struct bootloader *b);
 
 /* How this version wants an entry to name an image: "uki" from 258 on, "efi" before. */

@@ -2,25 +2,41 @@
 #include "upgrade/image.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/limits.h"
+#include "upgrade/authenticode_image.h"
 #include "upgrade/pcrsig.h"
-#include "upgrade/usi.h"
+#include "upgrade/trust.h"
+#include "upgrade/usi_reader.h"
 
 struct verified_image {
-        int fd; /* borrowed */
+        int fd; /* borrowed; -EBADF for a stream */
         uint64_t size;
         uint8_t sha256[SHA256_SIZE];
         uint8_t pcr11[SHA256_SIZE];
-        char version[128];
+        char product[FLOOR_PRODUCT_MAX + 1];
+        char version[FLOOR_VERSION_MAX]; /* fits a boot entry as well */
         char title[128];
         struct policy_key *key;
         struct pcrsig *signatures;
         const struct pcrsig_entry *signature; /* inside signatures */
+};
+
+struct image_reader {
+        struct usi_reader *usi;                  /* NULL after its refusal */
+        struct authenticode_image *authenticode; /* NULL after its refusal */
+        struct error usi_error, authenticode_error;
+};
+
+/* What the proofs are given with. */
+struct attempt {
+        const struct image_demands *demands;
+        struct proofs *proofs;
+        struct usi *usi;
+        struct verified_image *image; /* being made */
 };
 
 void image_free(struct verified_image *v)
@@ -32,120 +48,448 @@ void image_free(struct verified_image *v)
         free(v);
 }
 
-static int check_size(int fd, uint64_t *ret, struct error *e)
+int image_reader_new(struct image_reader **ret, struct error *e)
 {
-        struct stat st;
+        _cleanup_(image_reader_free_p) struct image_reader *r = calloc(1, sizeof(*r));
 
-        if (fstat(fd, &st) < 0)
-                return error_errno(e, errno, "image");
-        if (!S_ISREG(st.st_mode))
-                return error_set(e, ERROR_USAGE, EINVAL, "not a regular file");
-        if ((uint64_t)st.st_size > LIMIT_IMAGE_SIZE)
-                return error_set(e, ERROR_REFUSED, E2BIG,
-                                 "%" PRIu64 " bytes: an image on FAT32 has at most %" PRIu64,
-                                 (uint64_t)st.st_size, (uint64_t)LIMIT_IMAGE_SIZE);
-        *ret = (uint64_t)st.st_size;
+        if (!r)
+                return error_oom(e);
+        if (usi_reader_new(LIMIT_IMAGE_SIZE, &r->usi) < 0 ||
+            authenticode_image_new(TRUST_DIGESTS, &r->authenticode) < 0)
+                return error_oom(e);
+        *ret = TAKE_PTR(r);
         return 0;
 }
 
-static int check_sections(const struct usi *u, struct error *e)
+void image_reader_free(struct image_reader *r)
 {
-        static const enum usi_section needed[] = {USI_LINUX,  USI_OSREL,   USI_CMDLINE,
-                                                  USI_INITRD, USI_PCRPKEY, USI_PCRSIG};
+        if (!r)
+                return;
+        usi_reader_free(r->usi);
+        authenticode_image_free(r->authenticode);
+        free(r);
+}
+
+/* Keeps a refusal for its proof; anything else ends the reading. */
+static int keep_refusal(int result, const struct error *from, struct error *e)
+{
+        if (result == 0 || from->class == ERROR_REFUSED)
+                return 0;
+        if (e)
+                *e = *from;
+        return result;
+}
+
+int image_reader_push(struct image_reader *r, const void *data, size_t n, struct error *e)
+{
+        int result;
+
+        if (r->usi) {
+                result = usi_reader_push(r->usi, data, n, &r->usi_error);
+                if (result < 0) {
+                        usi_reader_free(r->usi);
+                        r->usi = NULL;
+                }
+                result = keep_refusal(result, &r->usi_error, e);
+                if (result < 0)
+                        return result;
+        }
+        if (!r->authenticode)
+                return 0;
+        result = authenticode_image_push(r->authenticode, data, n, &r->authenticode_error);
+        if (result < 0) {
+                authenticode_image_free(r->authenticode);
+                r->authenticode = NULL;
+        }
+        return keep_refusal(result, &r->authenticode_error, e);
+}
+
+bool image_reader_refused(const struct image_reader *r)
+{
+        return !r->usi || !r->authenticode;
+}
+
+/* --- the proofs --- */
+
+static bool has_sections(struct attempt *a)
+{
+        static const enum usi_section needed[] = {USI_LINUX, USI_OSREL, USI_CMDLINE, USI_INITRD};
+        struct error error = ERROR_INIT;
 
         for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-                if (!usi_section(u, needed[i])) {
-                        error_set(e, ERROR_REFUSED, EBADMSG, "the image has no %s section",
-                                  usi_section_name(needed[i]));
-                        error_advise(e, "build the image with tb-image usi");
-                        return -EBADMSG;
-                }
+                if (usi_section(a->usi, needed[i]))
+                        continue;
+                error_set(&error, ERROR_REFUSED, EBADMSG, "the image has no %s section",
+                          usi_section_name(needed[i]));
+                error_advise(&error, "build the image with tb-image usi");
+                proof_fail(a->proofs, PROOF_FORMAT, ERROR_NONE, &error);
+                return false;
         }
-        return 0;
+        return true;
 }
 
-static int check_machine(const struct usi *u, struct error *e)
+/* Cut short, a version would compare as another one. */
+static bool has_usable_names(struct attempt *a)
+{
+        const char *product = usi_image_id(a->usi) ?: "",
+                   *version = usi_image_version(a->usi) ?: "";
+        struct error error = ERROR_INIT;
+
+        if (strcmp(product, a->image->product) == 0 && strcmp(version, a->image->version) == 0)
+                return true;
+        error_set(&error, ERROR_REFUSED, E2BIG,
+                  "IMAGE_ID has more than %zu characters, or IMAGE_VERSION more than %zu",
+                  sizeof(a->image->product) - 1, sizeof(a->image->version) - 1);
+        proof_fail(a->proofs, PROOF_FORMAT, ERROR_NONE, &error);
+        return false;
+}
+
+static void prove_format(struct attempt *a)
+{
+        if (!has_sections(a) || !has_usable_names(a))
+                return;
+        proof_set(a->proofs, PROOF_FORMAT, PROOF_PASSED,
+                  "%s, version %s, kernel %s, %" PRIu64 " bytes", a->image->title,
+                  *a->image->version ? a->image->version : "none",
+                  usi_kernel_version(a->usi) ?: "unknown", a->image->size);
+}
+
+static void prove_architecture(struct attempt *a)
 {
 #if defined(__x86_64__)
         const uint16_t own = PE_MACHINE_X86_64;
 #elif defined(__aarch64__)
         const uint16_t own = PE_MACHINE_AARCH64;
 #endif
-        uint16_t machine = pe_header(usi_pe(u))->machine;
+        uint16_t machine = pe_header(usi_pe(a->usi))->machine;
+        struct error error = ERROR_INIT;
 
-        if (machine != own)
-                return error_set(
-                        e, ERROR_REFUSED, ENOEXEC,
-                        "the image is for another architecture (PE machine 0x%04x, here 0x%04x)",
-                        (unsigned)machine, (unsigned)own);
-        return 0;
+        if (machine == own) {
+                proof_set(a->proofs, PROOF_ARCHITECTURE, PROOF_PASSED, "PE machine 0x%04x",
+                          (unsigned)machine);
+                return;
+        }
+        error_set(&error, ERROR_REFUSED, ENOEXEC,
+                  "the image is for another architecture (PE machine 0x%04x, here 0x%04x)",
+                  (unsigned)machine, (unsigned)own);
+        proof_fail(a->proofs, PROOF_ARCHITECTURE, ERROR_NONE, &error);
 }
 
-/* The unlock proof (design, section 8, point 3) as far as the image alone can give it. */
-static int check_policy(struct verified_image *v, struct usi *u, struct error *e)
+static void prove_secure_boot(struct attempt *a, const struct image_reader *r)
 {
-        const struct buf *pem = usi_pcrpkey(u), *text = usi_pcrsig(u);
+        _cleanup_free_ struct trust_report *report = NULL;
+        struct error error = ERROR_INIT;
+        int result;
+
+        if (!r->authenticode) {
+                proof_fail(a->proofs, PROOF_SECURE_BOOT, ERROR_SIGNATURE, &r->authenticode_error);
+                return;
+        }
+        if (!a->demands->db || !a->demands->dbx) {
+                error_set(&error, ERROR_PRECONDITION, ENODATA,
+                          "this machine's key database is not known");
+                error_advise(&error, "run this on the node, or name the database with --db");
+                proof_fail(a->proofs, PROOF_SECURE_BOOT, ERROR_NONE, &error);
+                return;
+        }
+        result = trust_check(r->authenticode, a->demands->db, a->demands->dbx, &report, &error);
+        if (result == 0)
+                result = trust_enforce(report, &error);
+        if (result < 0)
+                proof_fail(a->proofs, PROOF_SECURE_BOOT, proof_trust_class(result), &error);
+        else
+                proof_set(a->proofs, PROOF_SECURE_BOOT, PROOF_PASSED, "%s; dbx has %zu entries",
+                          report->why, sigdb_count(a->demands->dbx));
+}
+
+static void prove_sbat(struct attempt *a)
+{
+        const struct buf *text = usi_sbat(a->usi);
+        _cleanup_(sbat_free_p) struct sbat *sbat = NULL;
+        struct error error = ERROR_INIT;
+        int r = 0;
+
+        if (!a->demands->level) {
+                proof_set(a->proofs, PROOF_SBAT, PROOF_NOT_APPLICABLE,
+                          "this machine has no SBAT level (it boots without shim)");
+                return;
+        }
+        if (text)
+                r = sbat_parse(text->data, text->len, "the image's .sbat", &sbat, &error);
+        if (r == 0)
+                r = sbat_check(sbat, a->demands->level, &error);
+        if (r < 0)
+                proof_fail(a->proofs, PROOF_SBAT, r == -ESTALE ? ERROR_REVOKED : ERROR_NONE,
+                           &error);
+        else
+                proof_set(a->proofs, PROOF_SBAT, PROOF_PASSED, "not below this machine's level");
+}
+
+static bool is_enrolled(const struct attempt *a, const struct policy_key *key)
+{
+        for (size_t i = 0; i < a->demands->n_keys; i++) {
+                if (memcmp(policy_key_fingerprint(a->demands->keys[i]), policy_key_fingerprint(key),
+                           SHA256_SIZE) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void prove_policy_key(struct attempt *a)
+{
+        const struct buf *pem = usi_pcrpkey(a->usi);
+        struct error error = ERROR_INIT;
+        int r;
+
+        if (!pem)
+                r = error_set(&error, ERROR_REFUSED, ENOKEY,
+                              "the image has no policy key (.pcrpkey)");
+        else
+                r = policy_key_from_pem(pem->data, pem->len, &a->image->key, &error);
+        if (r == 0 && a->demands->n_keys > 0 && !is_enrolled(a, a->image->key)) {
+                r = error_set(
+                        &error, ERROR_REFUSED, ENOKEY,
+                        "the image's policy key is not one that this machine's disk is sealed to");
+                error_advise(&error,
+                             "the image would start and could not unlock the disk: take one "
+                             "that is signed by the enrolled key");
+        }
+        if (r < 0)
+                proof_fail(a->proofs, PROOF_POLICY_KEY, ERROR_POLICY_KEY, &error);
+        else if (a->demands->n_keys == 0)
+                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_NOT_APPLICABLE,
+                          "nothing is sealed yet: the image's own key will be enrolled");
+        else
+                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_PASSED,
+                          "the disk is sealed to this key");
+}
+
+/* The image's own signature over its own measurement, verified with its own key. */
+static int find_signature(struct attempt *a, struct error *e)
+{
+        const struct buf *pem = usi_pcrpkey(a->usi), *text = usi_pcrsig(a->usi);
         uint8_t pol[SHA256_SIZE];
         int r;
 
-        r = usi_pcr11(u, IMAGE_PHASE_PATH, v->pcr11, e);
+        if (!text)
+                return error_set(e, ERROR_REFUSED, ENODATA,
+                                 "the image has no PCR signature (.pcrsig)");
+        if (!a->image->key)
+                return error_set(e, ERROR_REFUSED, ENOKEY,
+                                 "there is no key to check the signature with");
+        r = usi_pcr11(a->usi, IMAGE_PHASE_PATH, a->image->pcr11, e);
         if (r == 0)
-                r = policy_key_from_pem(pem->data, pem->len, &v->key, e);
+                r = pcrsig_parse(text->data, text->len, &a->image->signatures, e);
         if (r == 0)
-                r = pcrsig_parse(text->data, text->len, &v->signatures, e);
-        if (r == 0)
-                r = pcrsig_check(v->signatures, pem->data, pem->len, v->pcr11, pol, e);
-        if (r < 0) {
-                error_advise(e,
-                             "the image would start, but could not unlock the disk: build it again "
-                             "with tb-image usi and the policy key");
+                r = pcrsig_check(a->image->signatures, pem->data, pem->len, a->image->pcr11, pol,
+                                 e);
+        if (r < 0)
                 return r;
-        }
-        v->signature =
-                pcrsig_find(v->signatures, PCRSIG_MASK_PCR11, policy_key_fingerprint(v->key), pol);
-        return v->signature ? 0 : error_set(e, ERROR_INTERNAL, ENOENT, "signature not found again");
+        a->image->signature = pcrsig_find(a->image->signatures, PCRSIG_MASK_PCR11,
+                                          policy_key_fingerprint(a->image->key), pol);
+        return a->image->signature
+                       ? 0
+                       : error_set(e, ERROR_INTERNAL, ENOENT, "signature not found again");
 }
 
-static int verify(struct verified_image *v, struct error *e)
+static void prove_pcr_signature(struct attempt *a)
 {
-        _cleanup_(usi_free_p) struct usi *u = NULL;
-        uint64_t hashed;
+        struct error error = ERROR_INIT;
+
+        if (find_signature(a, &error) == 0) {
+                proof_set(a->proofs, PROOF_PCR_SIGNATURE, PROOF_PASSED,
+                          "its own PCR 11 is signed for the phase " IMAGE_PHASE_PATH);
+                return;
+        }
+        error_advise(&error,
+                     "the image would start, but could not unlock the disk: build it again with "
+                     "tb-image usi and the policy key");
+        proof_fail(a->proofs, PROOF_PCR_SIGNATURE, ERROR_PCR_SIGNATURE, &error);
+}
+
+/* Whether the image's PCR 11 is signed for another phase path, too. Paths that cannot be computed
+ * are not signed. */
+static bool signs_phase(struct attempt *a, const char *path)
+{
+        uint8_t pcr11[SHA256_SIZE], pol[SHA256_SIZE];
+
+        return usi_pcr11(a->usi, path, pcr11, NULL) == 0 && pcrsig_policy(pcr11, pol) == 0 &&
+               pcrsig_find(a->image->signatures, PCRSIG_MASK_PCR11,
+                           policy_key_fingerprint(a->image->key), pol);
+}
+
+/* systemd-measure(1) and Kairos sign these by default; a system that does not say the closing word
+ * reaches them. */
+static void prove_phases(struct attempt *a)
+{
+        static const char *const later[] = {"", "enter-initrd:leave-initrd",
+                                            "enter-initrd:leave-initrd:sysinit",
+                                            "enter-initrd:leave-initrd:sysinit:ready"};
+        unsigned entries = 0;
+
+        if (!a->image->signature) {
+                proof_set(a->proofs, PROOF_PHASES, PROOF_NOT_APPLICABLE,
+                          "there is no signature to look at");
+                return;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(later); i++) {
+                if (!signs_phase(a, later[i]))
+                        continue;
+                proof_set(a->proofs, PROOF_PHASES, PROOF_WARNING,
+                          "the phase \"%s\" is signed as well: a system that does not close its "
+                          "policy "
+                          "could unseal later",
+                          later[i]);
+                return;
+        }
+        while (pcrsig_at(a->image->signatures, entries))
+                entries++;
+        if (entries > 1)
+                proof_set(a->proofs, PROOF_PHASES, PROOF_WARNING,
+                          "%u more measurements are signed that are not this image's phases",
+                          entries - 1);
+        else
+                proof_set(a->proofs, PROOF_PHASES, PROOF_PASSED, "nothing else is signed");
+}
+
+static void prove_version(struct attempt *a)
+{
+        struct error error = ERROR_INIT;
+        struct floor own;
         int r;
 
-        r = check_size(v->fd, &v->size, e);
+        if (!a->demands->floor) {
+                proof_set(a->proofs, PROOF_VERSION, PROOF_NOT_APPLICABLE,
+                          "no version floor is set");
+                return;
+        }
+        r = floor_make(a->image->product, a->image->version, &own, &error);
         if (r == 0)
-                r = usi_open(v->fd, &u, e);
-        if (r == 0)
-                r = check_machine(u, e);
-        if (r == 0)
-                r = check_sections(u, e);
-        if (r == 0)
-                r = check_policy(v, u, e);
-        if (r < 0)
-                return r;
-        (void)snprintf(v->version, sizeof(v->version), "%s", usi_image_version(u) ?: "");
+                r = floor_allows(a->demands->floor, &own, &error);
+        if (r == 0) {
+                proof_set(a->proofs, PROOF_VERSION, PROOF_PASSED, "%s is not below the floor %s",
+                          own.version, a->demands->floor->version);
+                return;
+        }
+        error_advise(&error, "take a newer image, or accept this one with --allow-downgrade");
+        proof_fail(a->proofs, PROOF_VERSION, ERROR_VERSION, &error);
+        if (a->demands->allow_downgrade)
+                proof_override(a->proofs, PROOF_VERSION, a->demands->allow_downgrade);
+}
+
+static void load_names(struct attempt *a)
+{
+        struct verified_image *v = a->image;
+
+        (void)snprintf(v->product, sizeof(v->product), "%s", usi_image_id(a->usi) ?: "");
+        (void)snprintf(v->version, sizeof(v->version), "%s", usi_image_version(a->usi) ?: "");
         (void)snprintf(v->title, sizeof(v->title), "%s",
-                       usi_pretty_name(u) ?: (usi_image_id(u) ?: "Trusted Boot system"));
-        r = digest_fd(v->fd, v->sha256, &hashed);
-        if (r < 0)
-                return error_errno(e, -r, "reading the image");
-        if (hashed != v->size)
-                return error_set(e, ERROR_REFUSED, EBADMSG, "the image changed while it was read");
+                       usi_pretty_name(a->usi) ?: (usi_image_id(a->usi) ?: "Trusted Boot system"));
+        memcpy(v->sha256, usi_sha256(a->usi), SHA256_SIZE);
+        v->size = usi_size(a->usi);
+}
+
+static void give_proofs(struct attempt *a, const struct image_reader *r)
+{
+        load_names(a);
+        prove_format(a);
+        prove_architecture(a);
+        prove_secure_boot(a, r);
+        prove_sbat(a);
+        prove_policy_key(a);
+        prove_pcr_signature(a);
+        prove_phases(a);
+        proof_set(a->proofs, PROOF_PCR7, a->demands->pcr7, "%s", a->demands->pcr7_text ?: "");
+        prove_version(a);
+        proof_set(a->proofs, PROOF_LOADER, PROOF_NOT_APPLICABLE, "no boot loader comes with it");
+}
+
+/* Ends both readers; refusals stay in the reader. */
+static int end_reading(struct image_reader *r, struct usi **ret, struct error *e)
+{
+        int result = 0;
+
+        if (r->usi) {
+                result = usi_reader_finish(r->usi, ret, &r->usi_error);
+                result = keep_refusal(result, &r->usi_error, e);
+        }
+        if (result == 0 && r->authenticode) {
+                result = authenticode_image_finish(r->authenticode, &r->authenticode_error);
+                if (result < 0) {
+                        authenticode_image_free(r->authenticode);
+                        r->authenticode = NULL;
+                }
+                result = keep_refusal(result, &r->authenticode_error, e);
+        }
+        return result;
+}
+
+int image_reader_finish(struct image_reader *r, const struct image_demands *demands,
+                        struct proofs *ret_proofs, struct verified_image **ret, struct error *e)
+{
+        _cleanup_(image_free_p) struct verified_image *v = calloc(1, sizeof(*v));
+        _cleanup_free_ struct proofs *own = calloc(1, sizeof(*own));
+        _cleanup_(usi_free_p) struct usi *usi = NULL;
+        struct attempt a = {.demands = demands, .proofs = own, .image = v};
+        int result;
+
+        if (!v || !own)
+                return error_oom(e);
+        v->fd = -EBADF;
+        result = end_reading(r, &usi, e);
+        if (result < 0)
+                return result;
+        a.usi = usi;
+        if (usi) {
+                give_proofs(&a, r);
+        } else {
+                proof_fail(own, PROOF_FORMAT, ERROR_NONE, &r->usi_error);
+                prove_secure_boot(&a, r); /* any PE file can be asked for its signature */
+        }
+        if (ret_proofs)
+                *ret_proofs = *own;
+        result = proofs_enforce(own, e);
+        if (result < 0)
+                return result;
+        *ret = TAKE_PTR(v);
         return 0;
 }
 
-int image_verify(int fd, const char *name, struct verified_image **ret, struct error *e)
+static int push_file(struct image_reader *r, int fd, struct error *e)
 {
-        _cleanup_(image_free_p) struct verified_image *v = calloc(1, sizeof(*v));
-        int r;
+        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
+        uint64_t offset = 0;
+        ssize_t n;
 
-        if (!v)
+        if (!chunk)
                 return error_oom(e);
+        while ((n = file_pread(fd, chunk, FILE_CHUNK, offset)) > 0) {
+                int result = image_reader_push(r, chunk, (size_t)n, e);
+
+                if (result < 0)
+                        return result;
+                if (!r->usi && !r->authenticode)
+                        return 0; /* nobody listens any more */
+                offset += (uint64_t)n;
+        }
+        return n < 0 ? error_errno(e, (int)-n, "reading") : 0;
+}
+
+int image_verify(int fd, const char *name, const struct image_demands *demands,
+                 struct proofs *ret_proofs, struct verified_image **ret, struct error *e)
+{
+        _cleanup_(image_reader_free_p) struct image_reader *r = NULL;
+        struct verified_image *v = NULL;
+        int result = image_reader_new(&r, e);
+
+        if (result == 0)
+                result = push_file(r, fd, e);
+        if (result == 0)
+                result = image_reader_finish(r, demands, ret_proofs, &v, e);
+        if (result < 0)
+                return error_wrap(e, result, "%s", name);
         v->fd = fd;
-        r = verify(v, e);
-        if (r < 0)
-                return error_wrap(e, r, "%s", name);
-        *ret = TAKE_PTR(v);
+        *ret = v;
         return 0;
 }
 
@@ -162,6 +506,11 @@ const uint8_t *image_sha256(const struct verified_image *v)
 const uint8_t *image_pcr11(const struct verified_image *v)
 {
         return v->pcr11;
+}
+
+const char *image_product(const struct verified_image *v)
+{
+        return v->product;
 }
 
 const char *image_version(const struct verified_image *v)

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Trust as a type. A struct verified_image can only be made here, and only from an image that gave
- * its proofs; the functions that put an image on an ESP take nothing else.
+ * every proof of upgrade/proof.h; the functions that put an image on an ESP take nothing else.
  *
- * Proofs given today: a well-formed USI of this architecture within the limits, with every section
- * a node needs, whose PCR 11 after the phase "enter-initrd" is predicted from its own bytes and
- * found in its own .pcrsig, signed by the key in its own .pcrpkey. Firmware checks the Authenticode
- * signature when it starts the image.
+ * The bytes pass once: format, measurement, Authenticode digest and SHA-256 are taken from the same
+ * stream, so that a network source is read a single time and all proofs are about the same bytes.
  *
- * Life cycle: image_verify() -> queries, image_add() -> image_free(). The descriptor stays the
- * caller's and has to stay open; the digest taken during verification is what a copy is compared
- * with, so a file that changes in between is refused when it is written.
+ *     image_reader_new() -> image_reader_push()... -> image_reader_finish()   a stream
+ *     image_verify()                                                          a file
+ *
+ * A copy is compared with the digest taken here, so a file that changes after its verification is
+ * refused when it is written.
  */
 #pragma once
 
@@ -18,19 +18,57 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "efivars/sigdb.h"
+#include "partition/floor.h"
 #include "partition/policy.h"
 #include "upgrade/esp.h"
+#include "upgrade/proof.h"
+#include "upgrade/sbat.h"
 
 /* The phase path that partitions are sealed for. */
 #define IMAGE_PHASE_PATH "enter-initrd"
 
+/* What this machine demands of an image. All borrowed. */
+struct image_demands {
+        const struct sigdb *db, *dbx; /* NULL: unknown, and the proof fails */
+        const struct sbat *level;     /* NULL: this machine has no SBAT level */
+        /* Policy keys the disk is sealed to; none: the image's own key will be enrolled. */
+        struct policy_key *const *keys;
+        size_t n_keys;
+        const struct floor *floor;   /* NULL: none was ever set */
+        const char *allow_downgrade; /* NULL, or by whose wish an older image is accepted */
+        /* What is known about PCR 7 at the next boot: PROOF_PASSED, _WARNING or _NOT_APPLICABLE,
+         * and why. */
+        enum proof_state pcr7;
+        const char *pcr7_text;
+};
+
 struct verified_image;
+struct image_reader;
+
+int image_reader_new(struct image_reader **ret, struct error *e) _must_check_;
+void image_reader_free(struct image_reader *r);
+DEFINE_CLEANUP(struct image_reader, image_reader_free)
 
 /*
- * Gives the proofs for the image behind a seekable descriptor. name stands in messages. Refusals
- * are ERROR_REFUSED with the reason. -E2BIG above LIMIT_IMAGE_SIZE.
+ * Takes the next bytes. A refusal is kept for the proofs and is no failure of this call;
+ * image_reader_refused() tells a caller who would rather not read on.
  */
-int image_verify(int fd, const char *name, struct verified_image **ret, struct error *e)
+int image_reader_push(struct image_reader *r, const void *data, size_t n, struct error *e)
+        _must_check_;
+bool image_reader_refused(const struct image_reader *r);
+
+/*
+ * The image ends here: gives the proofs. ret_proofs (may be NULL) is always filled when the result
+ * is 0 or a refusal. A refusal returns the errno and class of the first failed proof.
+ */
+int image_reader_finish(struct image_reader *r, const struct image_demands *demands,
+                        struct proofs *ret_proofs, struct verified_image **ret, struct error *e)
+        _must_check_;
+
+/* All of that for a file; fd has to stay open as long as the result. name stands in messages. */
+int image_verify(int fd, const char *name, const struct image_demands *demands,
+                 struct proofs *ret_proofs, struct verified_image **ret, struct error *e)
         _must_check_;
 void image_free(struct verified_image *v);
 DEFINE_CLEANUP(struct verified_image, image_free)
@@ -38,20 +76,21 @@ DEFINE_CLEANUP(struct verified_image, image_free)
 uint64_t image_size(const struct verified_image *v);
 const uint8_t *image_sha256(const struct verified_image *v); /* SHA256_SIZE bytes */
 const uint8_t *image_pcr11(const struct verified_image *v);  /* predicted for IMAGE_PHASE_PATH */
+const char *image_product(const struct verified_image *v);   /* IMAGE_ID; "" when it has none */
 const char *image_version(const struct verified_image *v); /* IMAGE_VERSION; "" when it has none */
 const char *image_title(const struct verified_image *v);   /* PRETTY_NAME or IMAGE_ID */
 const struct policy_key *image_policy_key(const struct verified_image *v);
 /* The signature of the policy for image_pcr11(), borrowed. */
 const struct buf *image_policy_signature(const struct verified_image *v);
 
-/* Writes a copy to the ESP under this number ("EFI/kairos/usi-%08u.efi"), read back and compared.
+/*
+ * Writes a copy of a file's image to the ESP under this number ("EFI/kairos/usi-%08u.efi"), read
+ * back and compared.
  */
 int image_add(const struct esp *esp, const struct verified_image *v, uint32_t number,
               struct error *e) _must_check_;
 
-/*
- * Text of the boot entry that gives image number the role. key: how this boot loader wants images
- * to be named.
- */
+/* Text of the boot entry that gives image number the role. key: how this boot loader wants images
+ * to be named. */
 int image_entry(const struct verified_image *v, uint32_t number, enum entry_role role,
                 enum entry_key key, char ret[ENTRY_SIZE], struct error *e) _must_check_;

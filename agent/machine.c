@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/machine.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/boot_report.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "efivars/efivar.h"
+#include "efivars/loader.h"
+#include "partition/luks.h"
+#include "partition/pcr7.h"
+
+void machine_done(struct machine *m)
+{
+        sigdb_free(m->db);
+        sigdb_free(m->dbx);
+        sbat_free(m->level);
+        for (size_t i = 0; i < m->n_keys; i++)
+                policy_key_free(m->keys[i]);
+        free(m->keys);
+        *m = (struct machine){0};
+}
+
+/* --- key databases --- */
+
+static int add_files(struct sigdb *db, const char *const *files, unsigned n, struct error *e)
+{
+        int r = 0;
+
+        for (unsigned i = 0; i < n && r == 0; i++)
+                r = sigdb_add_file(db, files[i], e);
+        return r;
+}
+
+/* *ret stays NULL when the machine has no such database: the proof that needs it then fails. */
+static int read_database(const struct env *env, const char *name, const char *const *files,
+                         unsigned n, bool may_be_absent, struct sigdb **ret, struct error *e)
+{
+        _cleanup_(sigdb_free_p) struct sigdb *db = sigdb_new();
+        int r;
+
+        if (!db)
+                return error_oom(e);
+        if (n > 0) {
+                r = add_files(db, files, n, e);
+                if (r < 0)
+                        return r;
+        } else {
+                r = sigdb_add_variable(db, env, name, e);
+                if (r < 0)
+                        return r;
+                if (r == 0 && !may_be_absent)
+                        return 0;
+        }
+        *ret = TAKE_PTR(db);
+        return 0;
+}
+
+static int read_databases(const struct env *env, const struct machine_options *o, struct machine *m,
+                          struct error *e)
+{
+        /*
+         * A machine without a dbx revokes nothing; a machine whose variables cannot be read at all
+         * has no db either, so the image is refused there.
+         */
+        int r = read_database(env, "db", o->db, o->n_db, false, &m->db, e);
+
+        if (r == 0)
+                r = read_database(env, "dbx", o->dbx, o->n_dbx, true, &m->dbx, e);
+        return r;
+}
+
+/* --- policy keys --- */
+
+static int add_key(struct machine *m, const void *pem, size_t n, struct error *e)
+{
+        _cleanup_(policy_key_free_p) struct policy_key *key = NULL;
+        struct policy_key **grown;
+        int r = policy_key_from_pem(pem, n, &key, e);
+
+        if (r < 0)
+                return r;
+        grown = reallocarray(m->keys, m->n_keys + 1, sizeof(struct policy_key *));
+        if (!grown)
+                return error_oom(e);
+        m->keys = grown;
+        m->keys[m->n_keys++] = TAKE_PTR(key);
+        return 0;
+}
+
+static int read_key_file(const char *path, struct machine *m, struct error *e)
+{
+        _cleanup_(buf_done) struct buf pem = BUF_INIT(LIMIT_PCRPKEY);
+        int r = file_read(AT_FDCWD, path, &pem);
+
+        if (r < 0)
+                return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, strerrordesc_np(-r));
+        r = add_key(m, pem.data, pem.len, e);
+        if (r < 0 && e)
+                e->class = ERROR_CONFIG;
+        return r < 0 ? error_wrap(e, r, "%s", path) : 0;
+}
+
+static bool same_key(const struct policy_key *a, const struct policy_key *b)
+{
+        return memcmp(policy_key_fingerprint(a), policy_key_fingerprint(b), SHA256_SIZE) == 0;
+}
+
+/* Whether some TPM token of the volume is sealed to the key. */
+static bool volume_has_key(const struct luks *luks, const struct policy_key *key)
+{
+        for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
+                _cleanup_(token_free_p) struct token *token = NULL;
+
+                if (luks_get_token(luks, id, &token, NULL) == 0 && token->key &&
+                    same_key(token->key, key))
+                        return true;
+        }
+        return false;
+}
+
+/* Keys of the tokens of the first volume that the second one has as well: an image must open both.
+ */
+static int add_common_keys(struct machine *m, const struct luks *first, const struct luks *second,
+                           struct error *e)
+{
+        for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
+                _cleanup_(token_free_p) struct token *token = NULL;
+                size_t n;
+                const uint8_t *pem;
+                int r = luks_get_token(first, id, &token, NULL);
+
+                if (r < 0 || !token->key || !volume_has_key(second, token->key))
+                        continue;
+                pem = policy_key_pem(token->key, &n);
+                r = add_key(m, pem, n, e);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int open_volume(const struct node *node, const struct layout_partition *p, const char *name,
+                       struct luks **ret, struct error *e)
+{
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (!p)
+                return error_set(e, ERROR_PRECONDITION, ENXIO,
+                                 "%s: the partition \"%s\" is missing", node->disk->path, name);
+        r = disk_partition_path(node->disk, p->number, &path, e);
+        return r < 0 ? r : luks_open(path, ret, e);
+}
+
+static int read_enrolled_keys(const struct env *env, struct machine *m, struct error *e)
+{
+        _cleanup_(node_free_p) struct node *node = NULL;
+        _cleanup_(luks_free_p) struct luks *oem = NULL, *persistent = NULL;
+        int r = node_find_booted(env, &node, e);
+
+        if (r == 0)
+                r = open_volume(node, node->oem, LAYOUT_OEM_NAME, &oem, e);
+        if (r == 0)
+                r = open_volume(node, node->persistent, LAYOUT_PERSISTENT_NAME, &persistent, e);
+        if (r == 0)
+                r = add_common_keys(m, oem, persistent, e);
+        if (r == 0 && m->n_keys == 0) {
+                error_set(e, ERROR_PRECONDITION, ENOKEY,
+                          "%s: no policy key is enrolled in both data partitions",
+                          node->disk->path);
+                error_advise(e, "nothing can be said about unlocking this disk: enrol it again");
+                r = -ENOKEY;
+        }
+        return r;
+}
+
+/* A node is what the boot stage started from an installed disk. */
+static bool is_node(const struct env *env)
+{
+        _cleanup_json_ struct json_object *report = NULL;
+        const char *role;
+
+        return boot_report_read(env, &report, NULL) == 0 &&
+               json_get_str(report, "role", &role) == 0 && strcmp(role, "live") != 0;
+}
+
+static int read_keys(const struct env *env, const struct machine_options *o, struct machine *m,
+                     struct error *e)
+{
+        if (o->policy_key)
+                return read_key_file(o->policy_key, m, e);
+        if (o->fresh || !is_node(env))
+                return 0;
+        return read_enrolled_keys(env, m, e);
+}
+
+/* --- version floor --- */
+
+/* The OEM folder counts only while something is mounted there: the folder of the image itself is no
+ * place for state. */
+int machine_open_state(const struct env *env)
+{
+        _cleanup_close_ int fd = file_open_dir(AT_FDCWD, env->oem);
+        struct stat here, above;
+
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &here) < 0 || fstatat(fd, "..", &above, 0) < 0)
+                return -errno;
+        if (here.st_dev == above.st_dev)
+                return -ENOENT;
+        return TAKE_FD(fd);
+}
+
+int machine_inspect_floor(const struct env *env, struct tpm *tpm, bool fresh,
+                          struct floor_report *ret, struct error *e)
+{
+        _cleanup_(floor_state_free_p) struct floor_state *state = NULL;
+        _cleanup_close_ int dir = fresh ? -ENOENT : machine_open_state(env);
+        int r = 0;
+
+        if (dir >= 0)
+                r = floor_load_file(dir, FLOOR_FILE, &state, e);
+        if (r == -ENOENT)
+                error_clear(e); /* no file yet is an answer */
+        else if (r < 0)
+                return r;
+        return floor_inspect(tpm, state, ret, e);
+}
+
+static int read_floor(const struct env *env, const struct machine_options *o, struct tpm *tpm,
+                      struct machine *m, struct error *e)
+{
+        int r = machine_inspect_floor(env, tpm, o->fresh, &m->floor, e);
+
+        if (r < 0)
+                return r;
+        if (m->floor.has_floor)
+                m->demands.floor = &m->floor.effective;
+        if (floor_finding_alarming(m->floor.finding))
+                log_warning("version floor: %s", floor_finding_text(m->floor.finding));
+        return 0;
+}
+
+/* --- PCR 7 --- */
+
+struct variables {
+        struct buf data[PCR7_VARIABLE_MAX];
+        struct pcr7_contents contents;
+};
+
+static void variables_done(struct variables *v)
+{
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++)
+                buf_done(&v->data[i]);
+}
+
+static int read_variables(const struct env *env, struct variables *v, struct error *e)
+{
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++) {
+                const char *name = pcr7_variable_name((enum pcr7_variable)i);
+                bool security = i == PCR7_DB || i == PCR7_DBX;
+                int r;
+
+                v->data[i] = (struct buf)BUF_INIT(LIMIT_EFI_VARIABLE);
+                r = efivar_read(env, name, security ? EFIVAR_GUID_SECURITY : EFIVAR_GUID_GLOBAL,
+                                &v->data[i], NULL);
+                if (r < 0 && r != -ENOENT)
+                        return error_errno(e, -r, "EFI variable %s", name);
+                v->contents.variable[i].given = true;
+                v->contents.variable[i].data = v->data[i].data;
+                v->contents.variable[i].size = v->data[i].len;
+        }
+        return 0;
+}
+
+static int predict_pcr7(const struct env *env, struct tpm *tpm, struct pcr7_prediction *ret,
+                        struct error *e)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG);
+        _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+        _cleanup_(variables_done) struct variables variables = {0};
+        uint8_t now[SHA256_SIZE];
+        int r = eventlog_read(env, &text, e);
+
+        if (r == 0)
+                r = eventlog_parse(text.data, text.len, &log, e);
+        if (r == 0)
+                r = tpm_read_pcrs(tpm, 1u << TPM_PCR_BOOT_STATE, now, e);
+        if (r == 0)
+                r = pcr7_explains(log, now, e);
+        if (r == 0)
+                r = read_variables(env, &variables, e);
+        return r < 0 ? r : pcr7_predict(log, &variables.contents, ret, e);
+}
+
+/* A prediction that cannot be made is a warning and no refusal: the image has nothing to do with
+ * it. */
+static void judge_pcr7(const struct env *env, struct tpm *tpm, struct machine *m)
+{
+        _cleanup_(buf_done) struct buf why = BUF_INIT(MACHINE_PCR7_TEXT - 1);
+        struct pcr7_prediction prediction = {0};
+        struct error error = ERROR_INIT;
+
+        m->demands.pcr7 = PROOF_WARNING;
+        if (predict_pcr7(env, tpm, &prediction, &error) < 0) {
+                (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text), "cannot be predicted: %.400s",
+                               error.text);
+        } else if (!prediction.differs && prediction.certain) {
+                m->demands.pcr7 = PROOF_PASSED;
+                (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text),
+                               "the Secure Boot state will be the same at the next boot");
+        } else {
+                if (pcr7_describe(&prediction, &why) < 0)
+                        buf_reset(&why);
+                (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text),
+                               "a disk bound to PCR 7 will not unlock at the next boot: %.400s",
+                               buf_str(&why));
+        }
+}
+
+static int ask_tpm(const struct env *env, const struct machine_options *o, struct machine *m,
+                   struct error *e)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        struct error error = ERROR_INIT;
+        int r = tpm_open(env->tcti, &tpm, &error);
+
+        if (r < 0 && !o->fresh && is_node(env)) {
+                /* A node without its TPM has lost more than a proof. */
+                *e = error;
+                return r;
+        }
+        if (r < 0) {
+                m->demands.pcr7 = PROOF_NOT_APPLICABLE;
+                (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text), "no TPM here");
+                return 0;
+        }
+        r = read_floor(env, o, tpm, m, e);
+        if (r == 0)
+                judge_pcr7(env, tpm, m);
+        return r;
+}
+
+int machine_read(const struct env *env, const struct machine_options *options, struct machine *ret,
+                 struct error *e)
+{
+        struct machine *m = ret;
+        int r;
+
+        *m = (struct machine){0};
+        r = read_databases(env, options, m, e);
+        if (r == 0)
+                r = sbat_level(env, &m->level, e);
+        if (r >= 0)
+                r = read_keys(env, options, m, e);
+        if (r == 0)
+                r = ask_tpm(env, options, m, e);
+        if (r < 0) {
+                machine_done(m);
+                return r;
+        }
+        m->demands.db = m->db;
+        m->demands.dbx = m->dbx;
+        m->demands.level = m->level;
+        m->demands.keys = m->keys;
+        m->demands.n_keys = m->n_keys;
+        m->demands.pcr7_text = m->pcr7_text;
+        m->demands.allow_downgrade = options->allow_downgrade ? "--allow-downgrade" : NULL;
+        return 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this machine demands of an image: its key databases, its revocation level, the keys its disk
+ * is sealed to, its version floor, and whether its Secure Boot state will hold. Read from the
+ * machine, or from files for offline use.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "agent/node.h"
+#include "base/env.h"
+#include "base/error.h"
+#include "partition/floor.h"
+#include "partition/tpm.h"
+#include "upgrade/image.h"
+
+#define MACHINE_PCR7_TEXT 512u
+/* Database files somebody may name. */
+#define MACHINE_FILES_MAX 16u
+
+struct machine_options {
+        /* Files instead of the machine's variables; n 0: the variables. */
+        const char *db[MACHINE_FILES_MAX], *dbx[MACHINE_FILES_MAX];
+        unsigned n_db, n_dbx;
+        const char *policy_key; /* PEM file instead of the keys of the disk's tokens */
+        bool fresh;             /* the disk is about to be made: nothing is sealed yet */
+        bool allow_downgrade;
+};
+
+struct machine {
+        struct sigdb *db, *dbx;
+        struct sbat *level;
+        struct policy_key **keys;
+        size_t n_keys;
+        struct floor_report floor;
+        char pcr7_text[MACHINE_PCR7_TEXT];
+        struct image_demands demands; /* points into the above */
+};
+
+/*
+ * Collects. A machine without UEFI, TPM or node is fine where files stand in; what is then unknown
+ * makes its proof fail or not apply, as the proofs say. Errors are those of reading what is there.
+ */
+int machine_read(const struct env *env, const struct machine_options *options, struct machine *ret,
+                 struct error *e) _must_check_;
+void machine_done(struct machine *m);
+
+/* The folder of the encrypted OEM partition where the agent keeps its file, if it is mounted: a
+ * descriptor or -ENOENT. */
+int machine_open_state(const struct env *env) _must_check_;
+
+/* Version floor of this node: index and file, or the index alone before there is a file (fresh). */
+int machine_inspect_floor(const struct env *env, struct tpm *tpm, bool fresh,
+                          struct floor_report *ret, struct error *e) _must_check_;

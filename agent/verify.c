@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tb-agent verify: would this image boot and unlock here? Changes nothing (design, section 8). */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/machine.h"
+#include "agent/report.h"
+#include "agent/source.h"
+#include "agent/verbs.h"
+#include "base/codec.h"
+
+struct verify_options {
+        struct machine_options machine;
+        const char *source, *tcti;
+        bool json;
+};
+
+enum {
+        OPTION_DB = 256,
+        OPTION_DBX,
+        OPTION_POLICY_KEY,
+        OPTION_ALLOW_DOWNGRADE,
+        OPTION_TCTI,
+        OPTION_JSON,
+        OPTION_HELP,
+};
+
+static void print_help(void)
+{
+        (void)printf("Usage: tb-agent verify SOURCE [OPTION...]\n\n"
+                     "Proves that an image will boot and unlock on this machine; changes nothing.\n"
+                     "SOURCE is dir:PATH or file:PATH.\n\n"
+                     "  --db FILE          key database instead of this machine's (.esl, .auth, "
+                     "DER or PEM);\n"
+                     "                     may be given several times\n"
+                     "  --dbx FILE         revocations, likewise\n"
+                     "  --policy-key FILE  PEM public key instead of those this machine's disk is "
+                     "sealed to\n"
+                     "  --allow-downgrade  accept an image below the version floor\n"
+                     "  --tcti TCTI        TPM to use (default: device:/dev/tpmrm0)\n"
+                     "  --json             print the proofs as JSON\n"
+                     "  --help             show this text\n");
+}
+
+static int add_file(const char *files[MACHINE_FILES_MAX], unsigned *n, const char *file,
+                    struct error *e)
+{
+        if (*n >= MACHINE_FILES_MAX)
+                return error_set(e, ERROR_USAGE, E2BIG, "more than %u database files",
+                                 MACHINE_FILES_MAX);
+        files[(*n)++] = file;
+        return 0;
+}
+
+/* 0: go on; 1: help was shown; negative: *e is set. */
+static int parse_options(int argc, char **argv, struct verify_options *o, struct error *e)
+{
+        static const struct option options[] = {
+                {"db", required_argument, NULL, OPTION_DB},
+                {"dbx", required_argument, NULL, OPTION_DBX},
+                {"policy-key", required_argument, NULL, OPTION_POLICY_KEY},
+                {"allow-downgrade", no_argument, NULL, OPTION_ALLOW_DOWNGRADE},
+                {"tcti", required_argument, NULL, OPTION_TCTI},
+                {"json", no_argument, NULL, OPTION_JSON},
+                {"help", no_argument, NULL, OPTION_HELP},
+                {0},
+        };
+        int c, r = 0;
+
+        opterr = 0;
+        while (r == 0 && (c = getopt_long(argc, argv, ":", options, NULL)) >= 0) {
+                switch (c) {
+                case OPTION_DB:
+                        r = add_file(o->machine.db, &o->machine.n_db, optarg, e);
+                        break;
+                case OPTION_DBX:
+                        r = add_file(o->machine.dbx, &o->machine.n_dbx, optarg, e);
+                        break;
+                case OPTION_POLICY_KEY:
+                        o->machine.policy_key = optarg;
+                        break;
+                case OPTION_ALLOW_DOWNGRADE:
+                        o->machine.allow_downgrade = true;
+                        break;
+                case OPTION_TCTI:
+                        o->tcti = optarg;
+                        break;
+                case OPTION_JSON:
+                        o->json = true;
+                        break;
+                case OPTION_HELP:
+                        print_help();
+                        return 1;
+                case ':':
+                        return error_set(e, ERROR_USAGE, EINVAL, "%s needs a value",
+                                         argv[optind - 1]);
+                default:
+                        return error_set(e, ERROR_USAGE, EINVAL, "unknown option \"%s\"",
+                                         argv[optind - 1]);
+                }
+        }
+        if (r < 0)
+                return r;
+        if (optind >= argc)
+                return error_set(e, ERROR_USAGE, EINVAL, "the source is missing");
+        if (optind + 1 < argc)
+                return error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"",
+                                 argv[optind + 1]);
+        o->source = argv[optind];
+        return 0;
+}
+
+static void print_text(const struct proofs *proofs)
+{
+        for (unsigned i = 0; i < PROOF_MAX; i++) {
+                const struct proof *p = &proofs->item[i];
+
+                (void)printf("%-14s  %-13s  %s\n", proof_state_name(p->state),
+                             proof_name((enum proof_id)i), p->text);
+                if (*p->advice)
+                        (void)printf("%31s%s\n", "", p->advice);
+        }
+}
+
+/* With the error when the image was refused (NULL: accepted), so that one document says everything.
+ */
+static int print_json(const struct proofs *proofs, const struct source *source,
+                      const struct error *refusal, struct error *e)
+{
+        _cleanup_json_ struct json_object *root = report_new("verify");
+        char hex[SHA256_HEX_SIZE];
+        int r = json_add_bool(root, "accepted", !refusal);
+
+        if (r == 0)
+                r = json_add_obj(root, "proofs", proofs_json(proofs));
+        if (r == 0 && refusal)
+                r = report_add_error(root, refusal);
+        if (r == 0 && source->image) {
+                hex_encode(image_sha256(source->image), SHA256_SIZE, hex);
+                r = json_add_str(root, "sha256", hex);
+        }
+        return r < 0 ? error_oom(e) : report_print(root, e);
+}
+
+static int verify(const struct env *env, const struct verify_options *o)
+{
+        _cleanup_(source_done) struct source source = SOURCE_INIT;
+        _cleanup_(machine_done) struct machine machine = {0};
+        _cleanup_free_ struct proofs *proofs = calloc(1, sizeof(*proofs));
+        struct error error = ERROR_INIT, output = ERROR_INIT;
+        int r = proofs ? machine_read(env, &o->machine, &machine, &error) : error_oom(&error);
+
+        if (r == 0)
+                r = source_open(o->source, &machine.demands, false, proofs, &source, &error);
+        /* No proof was tried: the source or this machine could not be read. */
+        if (r < 0 && (!proofs || proofs->item[PROOF_FORMAT].state == PROOF_NOT_REACHED))
+                return report_failure("verify", o->json, &error);
+        if (o->json) {
+                if (print_json(proofs, &source, r < 0 ? &error : NULL, &output) < 0)
+                        return report_failure("verify", true, &output);
+                return r < 0 ? error_exit_code(error.class) : 0;
+        }
+        print_text(proofs);
+        if (r < 0)
+                return report_failure("verify", false, &error);
+        (void)printf("accepted: this image will boot and unlock here\n");
+        return 0;
+}
+
+int verb_verify(const struct env *env, int argc, char **argv)
+{
+        struct verify_options options = {0};
+        struct error error = ERROR_INIT;
+        struct env used = *env;
+        int r = parse_options(argc, argv, &options, &error);
+
+        if (r > 0)
+                return 0;
+        if (r < 0)
+                return report_failure("verify", options.json, &error);
+        if (options.tcti)
+                used.tcti = options.tcti;
+        return verify(&used, &options);
+}
