@@ -29,9 +29,7 @@ static const char *const phases[] = {
 struct image {
         int fd;
         struct usi *usi;
-        struct pcrsig *pcrsig; /* NULL = unsigned policy */
-        uint64_t size;
-        uint8_t sha256[SHA256_SIZE];
+        struct pcrsig *pcrsig;       /* NULL = unsigned policy */
         uint8_t digest[SHA256_SIZE]; /* Authenticode */
         uint8_t pcr11[ARRAY_SIZE(phases)][SHA256_SIZE];
         uint8_t pol[ARRAY_SIZE(phases)][SHA256_SIZE];
@@ -78,9 +76,6 @@ static int load(struct image *i, const char *path, struct error *e)
         r = usi_open(i->fd, &i->usi, e);
         if (r < 0)
                 return r;
-        r = digest_fd(i->fd, i->sha256, &i->size);
-        if (r < 0)
-                return error_errno(e, -r, "cannot read");
         r = authenticode_digest(usi_pe(i->usi), i->digest, e);
         if (r < 0)
                 return r;
@@ -196,8 +191,8 @@ static int print_text(const struct image *i, struct error *e)
         printf("command line   %s\n", usi_cmdline(i->usi) ?: "-");
         if (usi_stub_version(i->usi) > 0)
                 printf("systemd-stub   %u\n", usi_stub_version(i->usi));
-        printf("size           %llu\n", (unsigned long long)i->size);
-        print_hex("sha256", i->sha256);
+        printf("size           %llu\n", (unsigned long long)usi_size(i->usi));
+        print_hex("sha256", usi_sha256(i->usi));
         print_hex("authenticode", i->digest);
         print_phases(i);
         r = each_signature(i, print_signature, &n, e);
@@ -304,9 +299,9 @@ static int add_facts(const struct image *i, struct json_object *root)
         if (r == 0)
                 r = json_add_u64(root, "stub_version", usi_stub_version(i->usi));
         if (r == 0)
-                r = json_add_u64(root, "size", i->size);
+                r = json_add_u64(root, "size", usi_size(i->usi));
         if (r == 0)
-                r = add_hex(root, "sha256", i->sha256);
+                r = add_hex(root, "sha256", usi_sha256(i->usi));
         if (r == 0)
                 r = add_hex(root, "authenticode", i->digest);
         if (r == 0)

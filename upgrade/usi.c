@@ -3,17 +3,14 @@
 
 #include <string.h>
 
-#include "base/limits.h"
-#include "base/num.h"
-#include "upgrade/osrelease.h"
-
-/* The stub's own identification, "#### LoaderInfo: systemd-stub 252.39-1 ####". */
-#define MAGIC_SECTION ".sdmagic"
-#define MAGIC_PREFIX "#### LoaderInfo: systemd-stub "
-#define MAGIC_LIMIT 512u
+#include "base/file.h"
+#include "upgrade/usi_private.h"
+#include "upgrade/usi_reader.h"
 
 /* Every stub this program supports measures what systemd 252 did. */
 #define OLDEST_STUB 252u
+/* The first one that knows profiles. Older ones take the last section of a name, wherever it is. */
+#define PROFILE_STUB 257u
 
 struct kind {
         const char *name;
@@ -34,168 +31,59 @@ static const struct kind kinds[USI_SECTION_MAX] = {
         [USI_SBAT] = {".sbat", 254, true, false},
         [USI_PCRSIG] = {".pcrsig", OLDEST_STUB, false, false},
         [USI_PCRPKEY] = {".pcrpkey", OLDEST_STUB, true, false},
-        [USI_PROFILE] = {".profile", 257, true, false},
+        [USI_PROFILE] = {".profile", PROFILE_STUB, true, false},
         [USI_DTBAUTO] = {".dtbauto", 257, true, true},
         [USI_HWIDS] = {".hwids", 257, true, false},
         [USI_EFIFW] = {".efifw", 258, true, true},
 };
 
-struct usi {
-        struct pe *pe;
-        const struct pe_section *sections[USI_SECTION_MAX];
-        struct osrelease *osrelease;
-        struct buf cmdline;
-        struct buf pcrpkey;
-        struct buf pcrsig;
-        unsigned stub_version;
-        unsigned profiles;
-        bool measured; /* base is valid */
-        uint8_t base[SHA256_SIZE];
-};
-
-#define bad(e, ...) error_set(e, ERROR_REFUSED, EBADMSG, "USI: " __VA_ARGS__)
-
-static bool begins_with(const char *s, const char *prefix)
+bool usi_is_hashed(enum usi_section kind)
 {
-        return strncmp(s, prefix, strlen(prefix)) == 0;
+        return kind < USI_SECTION_MAX && kinds[kind].measured && !kinds[kind].by_hardware;
 }
 
-/* Kind of a section by exact name, USI_SECTION_MAX for a foreign one; refuses names that only look
- * foreign to newer stubs. */
-static int classify(const struct pe_section *s, enum usi_section *ret, struct error *e)
+bool usi_is_by_hardware(enum usi_section kind)
 {
-        for (unsigned k = 0; k < USI_SECTION_MAX; k++) {
-                if (strcmp(s->name, kinds[k].name) == 0) {
-                        *ret = (enum usi_section)k;
-                        return 0;
-                }
-        }
-        for (unsigned k = 0; k < USI_SECTION_MAX; k++)
-                if (begins_with(s->name, kinds[k].name))
-                        return bad(e, "older stubs take section %s for %s", s->name, kinds[k].name);
-        *ret = USI_SECTION_MAX;
-        return 0;
+        return kind < USI_SECTION_MAX && kinds[kind].by_hardware;
 }
 
-static int find_sections(struct usi *u, struct error *e)
+static int read_all(int fd, struct usi_reader *reader, struct error *e)
 {
-        for (unsigned i = 0; pe_section_at(u->pe, i); i++) {
-                const struct pe_section *s = pe_section_at(u->pe, i);
-                enum usi_section kind = USI_SECTION_MAX;
-                int r;
+        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
+        uint64_t offset = 0;
+        ssize_t n;
+        int r;
 
-                r = classify(s, &kind, e);
+        if (!chunk)
+                return error_oom(e);
+        while ((n = file_pread(fd, chunk, FILE_CHUNK, offset)) > 0) {
+                r = usi_reader_push(reader, chunk, (size_t)n, e);
                 if (r < 0)
                         return r;
-                if (kind == USI_PROFILE)
-                        u->profiles++;
-                /* What follows the first .profile belongs to a profile, not to the base. */
-                if (kind == USI_SECTION_MAX || u->profiles > 0)
-                        continue;
-                if (u->sections[kind] && !kinds[kind].by_hardware)
-                        return bad(e, "section %s is there twice", s->name);
-                if (!u->sections[kind])
-                        u->sections[kind] = s;
+                offset += (uint64_t)n;
         }
-        for (unsigned k = 0; k < USI_SECTION_MAX; k++)
-                if (u->sections[k] && u->sections[k]->virtual_size == 0)
-                        u->sections[k] = NULL; /* as the stub sees it */
-        if (!u->sections[USI_LINUX])
-                return bad(e, "no kernel in it (no section .linux)");
-        return 0;
-}
-
-/* The number behind "systemd-stub "; anything unexpected leaves the version unknown. */
-static int read_stub_version(struct usi *u, struct error *e)
-{
-        const struct pe_section *s = pe_find(u->pe, MAGIC_SECTION);
-        _cleanup_(buf_done) struct buf text = BUF_INIT(MAGIC_LIMIT);
-        char digits[8];
-        const char *p;
-        uint64_t v;
-        size_t n;
-        int r;
-
-        if (!s || s->virtual_size > MAGIC_LIMIT)
-                return 0;
-        r = pe_read(u->pe, s, &text, e);
-        if (r < 0)
-                return r;
-        if (!begins_with(buf_str(&text), MAGIC_PREFIX))
-                return 0;
-        p = buf_str(&text) + strlen(MAGIC_PREFIX);
-        n = strspn(p, "0123456789");
-        if (n == 0 || n >= sizeof(digits))
-                return 0;
-        memcpy(digits, p, n);
-        digits[n] = '\0';
-        if (parse_u64(digits, &v) == 0)
-                u->stub_version = (unsigned)v;
-        return 0;
-}
-
-static int read_small(struct usi *u, enum usi_section kind, struct buf *out, struct error *e)
-{
-        if (!u->sections[kind])
-                return 0;
-        return pe_read(u->pe, u->sections[kind], out, e);
-}
-
-static int read_osrelease(struct usi *u, struct error *e)
-{
-        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_OS_RELEASE);
-        int r;
-
-        r = read_small(u, USI_OSREL, &text, e);
-        if (r < 0 || text.len == 0)
-                return r;
-        return osrelease_parse(text.data, text.len, &u->osrelease, e);
-}
-
-static int read_cmdline(struct usi *u, struct error *e)
-{
-        int r;
-
-        r = read_small(u, USI_CMDLINE, &u->cmdline, e);
-        if (r < 0)
-                return r;
-        while (u->cmdline.len > 0 && (u->cmdline.data[u->cmdline.len - 1] == '\0' ||
-                                      u->cmdline.data[u->cmdline.len - 1] == '\n'))
-                u->cmdline.data[--u->cmdline.len] = '\0';
-        if (u->cmdline.len > 0 && memchr(u->cmdline.data, '\0', u->cmdline.len))
-                return bad(e, "NUL inside the command line");
-        return 0;
+        return n < 0 ? error_errno(e, (int)-n, "cannot read the image") : 0;
 }
 
 int usi_open(int fd, struct usi **ret, struct error *e)
 {
-        _cleanup_(usi_free_p) struct usi *u = calloc(1, sizeof(*u));
+        _cleanup_(usi_reader_free_p) struct usi_reader *reader = NULL;
+        struct usi *u = NULL;
+        uint64_t size = 0;
         int r;
 
-        if (!u)
+        r = pe_file_size(fd, &size, e);
+        if (r < 0)
+                return r;
+        if (usi_reader_new(size, &reader) < 0)
                 return error_oom(e);
-        u->cmdline = (struct buf)BUF_INIT(LIMIT_CMDLINE);
-        u->pcrpkey = (struct buf)BUF_INIT(LIMIT_PCRPKEY);
-        u->pcrsig = (struct buf)BUF_INIT(LIMIT_PCRSIG);
-        r = pe_open(fd, &u->pe, e);
+        r = read_all(fd, reader, e);
+        if (r == 0)
+                r = usi_reader_finish(reader, &u, e);
         if (r < 0)
                 return r;
-        if (pe_header(u->pe)->subsystem != PE_SUBSYSTEM_EFI_APPLICATION)
-                return bad(e, "not an EFI application");
-        r = find_sections(u, e);
-        if (r == 0)
-                r = read_stub_version(u, e);
-        if (r == 0)
-                r = read_osrelease(u, e);
-        if (r == 0)
-                r = read_cmdline(u, e);
-        if (r == 0)
-                r = read_small(u, USI_PCRPKEY, &u->pcrpkey, e);
-        if (r == 0)
-                r = read_small(u, USI_PCRSIG, &u->pcrsig, e);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(u);
+        pe_set_fd(u->pe, fd);
+        *ret = u;
         return 0;
 }
 
@@ -206,8 +94,9 @@ void usi_free(struct usi *u)
         pe_free(u->pe);
         osrelease_free(u->osrelease);
         buf_done(&u->cmdline);
-        buf_done(&u->pcrpkey);
-        buf_done(&u->pcrsig);
+        for (unsigned i = 0; i < u->n_parts; i++)
+                buf_done(&u->parts[i].content);
+        free(u->parts);
         free(u);
 }
 
@@ -216,14 +105,56 @@ const struct pe *usi_pe(const struct usi *u)
         return u->pe;
 }
 
+uint64_t usi_size(const struct usi *u)
+{
+        return u->size;
+}
+
+const uint8_t *usi_sha256(const struct usi *u)
+{
+        return u->sha256;
+}
+
 const char *usi_section_name(enum usi_section kind)
 {
         return kinds[kind].name;
 }
 
+const struct usi_part *usi_part(const struct usi *u, unsigned profile, enum usi_section kind)
+{
+        const struct usi_part *found = NULL;
+
+        for (unsigned i = 0; i < u->n_parts; i++) {
+                const struct usi_part *p = &u->parts[i];
+
+                if (p->kind != kind || (p->group != USI_BASE && p->group != USI_GROUP(profile)))
+                        continue;
+                /* The first one of a group counts. The stub overlays also an empty section: then
+                 * the profile goes without. */
+                if (!found || found->group != p->group)
+                        found = p;
+        }
+        return found && found->section->virtual_size > 0 ? found : NULL;
+}
+
 const struct pe_section *usi_section(const struct usi *u, enum usi_section kind)
 {
-        return u->sections[kind];
+        const struct usi_part *p = usi_part(u, 0, kind);
+
+        return p ? p->section : NULL;
+}
+
+/* Profiles there are to choose from: a plain image is its own only one. */
+static unsigned n_choices(const struct usi *u)
+{
+        return u->profiles > 0 ? u->profiles : 1;
+}
+
+const struct buf *usi_content(const struct usi *u, unsigned profile, enum usi_section kind)
+{
+        const struct usi_part *p = profile < n_choices(u) ? usi_part(u, profile, kind) : NULL;
+
+        return p && p->content.len > 0 ? &p->content : NULL;
 }
 
 static const char *release_value(const struct usi *u, const char *key)
@@ -248,17 +179,35 @@ const char *usi_pretty_name(const struct usi *u)
 
 const char *usi_cmdline(const struct usi *u)
 {
-        return u->sections[USI_CMDLINE] ? buf_str(&u->cmdline) : NULL;
+        return usi_section(u, USI_CMDLINE) ? buf_str(&u->cmdline) : NULL;
 }
 
 const struct buf *usi_pcrpkey(const struct usi *u)
 {
-        return u->sections[USI_PCRPKEY] ? &u->pcrpkey : NULL;
+        return usi_content(u, 0, USI_PCRPKEY);
 }
 
 const struct buf *usi_pcrsig(const struct usi *u)
 {
-        return u->sections[USI_PCRSIG] ? &u->pcrsig : NULL;
+        return usi_content(u, 0, USI_PCRSIG);
+}
+
+const struct buf *usi_sbat(const struct usi *u)
+{
+        return usi_content(u, 0, USI_SBAT);
+}
+
+const char *usi_kernel_version(const struct usi *u)
+{
+        static const enum usi_section sources[] = {USI_UNAME, USI_LINUX};
+
+        for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+                const struct usi_part *p = usi_part(u, 0, sources[i]);
+
+                if (p && p->release[0] != '\0')
+                        return p->release;
+        }
+        return NULL;
 }
 
 unsigned usi_stub_version(const struct usi *u)
@@ -295,29 +244,12 @@ static int hash_failed(struct error *e)
         return error_set(e, ERROR_INTERNAL, EIO, "cannot compute SHA-256");
 }
 
-static int sink_digest(void *ctx, const void *data, size_t n)
-{
-        return digest_add(ctx, data, n);
-}
-
 /* One section: its name with the NUL, then its content. */
-static int measure_section(struct usi *u, enum usi_section kind, struct error *e)
+static int measure_part(uint8_t pcr[SHA256_SIZE], const struct usi_part *p, struct error *e)
 {
-        _cleanup_(digest_free_p) struct digest *d = digest_new();
-        uint8_t digest[SHA256_SIZE];
-        struct error inner = ERROR_INIT;
-        int r;
+        const char *name = kinds[p->kind].name;
 
-        if (!d)
-                return error_oom(e);
-        r = pe_stream(u->pe, u->sections[kind], sink_digest, d, &inner);
-        if (r < 0 && inner.code != 0 && e)
-                *e = inner;
-        if (r < 0)
-                return inner.code != 0 ? r : hash_failed(e);
-        if (digest_final(d, digest) < 0 ||
-            extend_data(u->base, kinds[kind].name, strlen(kinds[kind].name) + 1) < 0 ||
-            extend(u->base, digest) < 0)
+        if (extend_data(pcr, name, strlen(name) + 1) < 0 || extend(pcr, p->digest) < 0)
                 return hash_failed(e);
         return 0;
 }
@@ -327,7 +259,7 @@ static int is_measured(const struct usi *u, enum usi_section kind, struct error 
 {
         const struct kind *k = &kinds[kind];
 
-        if (!u->sections[kind] || !k->measured)
+        if (!k->measured)
                 return 0;
         if (k->since > OLDEST_STUB && u->stub_version == 0)
                 return error_set(e, ERROR_REFUSED, EOPNOTSUPP,
@@ -343,44 +275,60 @@ static int is_measured(const struct usi *u, enum usi_section kind, struct error 
         return 1;
 }
 
-static int measure_sections(struct usi *u, struct error *e)
+static int check_stub(const struct usi *u, struct error *e)
 {
-        int r;
-
-        if (u->measured)
-                return 0;
-        if (u->profiles > 0)
-                return error_set(e, ERROR_REFUSED, EOPNOTSUPP,
-                                 "USI: %u profiles; PCR 11 of a multi-profile image is not known "
-                                 "before it boots",
-                                 u->profiles);
         if (u->stub_version > 0 && u->stub_version < OLDEST_STUB)
                 return error_set(e, ERROR_REFUSED, EOPNOTSUPP,
                                  "USI: systemd-stub %u is older than %u", u->stub_version,
                                  OLDEST_STUB);
-        memset(u->base, 0, sizeof(u->base));
+        if (u->profiles == 0 || u->stub_version >= PROFILE_STUB)
+                return 0;
+        if (u->stub_version == 0)
+                return error_set(e, ERROR_REFUSED, EOPNOTSUPP,
+                                 "USI: %u profiles need systemd-stub %u or later, and the image "
+                                 "does not tell the version of its stub",
+                                 u->profiles, PROFILE_STUB);
+        return error_set(e, ERROR_REFUSED, EOPNOTSUPP,
+                         "USI: %u profiles need systemd-stub %u or later, the image has %u",
+                         u->profiles, PROFILE_STUB, u->stub_version);
+}
+
+static int measure_sections(const struct usi *u, unsigned profile, uint8_t pcr[SHA256_SIZE],
+                            struct error *e)
+{
+        int r;
+
+        r = check_stub(u, e);
+        if (r < 0)
+                return r;
+        memset(pcr, 0, SHA256_SIZE);
         for (unsigned k = 0; k < USI_SECTION_MAX; k++) {
-                r = is_measured(u, (enum usi_section)k, e);
+                const struct usi_part *p = usi_part(u, profile, (enum usi_section)k);
+
+                if (!p)
+                        continue;
+                r = is_measured(u, p->kind, e);
                 if (r > 0)
-                        r = measure_section(u, (enum usi_section)k, e);
+                        r = measure_part(pcr, p, e);
                 if (r < 0)
                         return r;
         }
-        u->measured = true;
         return 0;
 }
 
-int usi_pcr11(struct usi *u, const char *phase_path, uint8_t ret[SHA256_SIZE], struct error *e)
+int usi_pcr11_profile(const struct usi *u, unsigned profile, const char *phase_path,
+                      uint8_t ret[SHA256_SIZE], struct error *e)
 {
         uint8_t pcr[SHA256_SIZE];
         int r;
 
         if (strlen(phase_path) > LIMIT_PHASE_PATH)
                 return error_set(e, ERROR_REFUSED, EINVAL, "phase path is too long");
-        r = measure_sections(u, e);
+        if (profile >= n_choices(u))
+                return error_set(e, ERROR_REFUSED, EINVAL, "USI: no profile %u in it", profile);
+        r = measure_sections(u, profile, pcr, e);
         if (r < 0)
                 return r;
-        memcpy(pcr, u->base, sizeof(pcr));
         for (const char *p = phase_path; *phase_path != '\0';) {
                 size_t n = strcspn(p, ":");
 
@@ -395,4 +343,10 @@ int usi_pcr11(struct usi *u, const char *phase_path, uint8_t ret[SHA256_SIZE], s
         }
         memcpy(ret, pcr, sizeof(pcr));
         return 0;
+}
+
+int usi_pcr11(const struct usi *u, const char *phase_path, uint8_t ret[SHA256_SIZE],
+              struct error *e)
+{
+        return usi_pcr11_profile(u, 0, phase_path, ret, e);
 }

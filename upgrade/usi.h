@@ -115,5 +115,5 @@ int usi_pcr11_profile(const struct usi *u, unsigned profile, const char *phase_p
                       uint8_t ret[SHA256_SIZE], struct error *e) _must_check_;
 
 /* The same for profile 0, or for the only one there is. */
-int usi_pcr11(struct usi *u, const char *phase_path, uint8_t ret[SHA256_SIZE], struct error *e)
-        _must_check_;
+int usi_pcr11(const struct usi *u, const char *phase_path, uint8_t ret[SHA256_SIZE],
+              struct error *e) _must_check_;
