@@ -126,7 +126,7 @@ int floor_allows(const struct floor *floor, const struct floor *image, struct er
         int r;
 
         if (!same_product(floor, image)) {
-                r = error_set(e, ERROR_REFUSED, EXDEV,
+                r = error_set(e, ERROR_VERSION, EXDEV,
                               "this node takes images of product '%s' only (version floor %s), "
                               "this one is of product '%s'",
                               floor->product, floor->version, image->product);
@@ -135,7 +135,7 @@ int floor_allows(const struct floor *floor, const struct floor *image, struct er
         }
         if (version_compare(image->version, floor->version) >= 0)
                 return 0;
-        r = error_set(e, ERROR_REFUSED, EPERM, "version %s is older than the version floor %s",
+        r = error_set(e, ERROR_VERSION, EPERM, "version %s is older than the version floor %s",
                       image->version, floor->version);
         error_advise(e, "Use an image of version %s or newer", floor->version);
         return r;

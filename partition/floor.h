@@ -91,7 +91,7 @@ int floor_make(const char *product, const char *version, struct floor *ret, stru
         _must_check_;
 
 /*
- * Whether an image may be used: 0 when it is not older than the floor. ERROR_REFUSED: -EPERM for an
+ * Whether an image may be used: 0 when it is not older than the floor. ERROR_VERSION: -EPERM for an
  * older one, -EXDEV for another product; the text shows both sides.
  */
 int floor_allows(const struct floor *floor, const struct floor *image, struct error *e)
@@ -192,7 +192,7 @@ int floor_inspect(struct tpm *tpm, const struct floor_state *state, struct floor
  * Sets the floor up on this node, or finishes an interrupted setup; does nothing when it is there
  * and as high. An unclaimed index is replaced only by a floor that is not lower.
  *
- * -EPERM (ERROR_REFUSED): the floor there is higher; -EXDEV: of another product. -EREMOTE: an index
+ * -EPERM (ERROR_VERSION): the floor there is higher; -EXDEV: of another product. -EREMOTE: an index
  * that the file speaks of is gone or was replaced, and repair is not set; with repair, which is an
  * explicit wish of the operator, it is made anew at the higher of file and floor. -EEXIST: the
  * handle is used by something that is not a floor (with repair it is replaced).
@@ -201,7 +201,7 @@ int floor_setup(struct tpm *tpm, int dirfd, const char *name, const struct floor
                 bool repair, struct error *e) _must_check_;
 
 /*
- * Raises both copies: index first. Idempotent. -EPERM (ERROR_REFUSED): the floor is higher, nothing
+ * Raises both copies: index first. Idempotent. -EPERM (ERROR_VERSION): the floor is higher, nothing
  * was changed; -EXDEV: another product. -ENOENT: no floor is set up. -EREMOTE: the index is missing
  * or not ours; the file was raised nevertheless.
  */

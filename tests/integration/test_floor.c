@@ -128,7 +128,7 @@ static void test_life(void **state)
         assert_int_equal(raise_to(w, "1.10"), 0);
         expect(w, FLOOR_AGREE, "1.10");
         assert_int_equal(raise_to(w, "1.9"), -EPERM);
-        assert_int_equal(w->e.class, ERROR_REFUSED);
+        assert_int_equal(w->e.class, ERROR_VERSION);
         assert_int_equal(set_up(w, "1.9", false), -EPERM);
         assert_int_equal(set_up(w, "1.9", true), -EPERM);
         expect(w, FLOOR_AGREE, "1.10");

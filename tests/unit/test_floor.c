@@ -76,7 +76,7 @@ static void test_allows(void **state)
                 assert_int_equal(floor_allows(&floor, &image, &e), table[i].result);
                 if (table[i].result == 0)
                         continue;
-                assert_int_equal(e.class, ERROR_REFUSED);
+                assert_int_equal(e.class, ERROR_VERSION);
                 assert_non_null(strstr(e.text, floor.version));
                 if (table[i].result == -EPERM)
                         assert_non_null(strstr(e.text, image.version));
