@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -18,10 +19,40 @@ static const struct peimage_section two[] = {
         {.name = ".second8", .data = "second", .size = 6, .virtual_size = 1000},
 };
 
+/* The same image as a stream: no more header bytes than asked for, and its size at the end. */
+static int stream_status(int fd, uint64_t size, uint64_t limit)
+{
+        _cleanup_(pe_free_p) struct pe *pe = NULL;
+        size_t n = 0, need = 0;
+        unsigned rounds = 0;
+        int r;
+
+        for (;;) {
+                _cleanup_free_ uint8_t *head = malloc(n > 0 ? n : 1);
+
+                assert_non_null(head);
+                assert_true(file_pread(fd, head, n, 0) == (ssize_t)n);
+                r = pe_parse(head, n, limit, &need, &pe, NULL);
+                if (r != -EAGAIN)
+                        break;
+                assert_true(need > n && need <= LIMIT_PE_HEADER && ++rounds <= 4);
+                if (need > size)
+                        return -EBADMSG; /* the stream ends inside the headers */
+                n = need;
+        }
+        if (r < 0)
+                return r;
+        assert_int_equal(pe_header(pe)->file_size, 0);
+        r = pe_finish(pe, size, NULL);
+        assert_int_equal(pe_header(pe)->file_size, r == 0 ? size : 0);
+        return r;
+}
+
 static int open_status(int fd)
 {
         _cleanup_(pe_free_p) struct pe *pe = NULL;
         struct error e = ERROR_INIT;
+        struct stat st;
         int r = pe_open(fd, &pe, &e);
 
         if (r < 0) {
@@ -29,6 +60,13 @@ static int open_status(int fd)
                 assert_int_equal(e.code, -r);
                 assert_true(e.text[0] != '\0');
                 assert_null(pe);
+        }
+        assert_int_equal(fstat(fd, &st), 0);
+        if (S_ISREG(st.st_mode) && (uint64_t)st.st_size <= LIMIT_IMAGE_SIZE) {
+                uint64_t size = (uint64_t)st.st_size;
+
+                assert_int_equal(stream_status(fd, size, size), r);
+                assert_int_equal(stream_status(fd, size, LIMIT_IMAGE_SIZE), r);
         }
         return r;
 }
@@ -224,12 +262,87 @@ static void test_most_sections(void **state)
 static void test_too_large_for_fat(void **state)
 {
         _cleanup_close_ int fd = peimage_make(two, 2);
+        struct error e = ERROR_INIT;
+        struct pe *pe = NULL;
 
         (void)state;
         assert_int_equal(ftruncate(fd, (off_t)LIMIT_IMAGE_SIZE), 0);
         assert_int_equal(open_status(fd), 0);
         assert_int_equal(ftruncate(fd, (off_t)LIMIT_IMAGE_SIZE + 1), 0);
         assert_int_equal(open_status(fd), -E2BIG);
+        assert_int_equal(pe_open(fd, &pe, &e), -E2BIG);
+        assert_non_null(strstr(e.text, "4294967296 bytes, at most 4294967295"));
+}
+
+/* Headers that end where the limit of headers does, and those that would need one byte more. */
+static void test_header_limit(void **state)
+{
+        static const struct {
+                uint32_t pe;
+                int result;
+        } table[] = {
+                {LIMIT_PE_HEADER - 24 - 240 - 40, 0},
+                {LIMIT_PE_HEADER - 24 - 240 - 39, -EBADMSG},
+                {LIMIT_PE_HEADER - 24 - 239, -EBADMSG},
+                {LIMIT_PE_HEADER - 23, -EBADMSG},
+                {LIMIT_PE_HEADER, -EBADMSG},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                static const struct peimage_section one[] = {{.name = ".x"}};
+                _cleanup_close_ int fd = peimage_make(one, 1);
+                uint8_t headers[24 + 240 + 40];
+
+                assert_int_equal(file_pread(fd, headers, sizeof(headers), PEIMAGE_PE),
+                                 sizeof(headers));
+                put_le32(headers + 24 + 60, (uint32_t)LIMIT_PE_HEADER);
+                memset(headers + 24 + 240 + 8, 0, 16); /* an empty section may be anywhere */
+                assert_int_equal(ftruncate(fd, 2 * LIMIT_PE_HEADER), 0);
+                assert_int_equal(file_pwrite(fd, headers, sizeof(headers), table[i].pe), 0);
+                peimage_patch(fd, 0x3c, 4, table[i].pe);
+                if (open_status(fd) != table[i].result)
+                        fail_msg("PE header at %u", table[i].pe);
+        }
+}
+
+/* What only the end of a stream can tell. */
+static void test_stream_sizes(void **state)
+{
+        _cleanup_close_ int fd = peimage_make(two, 2);
+
+        (void)state;
+        assert_int_equal(stream_status(fd, 0x600, 0x600), 0);
+        assert_int_equal(stream_status(fd, 0x601, LIMIT_IMAGE_SIZE), 0);
+        assert_int_equal(stream_status(fd, 0x5ff, LIMIT_IMAGE_SIZE), -EBADMSG);
+        assert_int_equal(stream_status(fd, 0x1ff, LIMIT_IMAGE_SIZE), -EBADMSG);
+        assert_int_equal(stream_status(fd, 0x600, 0x5ff), -EBADMSG);
+        peimage_patch(fd, PEIMAGE_SECURITY, 4, 0x600);
+        peimage_patch(fd, PEIMAGE_SECURITY + 4, 4, 16);
+        assert_int_equal(stream_status(fd, 0x610, LIMIT_IMAGE_SIZE), 0);
+        assert_int_equal(stream_status(fd, 0x611, LIMIT_IMAGE_SIZE), -EBADMSG);
+        assert_int_equal(stream_status(fd, 0x60f, LIMIT_IMAGE_SIZE), -EBADMSG);
+        assert_int_equal(stream_status(fd, 0x600, LIMIT_IMAGE_SIZE), -EBADMSG);
+        assert_int_equal(stream_status(fd, 0x610, 0x60f), -EBADMSG);
+}
+
+/* Content needs a file. */
+static void test_stream_has_no_content(void **state)
+{
+        _cleanup_close_ int fd = peimage_make(two, 2);
+        _cleanup_(pe_free_p) struct pe *pe = NULL;
+        _cleanup_(buf_done) struct buf out = BUF_INIT(2000);
+        uint8_t head[0x200];
+        size_t need;
+
+        (void)state;
+        assert_int_equal(file_pread(fd, head, sizeof(head), 0), sizeof(head));
+        assert_int_equal(pe_parse(head, sizeof(head), LIMIT_IMAGE_SIZE, &need, &pe, NULL), 0);
+        assert_int_equal(pe_fd(pe), -EBADF);
+        assert_int_equal(pe_read(pe, pe_section_at(pe, 0), &out, NULL), -EBADF);
+        pe_set_fd(pe, fd);
+        assert_int_equal(pe_read(pe, pe_section_at(pe, 0), &out, NULL), 0);
+        assert_string_equal(buf_str(&out), "one");
 }
 
 static void test_not_a_file(void **state)
@@ -267,6 +380,9 @@ int main(void)
                 cmocka_unit_test(test_truncated),
                 cmocka_unit_test(test_most_sections),
                 cmocka_unit_test(test_too_large_for_fat),
+                cmocka_unit_test(test_header_limit),
+                cmocka_unit_test(test_stream_sizes),
+                cmocka_unit_test(test_stream_has_no_content),
                 cmocka_unit_test(test_not_a_file),
                 cmocka_unit_test(test_probe_machine),
         };
