@@ -167,7 +167,10 @@ static bool hash_of(const X509_ALGOR *algor, enum authenticode_hash *ret)
         }
 }
 
-/* mask: the digest algorithms that are taken. */
+/*
+ * mask: the digest algorithms that are taken. Only what has to be ours (SHA-256) has to say that it
+ * is about a PE image: signing tools wrote other types there, and firmware does not look.
+ */
 static int parse_content(const void *der, size_t n, unsigned mask, enum authenticode_hash *ret_hash,
                          uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e)
 {
@@ -180,7 +183,7 @@ static int parse_content(const void *der, size_t n, unsigned mask, enum authenti
         spc = d2i_SPC_INDIRECT_DATA(NULL, &p, (long)n);
         if (!spc || p != (const uint8_t *)der + n)
                 return bad(e, "the signed statement cannot be read");
-        if (!object_is(spc->data->type, OID_PE_IMAGE_DATA))
+        if (mask == MASK_SHA256 && !object_is(spc->data->type, OID_PE_IMAGE_DATA))
                 return bad(e, "the signed statement is not about a PE image");
         if (!hash_of(spc->message_digest->algorithm, &hash) || !(mask & AUTHENTICODE_MASK(hash)))
                 return error_set(e, ERROR_REFUSED, ENOTSUP, "Authenticode: the digest is not %s",

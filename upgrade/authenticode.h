@@ -58,7 +58,10 @@ int authenticode_content_parse(const void *der, size_t n, uint8_t ret[SHA256_SIZ
  */
 int authenticode_claim(const PKCS7 *p7, uint8_t ret[SHA256_SIZE], struct error *e) _must_check_;
 
-/* The same for any digest of enum authenticode_hash; ret gets authenticode_hash_size() bytes. */
+/*
+ * The same for what firmware takes: any digest of enum authenticode_hash (ret gets
+ * authenticode_hash_size() bytes), and whatever type the statement says the signed thing has.
+ */
 int authenticode_claim_any(const PKCS7 *p7, enum authenticode_hash *ret_hash,
                            uint8_t ret[AUTHENTICODE_DIGEST_MAX], struct error *e) _must_check_;
 
