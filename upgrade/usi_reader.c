@@ -276,7 +276,8 @@ static void take_release(const uint8_t *text, size_t n, char ret[LIMIT_KERNEL_RE
         if (k > LIMIT_KERNEL_RELEASE ||
             (k < n && text[k] != ' ' && text[k] != '\n' && text[k] != '\0'))
                 k = 0;
-        memcpy(ret, text, k);
+        if (k > 0) /* text may be NULL */
+                memcpy(ret, text, k);
         ret[k] = '\0';
 }
 
