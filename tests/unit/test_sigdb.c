@@ -152,6 +152,7 @@ static void test_malformed(void **state)
         } table[] = {
                 {"list size 0", 16, 0},
                 {"list size below its header", 16, 27},
+                {"... so that what wraps is full of entries", 16, 12},
                 {"list longer than the data", 16, 28 + 3 * 48 + 1},
                 {"list size of 4 GiB", 16, 0xffffffff},
                 {"header larger than the list", 20, 3 * 48 + 1},

@@ -211,6 +211,45 @@ static void test_broken_signatures(void **state)
                                  table[i].verdict);
 }
 
+/* The signer's digest algorithm counts too, whatever stands in front. SHA-224 is one letter away.
+ */
+static void test_signer_digest(void **state)
+{
+        static const uint8_t sha256_oid[] = {0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01};
+        _cleanup_(buf_done) struct buf image = BUF_INIT(SIGNING_IMAGE_MAX);
+        _cleanup_(sigdb_free_p) struct sigdb *db = sigdb_new();
+        uint8_t *last = NULL, *p;
+
+        (void)state;
+        signing_add_cert(db, leaf.cert);
+        signing_image(&image);
+        signing_sign(&image, &leaf);
+        for (p = image.data; p; last = p ? p++ : last)
+                p = memmem(p, image.len - (size_t)(p - image.data), sha256_oid, sizeof(sha256_oid));
+        assert_non_null(last);
+        last[sizeof(sha256_oid) - 1] = 4;
+        assert_int_equal(verdict(&image, db, none), TRUST_DENIED_UNSUPPORTED);
+}
+
+/* Firmware steps from entry to entry by multiples of eight and has to arrive at the very end. */
+static void test_table_without_padding(void **state)
+{
+        _cleanup_(buf_done) struct buf image = BUF_INIT(SIGNING_IMAGE_MAX);
+        _cleanup_(sigdb_free_p) struct sigdb *db = sigdb_new();
+        uint32_t size;
+
+        (void)state;
+        signing_add_cert(db, alone.cert);
+        signing_image(&image);
+        signing_sign(&image, &alone);
+        signing_attach(&image, 2, "123456", 6);
+        assert_int_equal(verdict(&image, db, none), TRUST_ALLOWED_BY_SIGNATURE);
+        image.len -= 2;
+        size = le32_at(image.data + PEIMAGE_SECURITY + 4);
+        put_le32(image.data + PEIMAGE_SECURITY + 4, size - 2);
+        assert_int_equal(verdict(&image, db, none), TRUST_DENIED_MALFORMED);
+}
+
 /* Whatever byte of the file is changed, the image is not what was signed. */
 static void test_tampering(void **state)
 {
@@ -615,6 +654,8 @@ int main(int argc, char **argv)
                 cmocka_unit_test(test_false_issuers),
                 cmocka_unit_test(test_algorithms),
                 cmocka_unit_test(test_broken_signatures),
+                cmocka_unit_test(test_signer_digest),
+                cmocka_unit_test(test_table_without_padding),
                 cmocka_unit_test(test_tampering),
                 cmocka_unit_test(test_tampered_table),
                 cmocka_unit_test(test_ends),
