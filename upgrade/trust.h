@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Would this machine's firmware start this image? The decision of Secure Boot (UEFI 2.10, sections
- * 32.5.3.3 and 32.6.3.3), taken offline from the image's digests and signatures and from db and
- * dbx:
+ * Would this machine's firmware start this image? The decision of Secure Boot (UEFI 2.10, section
+ * 32.5, "UEFI Image Validation"), taken offline from the image's digests and signatures and from db
+ * and dbx:
  *
  * - a digest of the image in dbx, in any algorithm: denied, whoever signed it;
  * - a signature is good when it is valid for this image, its chain, completed by the certificates
