@@ -87,13 +87,22 @@
 #define LIMIT_EVENTLOG_EVENTS 65536u
 #define LIMIT_EVENTLOG_BANKS 16u
 
-#define LIMIT_PARTITIONS 128u
+/* As many as Linux makes devices for. */
+#define LIMIT_PARTITIONS 256u
 /* Small text and JSON files of our own: journals, sentinels, reports. */
 #define LIMIT_SMALL_FILE (1 * MIB)
 /* sysfs and procfs attributes are at most a page, mountinfo may be longer. */
 #define LIMIT_SYSFS_FILE (1 * MIB)
 /* What is kept of a child's output for an error message. */
 #define LIMIT_CHILD_OUTPUT (64 * KIB)
+/* Sandboxed children: descriptors handed over, address space (program and libraries included; the
+ * largest zstd window an image may use is 128 MiB), processor time (4 GiB over TLS and zstd take
+ * half a minute on slow machines), and how long building the sandbox may take. */
+#define LIMIT_SANDBOX_FDS 8u
+#define LIMIT_SANDBOX_RECEIVED_FDS 64u
+#define LIMIT_SANDBOX_MEMORY (512 * MIB)
+#define LIMIT_SANDBOX_CPU_SECONDS 600u
+#define LIMIT_SANDBOX_START_SECONDS 30u
 /* Health checks: number in the directory, and how long one may take. */
 #define LIMIT_HEALTH_CHECKS 64u
 #define LIMIT_HEALTH_CHECK_SECONDS 120u
