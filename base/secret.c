@@ -25,6 +25,8 @@ struct secret *secret_new(size_t len)
         s->mapped = len > 0 ? len : 1;
         (void)mlock(s->data, s->mapped); /* refused in small containers: see the header */
         (void)madvise(s->data, s->mapped, MADV_DONTDUMP);
+        /* Children have no use for it; one that reads data from the network must not have it. */
+        (void)madvise(s->data, s->mapped, MADV_WIPEONFORK);
         return s;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory for key material: locked against swapping, left out of core dumps, wiped when freed. The
- * content is never copied into ordinary memory by the functions of this project, never logged and
- * never passed to another process.
+ * Memory for key material: locked against swapping, left out of core dumps, all zeros in children
+ * (fork), wiped when freed. The content is never copied into ordinary memory by the functions of
+ * this project, never logged and never passed to another process.
  */
 #pragma once
 

@@ -31,7 +31,9 @@ static void test_new(void **state)
         assert_int_not_equal(errno, 0);
 }
 
-/* Whether the mapping of the address has a flag ("dd" = left out of dumps, "lo" = locked). */
+/* Whether the mapping of the address has a flag ("dd" = left out of dumps, "wf" = blank in
+ * children).
+ */
 static bool mapping_has(const void *address, const char *flag)
 {
         FILE *f = fopen("/proc/self/smaps", "re");
@@ -63,6 +65,8 @@ static void test_protection(void **state)
                 skip(); /* a kernel that does not tell */
         assert_true(mapping_has(s->data, "dd"));
         assert_false(mapping_has(&on_stack, "dd"));
+        assert_true(mapping_has(s->data, "wf"));
+        assert_false(mapping_has(&on_stack, "wf"));
 }
 
 static void test_random(void **state)
