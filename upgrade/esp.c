@@ -559,6 +559,18 @@ static int make_twin(const struct esp *esp, const char *twin, const struct buf *
         return add_entry(esp, twin, text->data, text->len, e);
 }
 
+/* A counted entry of this base that says the same. */
+static bool is_counted_twin(const struct esp *esp, const struct entry_file *file, const char *base,
+                            const struct buf *text, char ret_path[PATH_MAX])
+{
+        _cleanup_(buf_done) struct buf other = BUF_INIT(LIMIT_LOADER_ENTRY);
+
+        return file->name.counted && strcasecmp(file->name.base, base) == 0 &&
+               entry_path(file->file, ret_path) == 0 &&
+               esp_path_read(esp->root, ret_path, &other) == 0 &&
+               same_bytes(&other, text->data, text->len);
+}
+
 /* Unlinks the counted entries of this base that say the same as the twin. */
 static int drop_counted(const struct esp *esp, const char *base, const struct buf *text,
                         struct error *e)
@@ -571,14 +583,9 @@ static int drop_counted(const struct esp *esp, const char *base, const struct bu
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n; i++) {
-                _cleanup_(buf_done) struct buf other = BUF_INIT(LIMIT_LOADER_ENTRY);
                 char path[PATH_MAX];
 
-                if (!list[i].name.counted || strcasecmp(list[i].name.base, base) != 0 ||
-                    entry_path(list[i].file, path) < 0)
-                        continue;
-                if (esp_path_read(esp->root, path, &other) < 0 ||
-                    !same_bytes(&other, text->data, text->len))
+                if (!is_counted_twin(esp, &list[i], base, text, path))
                         continue;
                 r = esp_remove(esp, path, e);
                 if (r < 0)
@@ -631,6 +638,88 @@ int esp_bless(const struct esp *esp, const char *boot_count_path, struct error *
         if (r == 0)
                 r = drop_counted(esp, name.base, &text, e);
         return r < 0 ? error_wrap(e, r, "confirm %s", file) : 0;
+}
+
+/* --- back on trial --------------------------------------------------------------------------- */
+
+/*
+ * Makes a counted entry of this base durable: one with this text, or without a text any that names
+ * an image. 1 when there is one, 0 when there is none.
+ */
+static int settle_counted(const struct esp *esp, const char *base, const struct buf *text,
+                          struct error *e)
+{
+        _cleanup_free_ struct entry_file *list = NULL;
+        size_t n = 0;
+        int r;
+
+        r = esp_list_entries(esp, &list, &n, e);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                const struct entry_file *f = &list[i];
+                char path[PATH_MAX];
+
+                if (text ? !is_counted_twin(esp, f, base, text, path)
+                         : !f->name.counted || strcasecmp(f->name.base, base) != 0 ||
+                                    !f->image_present || entry_path(f->file, path) < 0)
+                        continue;
+                r = sync_existing(esp, path, e);
+                return r < 0 ? r : 1;
+        }
+        return 0;
+}
+
+/* Without an uncounted file an earlier run got to the end, or there never was one. */
+static int settle_absent(const struct esp *esp, const char *base, struct error *e)
+{
+        int r = settle_counted(esp, base, NULL, e);
+
+        if (r == 0)
+                return error_set(e, ERROR_PRECONDITION, ENOENT,
+                                 "neither it nor a counted twin exists on the boot partition");
+        return r < 0 ? r : 0;
+}
+
+static int move_to_trial(const struct esp *esp, const char *file, const char *base,
+                         const char *twin, struct error *e)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_LOADER_ENTRY);
+        char path[PATH_MAX];
+        int r;
+
+        r = entry_path(file, path);
+        if (r == 0)
+                r = esp_path_read(esp->root, path, &text);
+        if (r == -ENOENT)
+                return settle_absent(esp, base, e);
+        if (r < 0)
+                return error_errno(e, -r, "%s: read", file);
+        if (!esp_list_usable(esp->root, text.data, text.len))
+                return error_set(e, ERROR_PRECONDITION, EINVAL, "it names no image that exists");
+        r = settle_counted(esp, base, &text, e);
+        if (r == 0)
+                r = add_entry(esp, twin, text.data, text.len, e);
+        return r < 0 ? r : esp_remove(esp, path, e);
+}
+
+int esp_put_on_trial(const struct esp *esp, const char *file, unsigned tries_left, struct error *e)
+{
+        char twin[NAME_MAX + 1];
+        struct entry_name name;
+        int r;
+
+        if (entry_name_parse(file, &name) < 0 || name.counted)
+                return error_set(e, ERROR_PRECONDITION, EINVAL,
+                                 "%s: not the name of a confirmed boot entry", file);
+        name.counted = true;
+        name.tries_left = tries_left;
+        r = entry_name_format(&name, twin);
+        if (r < 0)
+                return error_set(e, ERROR_PRECONDITION, -r, "%s: no name with %u tries", file,
+                                 tries_left);
+        r = move_to_trial(esp, file, name.base, twin, e);
+        return r < 0 ? error_wrap(e, r, "put %s on trial", file) : 0;
 }
 
 /* --- deleting -------------------------------------------------------------------------------- */

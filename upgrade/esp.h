@@ -10,7 +10,7 @@
  *
  * Order of work that keeps one bootable entry at every moment:
  *   image:   esp_add_stream() (or the writer), then esp_add_entry() or esp_write_entry_in_place()
- *   confirm: esp_bless()
+ *   confirm: esp_bless(); take that back: esp_put_on_trial()
  *   clean:   esp_remove() of images that no entry names any more
  * Each call returns 0 only when what it did is durable. After a power cut the same calls with the
  * same arguments finish the work.
@@ -147,6 +147,26 @@ int esp_write_entry_in_place(const struct esp *esp, const char *file, const char
  * for a path that is no counted entry.
  */
 int esp_bless(const struct esp *esp, const char *boot_count_path, struct error *e) _must_check_;
+
+/*
+ * Takes a confirmation back: an entry without a counter ("active.conf", a name in ESP_ENTRY_DIR)
+ * whose boot failed gets one again, so that the boot loader falls back by itself when the tries are
+ * used up; no variable is written. Makes sure that a counted entry of that base ("active+3-0.conf")
+ * exists with the same text, durably, and only then unlinks the uncounted one. Until that is
+ * durable the loader goes on to start the uncounted one; there is an entry for the image at every
+ * moment.
+ *
+ * A counted entry of that base with the same text is kept as it is: it gets no new tries, even when
+ * it has none left. tries_left 0 makes the entry bad at once. 0 when there is nothing left to do,
+ * which is when the uncounted file is absent and a counted one of that base names an image.
+ *
+ * -EINVAL for a name with a counter, one that systemd-boot does not list, too many tries, or an
+ * entry that names no existing image; -ENOENT when there is neither file; -EEXIST when the counted
+ * name is taken by an entry with another text, which is a newer image on trial. Nothing has changed
+ * after any of these.
+ */
+int esp_put_on_trial(const struct esp *esp, const char *file, unsigned tries_left, struct error *e)
+        _must_check_;
 
 /*
  * All entries, sorted by file name (names systemd-boot does not list are left out). The caller
