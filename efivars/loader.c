@@ -1,27 +1,107 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "efivars/loader.h"
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "base/codec.h"
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/num.h"
 #include "efivars/efivar.h"
 
+#define STUB_MEASURED "StubPcrKernelImage"
+
+/* What boot loader and stub set for the OS, volatile, in all versions of systemd up to 262. */
+static const char *const reports[] = {
+        "LoaderBootCountPath",
+        "LoaderDevicePartUUID",
+        "LoaderDeviceURL",
+        "LoaderEntries",
+        "LoaderEntrySelected",
+        "LoaderFeatures",
+        "LoaderFirmwareInfo",
+        "LoaderFirmwareType",
+        "LoaderImageIdentifier",
+        "LoaderInfo",
+        "LoaderKeyboardLayout",
+        "LoaderPcrSMBIOS",
+        "LoaderRandomSeed", /* up to 250 */
+        "LoaderSysFailReason",
+        "LoaderTimeExecUSec",
+        "LoaderTimeInitUSec",
+        "LoaderTimeMenuUSec",
+        "LoaderTpm2ActivePcrBanks",
+        "StubDevicePartUUID",
+        "StubDeviceURL",
+        "StubFeatures",
+        "StubImageIdentifier",
+        "StubInfo",
+        "StubPcrInitRDConfExts",
+        "StubPcrInitRDSysExts",
+        STUB_MEASURED,
+        "StubPcrKernelParameters",
+        "StubProfile",
+};
+
+static bool is_report(const char *name)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(reports); i++) {
+                if (strcmp(name, reports[i]) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* The value as it is. Read up to the limit of any variable: the size of a planted one must not hide
+ * its attributes. */
+static int read_report(const struct env *env, const char *name, struct buf *raw)
+{
+        uint32_t attributes = 0;
+        int r = efivar_read(env, name, EFIVAR_GUID_LOADER, raw, &attributes);
+
+        if (r < 0)
+                return r;
+        return is_report(name) && (attributes & EFIVAR_NON_VOLATILE) ? -EUCLEAN : 0;
+}
+
 int loader_get(const struct env *env, const char *name, struct buf *out)
 {
-        _cleanup_(buf_done) struct buf raw = BUF_INIT(LIMIT_LOADER_VARIABLE);
+        _cleanup_(buf_done) struct buf raw = BUF_INIT(LIMIT_EFI_VARIABLE);
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_LOADER_VARIABLE);
         int r;
 
-        r = efivar_read(env, name, EFIVAR_GUID_LOADER, &raw, NULL);
+        r = read_report(env, name, &raw);
         if (r < 0)
                 return r;
         r = utf16_to_utf8(raw.data, raw.len, &text);
         if (r < 0)
                 return r == -EINVAL ? -EBADMSG : r;
         return buf_add(out, text.data, text.len);
+}
+
+int loader_remove_planted(const struct env *env, unsigned *ret_removed)
+{
+        unsigned removed = 0;
+        int result = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(reports); i++) {
+                _cleanup_(buf_done) struct buf raw = BUF_INIT(LIMIT_EFI_VARIABLE);
+                int r = read_report(env, reports[i], &raw);
+
+                if (r == -EUCLEAN) {
+                        r = efivar_delete(env, reports[i], EFIVAR_GUID_LOADER);
+                        removed += r == 0;
+                }
+                if (r < 0 && r != -ENOENT && result == 0)
+                        result = r;
+        }
+        *ret_removed = removed;
+        return result;
 }
 
 int loader_entry_selected(const struct env *env, struct buf *out)
@@ -156,6 +236,20 @@ bool stub_measured(const struct env *env)
 {
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_LOADER_VARIABLE);
 
-        return loader_get(env, "StubPcrKernelImage", &text) == 0 &&
-               strcmp(buf_str(&text), "11") == 0;
+        return loader_get(env, STUB_MEASURED, &text) == 0 && strcmp(buf_str(&text), "11") == 0;
+}
+
+bool stub_may_have_measured(const struct env *env)
+{
+        _cleanup_close_ int dir = file_open_dir(AT_FDCWD, env->efivarfs);
+        struct statfs fs;
+        struct stat st;
+
+        if (dir < 0)
+                return dir != -ENOENT;
+        /* The kernel offers the empty folder in sysfs as a mount point. */
+        if (fstatfs(dir, &fs) < 0 || fs.f_type == SYSFS_MAGIC)
+                return true;
+        return fstatat(dir, STUB_MEASURED "-" EFIVAR_GUID_LOADER, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+               errno != ENOENT;
 }

@@ -7,6 +7,11 @@
  *
  * Readers return -ENOENT when the variable does not exist: no UEFI, another boot loader, or a boot
  * without counting. -EBADMSG means that it exists and makes no sense.
+ *
+ * What loader and stub report about a boot is volatile: it is gone with that boot. A running system
+ * can leave a persistent variable of the same name, and the firmware then refuses the loader's own
+ * one, because the attributes differ (UEFI 2.10 section 8.2.3): the value would be believed boot
+ * after boot. Such a variable was planted; readers return -EUCLEAN for it, whatever it says.
  */
 #pragma once
 
@@ -31,7 +36,10 @@ struct secureboot_state {
         bool setup_mode;  /* no platform key: anybody may write the key databases */
 };
 
-/* Any text variable of the loader's GUID, appended as UTF-8. */
+/*
+ * Any text variable of the loader's GUID, appended as UTF-8. -EUCLEAN for a planted one; wishes
+ * (LoaderEntryDefault, ...) and names that loader and stub do not set are persistent by right.
+ */
 int loader_get(const struct env *env, const char *name, struct buf *out) _must_check_;
 
 /*
@@ -66,7 +74,27 @@ int loader_clear(const struct env *env, const char *name) _must_check_;
 int secureboot_state(const struct env *env, struct secureboot_state *ret) _must_check_;
 
 /*
- * Whether systemd-stub measured the image into PCR 11 of a TPM during this boot: it sets the
- * variable only then. Unreadable counts as "not measured".
+ * Whether systemd-stub says that it measured the image into PCR 11 of a TPM during this boot. For
+ * showing to people: false when the variable is planted, unreadable or says anything else.
  */
 bool stub_measured(const struct env *env);
+
+/*
+ * Whether systemd-stub could have measured the image, so that a TPM policy may be open now. For
+ * guards, which have to assume it when in doubt: false only when the machine has no efivarfs folder
+ * (no UEFI) or the mounted efivarfs has no file of that variable. A planted one, one of any value,
+ * one that cannot be read and an efivarfs that is not mounted count as measured.
+ */
+bool stub_may_have_measured(const struct env *env);
+
+/*
+ * Deletes every planted variable. All are tried; *ret_removed is their number, also when the first
+ * failure is returned: the firmware refused (-EROFS, -EACCES, -EIO, ...), or a variable could not
+ * be read to tell. No efivarfs is nothing to delete.
+ *
+ * A deleted one is gone for good when this returns, and the loader's own value is there from the
+ * next boot on, not in this one: what loader and stub did in this boot stays unknown, and
+ * stub_may_have_measured() afterwards misses the evidence. When *ret_removed is not 0, nothing
+ * about this boot is to be trusted.
+ */
+int loader_remove_planted(const struct env *env, unsigned *ret_removed) _must_check_;

@@ -43,6 +43,25 @@ static void put_text(const char *name, const char *text)
         put(name, EFIVAR_GUID_LOADER, wide.data, wide.len);
 }
 
+/* A persistent variable, as a running system can leave it. */
+static void plant(const char *name, const char *text)
+{
+        _cleanup_(buf_done) struct buf wide = BUF_INIT(4096);
+
+        assert_int_equal(utf8_to_utf16(text, &wide), 0);
+        assert_int_equal(efivar_write(&env, name, EFIVAR_GUID_LOADER, EFIVAR_PERSISTENT, wide.data,
+                                      wide.len),
+                         0);
+}
+
+static bool there(const char *name)
+{
+        char file[NAME_MAX + 1];
+
+        (void)snprintf(file, sizeof(file), "%s-" EFIVAR_GUID_LOADER, name);
+        return file_exists(dir.fd, file);
+}
+
 static void test_text(void **state)
 {
         _cleanup_(buf_done) struct buf a = BUF_INIT(100), b = BUF_INIT(100), c = BUF_INIT(4);
@@ -182,6 +201,152 @@ static void test_stub(void **state)
         assert_true(stub_measured(&env));
 }
 
+static void test_stub_may_have(void **state)
+{
+        static const char *const values[] = {"11", "12", "", "x"};
+        char missing[128], no_dir[128];
+
+        (void)state;
+        assert_false(stub_may_have_measured(&env));
+        for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+                put_text("StubPcrKernelImage", values[i]);
+                assert_true(stub_may_have_measured(&env));
+        }
+        assert_int_equal(efivar_delete(&env, "StubPcrKernelImage", EFIVAR_GUID_LOADER), 0);
+        assert_false(stub_may_have_measured(&env));
+        plant("StubPcrKernelImage", "11");
+        assert_false(stub_measured(&env));
+        assert_true(stub_may_have_measured(&env));
+        /* Of any form. */
+        scratch_put(&dir, "StubPcrKernelImage-" EFIVAR_GUID_LOADER, "", 0);
+        assert_false(stub_measured(&env));
+        assert_true(stub_may_have_measured(&env));
+        scratch_put(&dir, "StubPcrKernelImage-" EFIVAR_GUID_LOADER, "x", 1);
+        assert_true(stub_may_have_measured(&env));
+
+        /* No UEFI; a folder that cannot be looked into; one that is not mounted. */
+        (void)snprintf(missing, sizeof(missing), "%s/missing", dir.path);
+        (void)snprintf(no_dir, sizeof(no_dir), "%s/file", dir.path);
+        scratch_put_text(&dir, "file", "");
+        env.efivarfs = missing;
+        assert_false(stub_may_have_measured(&env));
+        env.efivarfs = no_dir;
+        assert_true(stub_may_have_measured(&env));
+        env.efivarfs = "/sys/kernel";
+        assert_true(stub_may_have_measured(&env));
+}
+
+static void test_planted_readers(void **state)
+{
+        _cleanup_(buf_done) struct buf out = BUF_INIT(100);
+        char uuid[LOADER_UUID_SIZE] = "untouched";
+        struct loader_info info = {.major = 7};
+
+        (void)state;
+        plant("LoaderEntrySelected", "active.conf");
+        plant("LoaderBootCountPath", "\\loader\\entries\\active+2-1.conf");
+        plant("LoaderDevicePartUUID", "0123abcd-4567-89ab-cdef-0123456789ab");
+        plant("LoaderInfo", "systemd-boot 257");
+        plant("StubInfo", "systemd-stub 257");
+        assert_int_equal(loader_entry_selected(&env, &out), -EUCLEAN);
+        assert_int_equal(loader_boot_count_path(&env, &out), -EUCLEAN);
+        assert_int_equal(loader_device_part_uuid(&env, uuid), -EUCLEAN);
+        assert_int_equal(loader_info(&env, &info), -EUCLEAN);
+        assert_int_equal(loader_get(&env, "StubInfo", &out), -EUCLEAN);
+        assert_int_equal(out.len, 0);
+        assert_string_equal(uuid, "untouched");
+        assert_int_equal(info.major, 7);
+        /* Wishes and what others keep there are persistent by right. */
+        plant("LoaderEntryDefault", "a");
+        plant("LoaderSomething", "b");
+        assert_int_equal(loader_get(&env, "LoaderEntryDefault", &out), 0);
+        assert_int_equal(loader_get(&env, "LoaderSomething", &out), 0);
+        assert_string_equal(buf_str(&out), "ab");
+}
+
+/* Neither nonsense nor a size that no loader writes hides what a variable is. */
+static void test_planted_values(void **state)
+{
+        static uint8_t big[4 + 8 * LIMIT_LOADER_VARIABLE];
+        _cleanup_(buf_done) struct buf out = BUF_INIT(100);
+
+        (void)state;
+        scratch_put(&dir, "LoaderInfo-" EFIVAR_GUID_LOADER, "\7\0\0\0abc", 7);
+        assert_int_equal(loader_get(&env, "LoaderInfo", &out), -EUCLEAN);
+        scratch_put(&dir, "LoaderInfo-" EFIVAR_GUID_LOADER, "\7\0\0\0", 4);
+        assert_int_equal(loader_get(&env, "LoaderInfo", &out), -EUCLEAN);
+        scratch_put(&dir, "LoaderInfo-" EFIVAR_GUID_LOADER, "\x27\0\0\0a\0", 6);
+        assert_int_equal(loader_get(&env, "LoaderInfo", &out), -EUCLEAN);
+        big[0] = EFIVAR_PERSISTENT;
+        scratch_put(&dir, "LoaderInfo-" EFIVAR_GUID_LOADER, big, sizeof(big));
+        assert_int_equal(loader_get(&env, "LoaderInfo", &out), -EUCLEAN);
+        big[0] = EFIVAR_BOOTSERVICE | EFIVAR_RUNTIME;
+        memset(big + 4, 'a', sizeof(big) - 4);
+        scratch_put(&dir, "LoaderInfo-" EFIVAR_GUID_LOADER, big, sizeof(big));
+        assert_int_equal(loader_get(&env, "LoaderInfo", &out), -E2BIG);
+}
+
+static void test_remove_planted(void **state)
+{
+        static const char *const names[] = {
+                "LoaderBootCountPath",
+                "LoaderDevicePartUUID",
+                "LoaderEntrySelected",
+                "LoaderInfo",
+                "LoaderFeatures",
+                "StubPcrKernelImage",
+                "StubInfo",
+                "StubProfile",
+        };
+        static const char *const wishes[] = {
+                "LoaderEntryDefault",    "LoaderEntryOneShot",  "LoaderEntryPreferred",
+                "LoaderEntrySysFail",    "LoaderConfigTimeout", "LoaderConfigTimeoutOneShot",
+                "LoaderEntryLastBooted", "LoaderSystemToken",   "LoaderBootSecret",
+        };
+        unsigned removed = 1;
+
+        (void)state;
+        assert_int_equal(loader_remove_planted(&env, &removed), 0);
+        assert_int_equal(removed, 0);
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                plant(names[i], "x");
+        for (size_t i = 0; i < ARRAY_SIZE(wishes); i++)
+                plant(wishes[i], "x");
+        put_text("LoaderEntries", "a");
+        put_text("StubFeatures", "b");
+        assert_int_equal(loader_remove_planted(&env, &removed), 0);
+        assert_int_equal(removed, ARRAY_SIZE(names));
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                assert_false(there(names[i]));
+        for (size_t i = 0; i < ARRAY_SIZE(wishes); i++)
+                assert_true(there(wishes[i]));
+        assert_true(there("LoaderEntries"));
+        assert_true(there("StubFeatures"));
+        assert_int_equal(loader_remove_planted(&env, &removed), 0);
+        assert_int_equal(removed, 0);
+}
+
+/* One that cannot be judged fails the call, after the others are gone. */
+static void test_remove_planted_failures(void **state)
+{
+        char missing[128];
+        unsigned removed = 1;
+
+        (void)state;
+        scratch_put(&dir, "LoaderEntries-" EFIVAR_GUID_LOADER, "\7", 1);
+        plant("LoaderBootCountPath", "x");
+        plant("StubProfile", "x");
+        assert_int_equal(loader_remove_planted(&env, &removed), -EBADMSG);
+        assert_int_equal(removed, 2);
+        assert_false(there("LoaderBootCountPath"));
+        assert_false(there("StubProfile"));
+        assert_true(there("LoaderEntries"));
+        (void)snprintf(missing, sizeof(missing), "%s/missing", dir.path);
+        env.efivarfs = missing;
+        assert_int_equal(loader_remove_planted(&env, &removed), 0);
+        assert_int_equal(removed, 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -191,6 +356,11 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_wishes, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_secure_boot, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_stub, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_stub_may_have, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_planted_readers, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_planted_values, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_remove_planted, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_remove_planted_failures, set_up, tear_down),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
