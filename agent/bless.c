@@ -22,6 +22,7 @@ static const char *const health_dirs[] = {"/usr/lib/tb-agent/health.d", "/etc/tb
 struct bless_result {
         unsigned checks;
         bool counted; /* the boot was on trial */
+        char role[16];
         bool has_floor;
         struct floor floor; /* where the version floor stands now */
 };
@@ -47,14 +48,13 @@ static int confirm(const struct env *env, const char *path, struct error *e)
         return r < 0 ? r : unmounted;
 }
 
-static bool is_active(const struct env *env)
+static void read_role(const struct env *env, struct bless_result *ret)
 {
         _cleanup_json_ struct json_object *report = NULL;
         const char *role;
 
-        return boot_report_read(env, &report, NULL) == 0 &&
-               json_get_str(report, "role", &role) == 0 &&
-               strcmp(role, entry_role_name(ENTRY_ROLE_ACTIVE)) == 0;
+        if (boot_report_read(env, &report, NULL) == 0 && json_get_str(report, "role", &role) == 0)
+                (void)snprintf(ret->role, sizeof(ret->role), "%s", role);
 }
 
 /* A boot that works must not fail its confirmation, and fall back, because of the floor: "status"
@@ -63,7 +63,7 @@ static void raise_floor(const struct env *env, struct bless_result *ret)
 {
         struct error error = ERROR_INIT;
 
-        if (!is_active(env))
+        if (strcmp(ret->role, entry_role_name(ENTRY_ROLE_ACTIVE)) != 0)
                 return;
         if (bless_raise_floor(env, &ret->floor, &error) == 0)
                 ret->has_floor = true;
@@ -91,6 +91,7 @@ static int bless(const struct env *env, struct bless_result *ret, struct error *
 
         if (lock < 0)
                 return lock;
+        read_role(env, ret);
         r = health_check(health_dirs, &ret->checks, e);
         if (r == 0)
                 r = confirm_if_counted(env, ret, e);
@@ -104,15 +105,15 @@ static int print_result(bool json, const struct bless_result *result, struct err
         _cleanup_json_ struct json_object *o = NULL;
 
         if (!json) {
-                (void)printf("%s (%u health checks passed)\n",
-                             result->counted ? "boot confirmed" : "nothing to confirm",
+                (void)printf("%s boot %s (%u health checks passed)\n", result->role,
+                             result->counted ? "confirmed" : "needs no confirmation",
                              result->checks);
                 if (result->has_floor)
                         (void)printf("version floor: %s\n", result->floor.version);
                 return 0;
         }
         o = report_new("bless");
-        if (json_add_bool(o, "blessed", true) < 0 ||
+        if (json_add_bool(o, "blessed", true) < 0 || json_add_str(o, "role", result->role) < 0 ||
             json_add_bool(o, "counted", result->counted) < 0 ||
             json_add_u64(o, "health_checks", result->checks) < 0 ||
             json_add_str(o, "floor", result->has_floor ? result->floor.version : NULL) < 0)

@@ -24,6 +24,7 @@
 #include "efivars/loader.h"
 #include "partition/mkfs.h"
 #include "partition/mount.h"
+#include "upgrade/esp.h"
 
 #define DM_OEM "oem"
 #define DM_PERSISTENT "persistent"
@@ -32,6 +33,8 @@
 #define LIVE_MOUNT "/run/initramfs/live"
 /* How long a person can read the reason on the console before the node tries again. */
 #define REBOOT_DELAY_SECONDS 5
+/* Further tries of a confirmed entry that failed once. */
+#define TRIES_AFTER_FAILURE 1u
 
 static const char *const init_paths[] = {"/usr/lib/systemd/systemd", "/lib/systemd/systemd",
                                          "/sbin/init"};
@@ -61,8 +64,8 @@ static void open_log(const struct env *env)
 
 static int start_modules(struct boot *b, struct error *e)
 {
-        static const char *const always[] = {"efivarfs", "dm_mod", "dm_crypt", "vfat", "overlay"};
-        int r = module_open(b->env, &b->modules, e);
+        static const char *const always[] = {"dm_mod", "dm_crypt", "vfat", "overlay"};
+        int r = 0;
 
         for (size_t i = 0; i < ARRAY_SIZE(always) && r == 0; i++)
                 r = module_load(b->modules, always[i], e);
@@ -82,11 +85,31 @@ static void mount_efivars(const struct env *env)
                 log_warning("%s", error.text);
 }
 
+/*
+ * Variables that only the boot loader may set live for one boot. One that is kept in NVRAM was
+ * planted by another system, and the loader could not set its own: nothing it says can be believed
+ * in this boot. The next one is clean.
+ */
+static int drop_planted(struct boot *b, struct error *e)
+{
+        unsigned removed = 0;
+        int r = loader_remove_planted(b->env, &removed);
+
+        if (r < 0)
+                return error_errno(e, -r, "removing planted EFI variables");
+        if (removed > 0)
+                return error_set(
+                        e, ERROR_PRECONDITION, EUCLEAN,
+                        "%u EFI variables of the boot loader were planted; they are removed",
+                        removed);
+        return 0;
+}
+
 /* What the boot loader says: which entry, and whether that makes this a boot of an installed node.
  */
 static void read_loader(struct boot *b, char uuid[LOADER_UUID_SIZE])
 {
-        _cleanup_(buf_done) struct buf id = BUF_INIT(4096);
+        _cleanup_(buf_done) struct buf id = BUF_INIT(4096), count_path = BUF_INIT(4096);
 
         uuid[0] = '\0';
         if (loader_entry_selected(b->env, &id) < 0 || entry_name_parse(buf_str(&id), &b->entry) < 0)
@@ -94,6 +117,9 @@ static void read_loader(struct boot *b, char uuid[LOADER_UUID_SIZE])
         if (loader_device_part_uuid(b->env, uuid) < 0)
                 uuid[0] = '\0';
         b->live = b->entry.role == ENTRY_ROLE_NONE || uuid[0] == '\0';
+        /* Later boot loaders drop the counter from the id; the path they renamed the entry to is
+         * there when it counts. */
+        b->counted = b->entry.counted || loader_boot_count_path(b->env, &count_path) == 0;
         boot_report_set(b->report, "entry", buf_str(&id));
         boot_report_set(b->report, "role", b->live ? "live" : entry_role_name(b->entry.role));
 }
@@ -140,11 +166,33 @@ static int try_tpm(struct boot *b, void *arg, struct error *e)
         return tpm_open(b->env->tcti, &b->tpm, e);
 }
 
+/*
+ * The image was measured into some TPM; it has to be this one. With two of them, the one that could
+ * unseal would be left open while the other is closed.
+ */
+static int check_measured(struct boot *b, struct error *e)
+{
+        static const uint8_t never[SHA256_SIZE];
+        uint8_t value[SHA256_SIZE];
+        int r = tpm_read_pcrs(b->tpm, 1u << BOOT_PCR, value, e);
+
+        if (r == 0 && memcmp(value, never, sizeof(never)) == 0)
+                r = error_set(e, ERROR_PRECONDITION, EREMOTE,
+                              "this is not the TPM that the image was measured into");
+        if (r < 0) {
+                tpm_free(b->tpm);
+                b->tpm = NULL;
+        }
+        return r;
+}
+
 static int open_tpm(struct boot *b, struct error *e)
 {
         int r = firmware_has_tpm(b->env) ? wait_for_device(b, try_tpm, NULL, e)
                                          : try_tpm(b, NULL, e);
 
+        if (r == 0 && stub_may_have_measured(b->env))
+                r = check_measured(b, e);
         if (r < 0)
                 return r;
         return tpm_measure(b->tpm, BOOT_PCR, BOOT_PHASE_WORD, strlen(BOOT_PHASE_WORD), e);
@@ -159,14 +207,15 @@ static int try_node(struct boot *b, void *uuid, struct error *e)
  * After this nothing can unseal until the next boot, whatever runs. A TPM that was there when the
  * image was measured and is not there now might come back later, with a policy that is still open:
  * that is no state to hand over in.
+ * *ret_closed: there was a policy, and it is closed.
  */
-static int close_policy(struct boot *b, struct error *e)
+static int close_policy(struct boot *b, bool *ret_closed, struct error *e)
 {
         int r;
 
-        if (!b->tpm && stub_measured(b->env)) {
+        if (!b->tpm && (stub_may_have_measured(b->env) || firmware_has_tpm(b->env))) {
                 error_set(e, ERROR_PRECONDITION, ENODEV,
-                          "this image was measured, but the TPM cannot be reached to close its "
+                          "this machine has a TPM, but it cannot be reached to close the "
                           "policy");
                 error_advise(e, "check that the image has a driver for this TPM");
                 return -ENODEV;
@@ -179,6 +228,7 @@ static int close_policy(struct boot *b, struct error *e)
         boot_report_set_u64(b->report, "tpm_commands", tpm_command_count(b->tpm));
         tpm_free(b->tpm);
         b->tpm = NULL;
+        *ret_closed = true;
         return 0;
 }
 
@@ -201,7 +251,7 @@ static int unlock_all(struct boot *b, struct error *e)
         return r;
 }
 
-static int mount_data(const char *dm_name, const char *target, struct error *e)
+static int mount_data(const char *dm_name, const char *label, const char *target, struct error *e)
 {
         _cleanup_free_ char *device = NULL;
         int r;
@@ -210,7 +260,7 @@ static int mount_data(const char *dm_name, const char *target, struct error *e)
                 device = NULL;
                 return error_oom(e);
         }
-        r = mkfs_check_ext4(device, e);
+        r = mkfs_check_ext4(device, label, e);
         if (r == 0)
                 r = mount_fs(device, target, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, NULL, e);
         return r;
@@ -219,10 +269,10 @@ static int mount_data(const char *dm_name, const char *target, struct error *e)
 /* In recovery the persistent file system stays unmounted: a reset must be able to replace it. */
 static int mount_all(struct boot *b, struct error *e)
 {
-        int r = mount_data(DM_OEM, OEM_MOUNT, e);
+        int r = mount_data(DM_OEM, LAYOUT_OEM_LABEL, OEM_MOUNT, e);
 
         if (r == 0 && b->entry.role != ENTRY_ROLE_RECOVERY)
-                r = mount_data(DM_PERSISTENT, PERSISTENT_MOUNT, e);
+                r = mount_data(DM_PERSISTENT, LAYOUT_PERSISTENT_LABEL, PERSISTENT_MOUNT, e);
         return r;
 }
 
@@ -289,18 +339,46 @@ static int write_sentinels(const struct boot *b, struct error *e)
         return r < 0 ? error_errno(e, -r, "sentinels") : 0;
 }
 
+/* The entry that was confirmed and failed now goes back on trial, so that its counter can run out.
+ */
+static int put_on_trial(const struct boot *b, struct error *e)
+{
+        struct entry_name name = b->entry;
+        char file[NAME_MAX + 1];
+        int fd, r, unmounted;
+        struct esp esp;
+
+        name.counted = false;
+        if (!b->node || entry_name_format(&name, file) < 0)
+                return error_set(e, ERROR_PRECONDITION, ENODEV, "the disk is not known");
+        r = node_mount_esp(b->env, b->node, true, &fd, e);
+        if (r < 0)
+                return r;
+        esp = (struct esp)ESP_INIT(fd);
+        r = esp_put_on_trial(&esp, file, TRIES_AFTER_FAILURE, e);
+        (void)close(fd); /* what was written is synced */
+        unmounted = node_unmount_esp(b->env, r < 0 ? NULL : e);
+        return r < 0 ? r : unmounted;
+}
+
 /*
- * A counted entry falls back by its counter. One without a counter would be chosen again for ever,
- * so the next role is asked for by the one-shot variable; where NVRAM does not take it, the node
- * tries again and says why on its console.
+ * A counted entry falls back by its counter. One without a counter would be chosen again for ever:
+ * it is put on trial again. Only where the ESP does not take that, the next role is asked for in
+ * NVRAM. Recovery is the end of falling back.
  */
 static void ask_for_fallback(const struct boot *b)
 {
         const char *next = b->entry.role == ENTRY_ROLE_ACTIVE ? "passive*" : "recovery*";
+        struct error error = ERROR_INIT;
         int r;
 
-        if (b->entry.counted)
+        if (b->counted || b->entry.role == ENTRY_ROLE_RECOVERY)
                 return;
+        if (put_on_trial(b, &error) == 0) {
+                log_warning("the %s entry is on trial again", entry_role_name(b->entry.role));
+                return;
+        }
+        log_error("putting the entry on trial: %s", error.text);
         r = loader_set_oneshot(b->env, next);
         if (r < 0)
                 log_error("asking the boot loader for \"%s\" failed: %s", next,
@@ -331,6 +409,8 @@ static _Noreturn void hand_over(const struct boot *b)
 {
         struct error error = ERROR_INIT;
 
+        (void)unsetenv("TSS2_LOG"); /* ours, not the system's */
+
         for (size_t i = 0; i < ARRAY_SIZE(init_paths); i++) {
                 char *argv[] = {(char *)(uintptr_t)init_paths[i], NULL};
 
@@ -348,46 +428,38 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
 {
         char uuid[LOADER_UUID_SIZE];
         struct error tpm_error = ERROR_INIT, close_error = ERROR_INIT;
+        bool had_policy = false;
         int r, closed;
 
+        r = module_open(b->env, &b->modules, e);
+        if (r == 0)
+                r = module_load(b->modules, "efivarfs", e);
+        if (r < 0)
+                return r;
+        mount_efivars(b->env);
+        r = drop_planted(b, e);
+        if (r < 0)
+                return r;
+        read_loader(b, uuid);
         r = start_modules(b, e);
         if (r < 0)
                 return r;
         boot_report_step(b->report, "modules");
-        mount_efivars(b->env);
-        read_loader(b, uuid);
         if (open_tpm(b, &tpm_error) < 0) {
                 log_warning("%s", tpm_error.text);
                 boot_report_problem(b->report, tpm_error.text);
         }
         boot_report_step(b->report, "tpm");
         r = b->live ? 0 : boot_installed(b, uuid, e);
-        closed = close_policy(b, &close_error);
+        closed = close_policy(b, &had_policy, &close_error);
         if (closed < 0) {
                 *e = close_error;
                 return closed;
         }
         *ret_closed = true;
-        boot_report_set_bool(b->report, "closed", true);
+        boot_report_set_bool(b->report, "closed", had_policy);
         if (b->live)
                 mount_live_medium(b, uuid);
-        return r;
-}
-
-static int stage_mount(struct boot *b, bool unlocked, struct error *e)
-{
-        bool persistent = unlocked && !b->live && b->entry.role != ENTRY_ROLE_RECOVERY;
-        int r = unlocked && !b->live ? mount_all(b, e) : 0;
-
-        if (r == 0)
-                r = boot_root_overlays(b->env, !persistent, e);
-        boot_report_step(b->report, "mount");
-        if (r == 0)
-                r = write_sentinels(b, e);
-        if (r == 0)
-                r = boot_root_read_only(e);
-        if (r == 0)
-                r = boot_report_write(b->report, b->env, e);
         return r;
 }
 
@@ -406,12 +478,35 @@ static bool survives(const struct boot *b, const struct error *e)
         return true;
 }
 
+static int stage_mount(struct boot *b, bool unlocked, struct error *e)
+{
+        bool persistent = unlocked && !b->live && b->entry.role != ENTRY_ROLE_RECOVERY;
+        int r = unlocked && !b->live ? mount_all(b, e) : 0;
+
+        if (r < 0 && survives(b, e))
+                r = 0;
+        if (r == 0)
+                r = boot_root_overlays(b->env, !persistent, e);
+        boot_report_step(b->report, "mount");
+        if (r == 0)
+                r = write_sentinels(b, e);
+        if (r == 0)
+                r = boot_root_read_only(e);
+        if (r == 0)
+                r = boot_report_write(b->report, b->env, e);
+        return r;
+}
+
 static _Noreturn void run_boot(const struct env *env)
 {
         struct boot b = {.env = env, .live = true};
         struct error error = ERROR_INIT;
         bool unlocked = true, closed = false;
 
+        if (!boot_root_is_ours(env)) {
+                log_error("only the first process of a started image can boot it");
+                _exit(error_exit_code(ERROR_USAGE));
+        }
         if (boot_root_enter(&error) < 0 || boot_root_mount_kernel(env, &error) < 0)
                 fail(NULL, &error);
         open_log(env);

@@ -26,6 +26,7 @@ struct boot {
         struct tpm *tpm;   /* NULL: no TPM */
         struct node *node; /* disk we were started from; NULL: unknown */
         struct entry_name entry;
+        bool counted; /* the entry is on trial */
         bool live;
 };
 

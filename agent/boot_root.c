@@ -2,17 +2,32 @@
 #include "agent/boot_root.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/log.h"
 #include "partition/mount.h"
 
 /* Ephemeral writes may take this much of the memory. */
 #define OVERLAY_OPTIONS "mode=0755,size=25%"
+
+bool boot_root_is_ours(const struct env *env)
+{
+        _cleanup_free_ char *self = NULL;
+        struct statfs root;
+
+        if (asprintf(&self, "%s/self", env->proc) < 0) {
+                self = NULL;
+                return false;
+        }
+        return statfs("/", &root) == 0 &&
+               (root.f_type == RAMFS_MAGIC || root.f_type == TMPFS_MAGIC) &&
+               !file_exists(AT_FDCWD, self);
+}
 
 int boot_root_enter(struct error *e)
 {

@@ -12,6 +12,12 @@
 #include "base/env.h"
 #include "base/error.h"
 
+/*
+ * Whether this process stands in a kernel's initial root file system that nobody has set up yet. A
+ * container, where a first process finds its mounts made, is none: nothing may be touched there.
+ */
+bool boot_root_is_ours(const struct env *env);
+
 /* Moves a bind mount of the root over the root. First thing of all, before any other mount. */
 int boot_root_enter(struct error *e) _must_check_;
 

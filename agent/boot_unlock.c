@@ -76,16 +76,12 @@ static int measure_key(struct attempt *a, const struct secret *volume_key, struc
         return tpm_measure_volume_key(a->boot->tpm, a->dm_name, luks_uuid(a->luks), volume_key, e);
 }
 
-static int try_token(struct attempt *a, int id, struct error *e)
+static int open_with(struct attempt *a, int id, const struct token *token, struct error *e)
 {
-        _cleanup_(token_free_p) struct token *token = NULL;
         _cleanup_(secret_free_p) struct secret *secret = NULL, *passphrase = NULL,
                                                *volume_key = NULL;
-        int r;
+        int r = seal_open(a->boot->tpm, token, find_signature, a, &secret, e);
 
-        r = luks_get_token(a->luks, id, &token, e);
-        if (r == 0)
-                r = seal_open(a->boot->tpm, token, find_signature, a, &secret, e);
         if (r < 0)
                 return r;
         passphrase = secret_base64(secret);
@@ -94,8 +90,15 @@ static int try_token(struct attempt *a, int id, struct error *e)
         r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, true, &volume_key, e);
         if (r < 0)
                 return r;
+        r = measure_key(a, volume_key, e);
+        if (r < 0) {
+                /* Open, but not on record: then it must not stay open. */
+                if (luks_deactivate(a->dm_name, NULL) < 0)
+                        log_error("%s cannot be closed again", a->dm_name);
+                return r;
+        }
         a->token = id;
-        return measure_key(a, volume_key, e);
+        return 0;
 }
 
 /*
@@ -104,25 +107,26 @@ static int try_token(struct attempt *a, int id, struct error *e)
  */
 static int try_tokens(struct attempt *a, struct error *e)
 {
-        int r = error_set(e, ERROR_PRECONDITION, ENOKEY, "no token for a TPM");
+        int last = error_set(e, ERROR_PRECONDITION, ENOKEY, "no token for a TPM");
 
         for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
+                _cleanup_(token_free_p) struct token *token = NULL;
                 struct error error = ERROR_INIT;
-                int tried;
+                int r = luks_get_token(a->luks, id, &token, &error);
 
-                if (!luks_token_json(a->luks, id))
-                        continue;
-                tried = try_token(a, id, &error);
-                if (tried == -ENOENT)
-                        continue; /* a recovery key's token */
-                if (tried < 0)
-                        log_warning("%s: token %d: %s", a->device, id, error.text);
+                if (r == -ENOENT)
+                        continue; /* no token, or a recovery key's */
+                if (r == 0)
+                        r = open_with(a, id, token, &error);
+                if (r == 0) {
+                        error_clear(e); /* of tokens that did not open it */
+                        return 0;
+                }
+                log_warning("%s: token %d: %s", a->device, id, error.text);
                 *e = error;
-                r = tried;
-                if (a->token >= 0)
-                        return r; /* open; r tells whether it could be measured */
+                last = r;
         }
-        return r;
+        return last;
 }
 
 static int unlock(struct attempt *a, unsigned number, const char *label, struct error *e)

@@ -21,11 +21,17 @@ static int not_hidden(const struct dirent *d)
         return d->d_name[0] != '.';
 }
 
-static bool is_check(const char *path)
+/* Whatever somebody put there was meant to decide: a check that cannot be run has not passed. */
+static int must_be_runnable(const char *path, struct error *e)
 {
         struct stat st;
 
-        return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111);
+        if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111))
+                return 0;
+        error_set(e, ERROR_PRECONDITION, EHEALTH, "health check %s is not an executable file",
+                  path);
+        error_advise(e, "make it executable, or remove it (a leading dot hides a file)");
+        return -EHEALTH;
 }
 
 static int run_check(const char *path, struct error *e)
@@ -61,7 +67,9 @@ static int check_dir(const char *dir, unsigned *run, struct error *e)
                         path = NULL;
                         r = error_oom(e);
                 }
-                if (r == 0 && is_check(path)) {
+                if (r == 0)
+                        r = must_be_runnable(path, e);
+                if (r == 0) {
                         r = run_check(path, e);
                         *run += r == 0;
                 }

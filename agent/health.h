@@ -5,7 +5,7 @@
 #include "base/error.h"
 
 /*
- * Runs the regular, executable files of each folder that exists, sorted by name, folder after
+ * Runs the files of each folder that exists, sorted by name, folder after
  * folder, each with a time limit. 0 when all ended with status 0 (or there are none); -EHEALTH (see
  * below) at the first that did not, quoting it. *ret_run gets the number of checks that succeeded.
  */

@@ -166,6 +166,11 @@ static int install(const struct env *env, const struct install_options *o, struc
         lock = lock_take(env, e);
         if (lock < 0)
                 return lock;
+        if (!o->dry_run) {
+                r = install_drop_stale(e);
+                if (r < 0)
+                        return r;
+        }
         r = install_prepare(env, &o->wishes, &plan, e);
         if (r < 0)
                 return r;

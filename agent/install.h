@@ -49,6 +49,9 @@ struct install_wishes {
  */
 int install_prepare(const struct env *env, const struct install_wishes *wishes,
                     struct install_plan *ret, struct error *e) _must_check_;
+/* Ends mappings that a killed run left behind; before install_prepare(), with the node's lock held.
+ */
+int install_drop_stale(struct error *e) _must_check_;
 void install_plan_done(struct install_plan *p);
 
 /* The plan as text on standard error for people (before a question), and as JSON. */

@@ -12,7 +12,6 @@
 
 #include "agent/node.h"
 #include "base/file.h"
-#include "partition/luks.h"
 #include "partition/mkfs.h"
 #include "partition/mount.h"
 
@@ -150,37 +149,10 @@ static int make_data(struct install_plan *p, install_progress progress, struct e
         return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL, e);
 }
 
-/*
- * A run that was killed may have left its mapping, which would keep the disk busy. The names are
- * this program's alone and its lock is held, so whatever bears one is stale.
- */
-static int drop_stale_mappings(struct error *e)
-{
-        static const char *const names[] = {LAYOUT_OEM_NAME, LAYOUT_PERSISTENT_NAME};
-
-        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-                char dm_name[64];
-                struct error error = ERROR_INIT;
-                int r;
-
-                (void)snprintf(dm_name, sizeof(dm_name), INSTALL_DM_PREFIX "%s", names[i]);
-                r = luks_deactivate(dm_name, &error);
-                if (r < 0 && r != -ENODEV) {
-                        *e = error;
-                        return r;
-                }
-        }
-        return 0;
-}
-
 int install_apply(struct install_plan *p, install_progress progress, struct error *e)
 {
         int r = mount_private(e);
 
-        if (r == 0)
-                r = drop_stale_mappings(e);
-        if (r == 0)
-                r = disk_lock(p->disk, e);
         if (r < 0)
                 return r;
         tell(progress, "clearing the disk");

@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/report.h"
 #include "base/codec.h"
 #include "base/num.h"
 #include "efivars/loader.h"
+#include "partition/luks.h"
 
 static int check_secure_boot(const struct env *env, struct error *e)
 {
@@ -56,12 +58,38 @@ static int check_disk(struct install_plan *p, const char *target, uint64_t esp_s
                 return r;
         if (p->disk->read_only)
                 return error_set(e, ERROR_PRECONDITION, EROFS, "%s is read-only", p->disk->path);
-        r = disk_partitions(p->disk, &p->lost, &p->n_lost, e);
+        /* From here on to the end: what is shown and asked about is what will be written to. */
+        r = disk_lock(p->disk, e);
+        if (r == 0)
+                r = disk_partitions(p->disk, &p->lost, &p->n_lost, e);
         if (r == 0)
                 r = layout_esp_size(image_size(p->source.image), esp_size, &size, e);
         if (r == 0)
                 r = layout_plan(p->disk->size, p->disk->sector_size, size, &p->layout, e);
         return r < 0 ? error_wrap(e, r, "%s", p->disk->path) : 0;
+}
+
+/*
+ * A run that was killed may have left its mapping, which would keep the disk busy. The names are
+ * this program's alone and its lock is held, so whatever bears one is stale.
+ */
+int install_drop_stale(struct error *e)
+{
+        static const char *const names[] = {LAYOUT_OEM_NAME, LAYOUT_PERSISTENT_NAME};
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                char dm_name[64];
+                struct error error = ERROR_INIT;
+                int r;
+
+                (void)snprintf(dm_name, sizeof(dm_name), INSTALL_DM_PREFIX "%s", names[i]);
+                r = luks_deactivate(dm_name, &error);
+                if (r < 0 && r != -ENODEV) {
+                        *e = error;
+                        return r;
+                }
+        }
+        return 0;
 }
 
 static int check_source(struct install_plan *p, const struct install_wishes *wishes,
@@ -113,8 +141,8 @@ static void describe_proofs(const struct install_plan *p)
                 const struct proof *proof = &p->proofs.item[i];
 
                 if (proof->state == PROOF_WARNING || proof->state == PROOF_OVERRIDDEN)
-                        (void)fprintf(stderr, "%-8s %s: %s\n", proof_state_name(proof->state),
-                                      proof_name((enum proof_id)i), proof->text);
+                        report_text(stderr, "%-8s %s: %s\n", proof_state_name(proof->state),
+                                    proof_name((enum proof_id)i), proof->text);
         }
 }
 
@@ -122,22 +150,22 @@ void install_describe(const struct install_plan *p)
 {
         char size[32];
 
-        (void)fprintf(stderr, "image    %s, version %s, %s\n", image_title(p->source.image),
-                      *image_version(p->source.image) ? image_version(p->source.image) : "none",
-                      format_size(image_size(p->source.image), size, sizeof(size)));
-        (void)fprintf(stderr, "loader   systemd-boot %s\n", p->source.loader.version);
+        report_text(stderr, "image    %s, version %s, %s\n", image_title(p->source.image),
+                    *image_version(p->source.image) ? image_version(p->source.image) : "none",
+                    format_size(image_size(p->source.image), size, sizeof(size)));
+        report_text(stderr, "loader   systemd-boot %s\n", p->source.loader.version);
         describe_proofs(p);
-        (void)fprintf(stderr, "disk     %s %s %s, %s\n", p->disk->path,
-                      *p->disk->model ? p->disk->model : "(no model)",
-                      *p->disk->serial ? p->disk->serial : "(no serial)",
-                      format_size(p->disk->size, size, sizeof(size)));
+        report_text(stderr, "disk     %s %s %s, %s\n", p->disk->path,
+                    *p->disk->model ? p->disk->model : "(no model)",
+                    *p->disk->serial ? p->disk->serial : "(no serial)",
+                    format_size(p->disk->size, size, sizeof(size)));
         for (size_t i = 0; i < p->n_lost; i++)
-                (void)fprintf(stderr, "  lost   %s, %s\n", p->lost[i].name,
-                              format_size(p->lost[i].size, size, sizeof(size)));
+                report_text(stderr, "  lost   %s, %s\n", p->lost[i].name,
+                            format_size(p->lost[i].size, size, sizeof(size)));
         for (size_t i = 0; i < p->layout.n; i++)
-                (void)fprintf(stderr, "  new    %u %s, %s\n", p->layout.partitions[i].number,
-                              p->layout.partitions[i].name,
-                              format_size(p->layout.partitions[i].size, size, sizeof(size)));
+                report_text(stderr, "  new    %u %s, %s\n", p->layout.partitions[i].number,
+                            p->layout.partitions[i].name,
+                            format_size(p->layout.partitions[i].size, size, sizeof(size)));
 }
 
 static int add_disk(struct json_object *root, const struct install_plan *p)

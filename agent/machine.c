@@ -23,6 +23,8 @@ void machine_done(struct machine *m)
         for (size_t i = 0; i < m->n_keys; i++)
                 policy_key_free(m->keys[i]);
         free(m->keys);
+        eventlog_free(m->log);
+        buf_done(&m->log_text);
         *m = (struct machine){0};
 }
 
@@ -280,24 +282,29 @@ static int read_variables(const struct env *env, struct variables *v, struct err
         return 0;
 }
 
-static int predict_pcr7(const struct env *env, struct tpm *tpm, struct pcr7_prediction *ret,
-                        struct error *e)
+static int predict_pcr7(const struct env *env, struct tpm *tpm, struct machine *m,
+                        struct pcr7_prediction *ret, struct error *e)
 {
-        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG);
         _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
         _cleanup_(variables_done) struct variables variables = {0};
         uint8_t now[SHA256_SIZE];
-        int r = eventlog_read(env, &text, e);
+        int r;
 
+        m->log_text = (struct buf)BUF_INIT(LIMIT_EVENTLOG);
+        r = eventlog_read(env, &m->log_text, e);
         if (r == 0)
-                r = eventlog_parse(text.data, text.len, &log, e);
+                r = eventlog_parse(m->log_text.data, m->log_text.len, &log, e);
         if (r == 0)
                 r = tpm_read_pcrs(tpm, 1u << TPM_PCR_BOOT_STATE, now, e);
         if (r == 0)
                 r = pcr7_explains(log, now, e);
         if (r == 0)
                 r = read_variables(env, &variables, e);
-        return r < 0 ? r : pcr7_predict(log, &variables.contents, ret, e);
+        if (r == 0)
+                r = pcr7_predict(log, &variables.contents, ret, e);
+        if (r == 0)
+                m->log = TAKE_PTR(log);
+        return r;
 }
 
 /* A prediction that cannot be made is a warning and no refusal: the image has nothing to do with
@@ -309,7 +316,7 @@ static void judge_pcr7(const struct env *env, struct tpm *tpm, struct machine *m
         struct error error = ERROR_INIT;
 
         m->demands.pcr7 = PROOF_WARNING;
-        if (predict_pcr7(env, tpm, &prediction, &error) < 0) {
+        if (predict_pcr7(env, tpm, m, &prediction, &error) < 0) {
                 (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text), "cannot be predicted: %.400s",
                                error.text);
         } else if (!prediction.differs && prediction.certain) {
@@ -372,6 +379,7 @@ int machine_read(const struct env *env, const struct machine_options *options, s
         m->demands.keys = m->keys;
         m->demands.n_keys = m->n_keys;
         m->demands.pcr7_text = m->pcr7_text;
+        m->demands.log = m->log;
         m->demands.allow_downgrade = options->allow_downgrade ? "--allow-downgrade" : NULL;
         return 0;
 }

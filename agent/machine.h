@@ -34,6 +34,8 @@ struct machine {
         struct policy_key **keys;
         size_t n_keys;
         struct floor_report floor;
+        struct buf log_text;  /* of this boot */
+        struct eventlog *log; /* points into it; NULL: none, or it does not explain PCR 7 */
         char pcr7_text[MACHINE_PCR7_TEXT];
         struct image_demands demands; /* points into the above */
 };

@@ -2,7 +2,9 @@
 /* tb-agent: one program, one verb per run. As the first process of a USI ("/init") the verb is
  * boot. */
 #include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "agent/verbs.h"
@@ -34,12 +36,23 @@ static void print_help(void)
                 "  --version  show the version\n");
 }
 
+static bool is_init(const char *name)
+{
+        const char *slash = name ? strrchr(name, '/') : NULL;
+
+        return slash && strcmp(slash + 1, "init") == 0;
+}
+
 int main(int argc, char **argv)
 {
         const struct env env = ENV_INIT;
         char *boot_argv[] = {(char[]){"boot"}, NULL};
 
-        if (getpid() == 1)
+        /* Key material may be in memory: no core dump, no debugger of another user. */
+        (void)prctl(PR_SET_DUMPABLE, 0);
+        /* The kernel calls us /init. Being process 1 is not enough: in a container every first
+         * process is. */
+        if (getpid() == 1 && is_init(argv[0]))
                 return verb_boot(&env, 1, boot_argv);
         if (argc < 2) {
                 (void)fprintf(stderr, "tb-agent: a verb is missing; try \"tb-agent --help\"\n");

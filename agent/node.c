@@ -24,10 +24,44 @@ void node_free(struct node *n)
 static const struct layout_partition *find_uuid(const struct layout *l, const char *uuid)
 {
         for (size_t i = 0; i < l->n; i++) {
-                if (strcasecmp(l->partitions[i].uuid, uuid) == 0)
-                        return &l->partitions[i];
+                const struct layout_partition *p = &l->partitions[i];
+
+                if (strcasecmp(p->uuid, uuid) == 0 && strcasecmp(p->type, LAYOUT_TYPE_ESP) == 0)
+                        return p;
         }
         return NULL;
+}
+
+/*
+ * Partitions are opened as the kernel numbers them, so its view has to be the table's. 1; 0 when it
+ * has not (all of) them yet, which an event will tell; -ESTALE when it has other ones.
+ */
+static int kernel_agrees(const struct node *n, struct error *e)
+{
+        struct disk_partition *list;
+        size_t count, matched = 0;
+        int r = disk_partitions(n->disk, &list, &count, e);
+
+        if (r < 0)
+                return r;
+        r = 1;
+        for (size_t i = 0; i < count; i++) {
+                for (size_t k = 0; k < n->layout.n; k++) {
+                        const struct layout_partition *p = &n->layout.partitions[k];
+
+                        if (p->number != list[i].number)
+                                continue;
+                        matched++;
+                        if (p->start != list[i].start || p->size != list[i].size)
+                                r = -ESTALE;
+                }
+        }
+        disk_free_partitions(list, count);
+        if (r < 0)
+                return error_set(e, ERROR_PRECONDITION, ESTALE,
+                                 "%s: the kernel uses another partition table than the disk has",
+                                 n->disk->path);
+        return matched == n->layout.n;
 }
 
 /* Looks at one disk: 1 and *ret when it has the ESP, 0 when not. */
@@ -51,6 +85,9 @@ static int try_disk(const struct env *env, const char *name, const char *esp_uui
         n->esp = find_uuid(&n->layout, esp_uuid);
         if (!n->esp)
                 return 0;
+        r = kernel_agrees(n, e);
+        if (r <= 0)
+                return r;
         *ret = TAKE_PTR(n);
         return 1;
 }
@@ -121,12 +158,33 @@ int node_find_booted(const struct env *env, struct node **ret, struct error *e)
         return node_find(env, uuid, ret, e);
 }
 
+#define VFAT_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW)
+#define VFAT_OPTIONS "umask=0077,shortname=mixed,utf8=1"
+
+static int try_mount(const char *device, const char *target, bool writable, struct error *e)
+{
+        return mount_fs(device, target, "vfat", writable ? VFAT_FLAGS : VFAT_FLAGS | MS_RDONLY,
+                        VFAT_OPTIONS, e);
+}
+
+/*
+ * Linux has one instance of a mounted file system, and refuses to mount it read-only here and
+ * writable there. So when somebody else has it (a status query beside a confirmation), this joins
+ * that instance and sets what it needs itself.
+ */
 int node_mount_vfat(const char *device, const char *target, bool writable, struct error *e)
 {
-        unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW;
+        struct error error = ERROR_INIT;
+        int r = try_mount(device, target, writable, e);
 
-        return mount_fs(device, target, "vfat", writable ? flags : flags | MS_RDONLY,
-                        "umask=0077,shortname=mixed,utf8=1", e);
+        if (r != -EBUSY || try_mount(device, target, !writable, &error) < 0)
+                return r;
+        error_clear(e);
+        if (!writable)
+                return mount_set_flags(target, VFAT_FLAGS | MS_RDONLY, e);
+        if (mount(NULL, target, NULL, MS_REMOUNT | VFAT_FLAGS, VFAT_OPTIONS) < 0)
+                return error_errno(e, errno, "making %s writable", target);
+        return 0;
 }
 
 static char *esp_target(const struct env *env)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/report.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 struct json_object *report_new(const char *verb)
@@ -10,6 +11,26 @@ struct json_object *report_new(const char *verb)
         if (!o || json_add_u64(o, "schema", REPORT_SCHEMA) < 0 || json_add_str(o, "verb", verb) < 0)
                 return NULL;
         return TAKE_PTR(o);
+}
+
+void report_text(FILE *f, const char *fmt, ...)
+{
+        _cleanup_free_ char *text = NULL;
+        va_list ap;
+        int n;
+
+        va_start(ap, fmt);
+        n = vasprintf(&text, fmt, ap);
+        va_end(ap);
+        if (n < 0) {
+                text = NULL;
+                return; /* no memory for a line of text: the exit code says how things stand */
+        }
+        for (char *p = text; *p; p++) {
+                if (((unsigned char)*p < ' ' && *p != '\n') || *p == 0x7f)
+                        *p = '?';
+        }
+        (void)fputs(text, f);
 }
 
 int report_print(struct json_object *document, struct error *e)
@@ -51,9 +72,9 @@ static int print_json(const char *verb, const struct error *e)
 int report_failure(const char *verb, bool json, const struct error *e)
 {
         if (!json || print_json(verb, e) < 0) {
-                (void)fprintf(stderr, "tb-agent %s: %s\n", verb, e->text);
+                report_text(stderr, "tb-agent %s: %s\n", verb, e->text);
                 if (*e->advice)
-                        (void)fprintf(stderr, "%s\n", e->advice);
+                        report_text(stderr, "%s\n", e->advice);
         }
         return error_exit_code(e->class);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -13,6 +14,12 @@
 
 /* A new document {"schema":1,"verb":...}. NULL when memory ran out. */
 struct json_object *report_new(const char *verb);
+
+/*
+ * Text for people. What comes from a disk or an image (titles, models, file names) may hold bytes
+ * that a terminal obeys: control characters other than the newline are shown as "?".
+ */
+void report_text(FILE *f, const char *fmt, ...) _printf_(2, 3);
 
 /* Prints a document to standard output, one line. */
 int report_print(struct json_object *document, struct error *e) _must_check_;

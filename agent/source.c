@@ -47,7 +47,7 @@ static int load_image(struct opening *o, struct error *e)
 {
         struct source *s = o->source;
 
-        s->image_fd = open(s->image_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        s->image_fd = open(s->image_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (s->image_fd < 0) {
                 int r = error_set(e, ERROR_SOURCE, errno, "image %s: %s", s->image_path,
                                   strerrordesc_np(errno));

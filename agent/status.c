@@ -220,11 +220,11 @@ static void print_partition(struct json_object *o)
 {
         const char *reason;
 
-        (void)printf("  %-11s %s, LUKS2: %s, opened by: %s", text_of(o, "name"),
-                     text_of(o, "device"), yes_no(o, "encrypted"), text_of(o, "unlocked_by"));
+        report_text(stdout, "  %-11s %s, LUKS2: %s, opened by: %s", text_of(o, "name"),
+                    text_of(o, "device"), yes_no(o, "encrypted"), text_of(o, "unlocked_by"));
         if (json_get_str(o, "error", &reason) == 0)
-                (void)printf(" (%s)", reason);
-        (void)printf("\n");
+                report_text(stdout, " (%s)", reason);
+        report_text(stdout, "\n");
 }
 
 static void print_entry(struct json_object *o)
@@ -234,11 +234,11 @@ static void print_entry(struct json_object *o)
 
         if (json_get_bool(o, "booted", &booted) < 0)
                 booted = false;
-        (void)printf("%c %-20s %s, version %s", booted ? '*' : ' ', text_of(o, "file"),
-                     text_of(o, "image"), text_of(o, "version"));
+        report_text(stdout, "%c %-20s %s, version %s", booted ? '*' : ' ', text_of(o, "file"),
+                    text_of(o, "image"), text_of(o, "version"));
         if (json_get_u64(o, "tries_left", &tries) == 0)
-                (void)printf(", on trial, %u tries left", (unsigned)tries);
-        (void)printf("\n");
+                report_text(stdout, ", on trial, %u tries left", (unsigned)tries);
+        report_text(stdout, "\n");
 }
 
 static void print_list(struct json_object *root, const char *key, const char *title,
@@ -248,14 +248,14 @@ static void print_list(struct json_object *root, const char *key, const char *ti
 
         if (json_get_array(root, key, &array) < 0 || json_object_array_length(array) == 0)
                 return;
-        (void)printf("%s\n", title);
+        report_text(stdout, "%s\n", title);
         for (size_t i = 0; i < json_object_array_length(array); i++)
                 print(json_object_array_get_idx(array, i));
 }
 
 static void print_problem(struct json_object *o)
 {
-        (void)printf("  %s\n", json_object_get_string(o));
+        report_text(stdout, "  %s\n", json_object_get_string(o));
 }
 
 static void print_floor(struct json_object *root)
@@ -267,28 +267,30 @@ static void print_floor(struct json_object *root)
         if (json_get_obj(root, "floor", &o) < 0)
                 return;
         if (json_get_str(o, "error", &error) == 0) {
-                (void)printf("version floor unknown: %s\n", error);
+                report_text(stdout, "version floor unknown: %s\n", error);
                 return;
         }
-        (void)printf("version floor %s (%s)\n", text_of(o, "version"), text_of(o, "finding"));
+        report_text(stdout, "version floor %s (%s)\n", text_of(o, "version"),
+                    text_of(o, "finding"));
         if (json_get_bool(o, "running_below", &below) == 0 && below)
-                (void)printf("              the running version is below it: a downgrade was "
-                             "accepted\n");
+                report_text(stdout,
+                            "              the running version is below it: a downgrade was "
+                            "accepted\n");
 }
 
 static void print_text(struct json_object *root)
 {
-        (void)printf("role          %s\n", text_of(root, "role"));
+        report_text(stdout, "role          %s\n", text_of(root, "role"));
         if (json_object_object_get_ex(root, "blessed", NULL)) {
-                (void)printf("version       %s\n", text_of(root, "version"));
-                (void)printf("blessed       %s\n", yes_no(root, "blessed"));
+                report_text(stdout, "version       %s\n", text_of(root, "version"));
+                report_text(stdout, "blessed       %s\n", yes_no(root, "blessed"));
         }
         print_floor(root);
-        (void)printf("secure boot   %s\n", yes_no(root, "secure_boot"));
-        (void)printf("measured      %s\n", yes_no(root, "measured"));
-        (void)printf("policy closed %s\n", yes_no(root, "closed"));
-        (void)printf("boot loader   systemd-boot %s\n", text_of(root, "bootloader"));
-        (void)printf("disk          %s\n", text_of(root, "disk"));
+        report_text(stdout, "secure boot   %s\n", yes_no(root, "secure_boot"));
+        report_text(stdout, "measured      %s\n", yes_no(root, "measured"));
+        report_text(stdout, "policy closed %s\n", yes_no(root, "closed"));
+        report_text(stdout, "boot loader   systemd-boot %s\n", text_of(root, "bootloader"));
+        report_text(stdout, "disk          %s\n", text_of(root, "disk"));
         print_list(root, "partitions", "data", print_partition);
         print_list(root, "entries", "boot entries", print_entry);
         print_list(root, "problems", "problems", print_problem);

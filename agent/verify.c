@@ -116,10 +116,10 @@ static void print_text(const struct proofs *proofs)
         for (unsigned i = 0; i < PROOF_MAX; i++) {
                 const struct proof *p = &proofs->item[i];
 
-                (void)printf("%-14s  %-13s  %s\n", proof_state_name(p->state),
-                             proof_name((enum proof_id)i), p->text);
+                report_text(stdout, "%-14s  %-13s  %s\n", proof_state_name(p->state),
+                            proof_name((enum proof_id)i), p->text);
                 if (*p->advice)
-                        (void)printf("%31s%s\n", "", p->advice);
+                        report_text(stdout, "%31s%s\n", "", p->advice);
         }
 }
 
@@ -164,7 +164,7 @@ static int verify(const struct env *env, const struct verify_options *o)
         print_text(proofs);
         if (r < 0)
                 return report_failure("verify", false, &error);
-        (void)printf("accepted: this image will boot and unlock here\n");
+        report_text(stdout, "accepted: this image will boot and unlock here\n");
         return 0;
 }
 

@@ -27,6 +27,9 @@ static _Noreturn void exec_child(const char *const argv[], int out)
         for (size_t i = 0; i < ARRAY_SIZE(defaults); i++)
                 (void)signal(defaults[i], SIG_DFL);
         (void)setpgid(0, 0);
+        /* A formatter that outlived a killed installation would keep the disk busy for the next
+         * one. */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         null = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
             dup2(out, STDERR_FILENO) < 0)

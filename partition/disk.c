@@ -374,6 +374,21 @@ static int busy_error(const struct disk *d, struct error *e)
         return -EBUSY;
 }
 
+static bool is_same(const struct disk *d, int fd)
+{
+        struct disk now = {.env = d->env, .name = d->name, .fd = -EBADF};
+        uint64_t size = 0;
+        int sector = 0;
+        bool same;
+
+        same = ioctl(fd, BLKGETSIZE64, &size) == 0 && ioctl(fd, BLKSSZGET, &sector) == 0 &&
+               size == d->size && (uint64_t)sector == d->sector_size && load_identity(&now) == 0 &&
+               strcmp(now.serial, d->serial) == 0 && strcmp(now.model, d->model) == 0;
+        free(now.model);
+        free(now.serial);
+        return same;
+}
+
 int disk_lock(struct disk *d, struct error *e)
 {
         _cleanup_close_ int exclusive = -EBADF, fd = -EBADF;
@@ -394,6 +409,8 @@ int disk_lock(struct disk *d, struct error *e)
         exclusive = open(d->path, O_RDWR | O_EXCL | O_CLOEXEC | O_NOCTTY);
         if (exclusive < 0)
                 return errno == EBUSY ? busy_error(d, e) : error_errno(e, errno, "%s", d->path);
+        if (!is_same(d, fd))
+                return error_set(e, ERROR_PRECONDITION, ESTALE, "%s is another disk now", d->path);
         close_p(&d->fd);
         d->fd = TAKE_FD(fd);
         return 0;

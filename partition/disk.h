@@ -67,8 +67,10 @@ int disk_partition_path(const struct disk *d, unsigned number, char **ret, struc
         _must_check_;
 
 /*
- * Takes the disk for writing: BSD lock (udev stays off), then a check that nothing holds it or a
- * partition of it (mounts, swap, device-mapper, md). -EBUSY names the user where the kernel tells.
+ * Takes the disk for writing: BSD lock (udev stays off), a check that nothing holds it or a
+ * partition of it (mounts, swap, device-mapper, md), and a check that it still is the disk that was
+ * opened: -ESTALE when another one is plugged in under its name. -EBUSY names the user where the
+ * kernel tells.
  */
 int disk_lock(struct disk *d, struct error *e) _must_check_;
 

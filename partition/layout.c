@@ -2,6 +2,7 @@
 #include "partition/layout.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libfdisk/libfdisk.h>
 #include <stdio.h>
@@ -9,6 +10,13 @@
 
 #include "base/file.h"
 #include "base/num.h"
+
+/* GPT header (UEFI 2.10, section 5.3.2). */
+#define GPT_HEADER_SIZE 92u
+#define GPT_ENTRIES_OFFSET 80u
+#define GPT_ENTRY_SIZE_OFFSET 84u
+#define GPT_ENTRIES_MAX 1024u
+#define GPT_ENTRY_SIZE_MAX 512u
 
 static void unref_context(struct fdisk_context **c)
 {
@@ -259,6 +267,40 @@ static void load_entry(struct fdisk_partition *f, uint64_t sector, struct layout
         lower_case(p->uuid);
 }
 
+/*
+ * libfdisk takes the number of entries from the header and reads that much. Everybody writes 128 of
+ * 128 bytes; whoever writes many more wants this process to run out of memory. Both headers are
+ * looked at, because libfdisk uses the second one when the first is damaged.
+ */
+static int check_header(int fd, const struct disk *d, uint64_t offset, struct error *e)
+{
+        uint8_t header[GPT_HEADER_SIZE];
+        ssize_t n = file_pread(fd, header, sizeof(header), offset);
+
+        if (n < 0)
+                return error_errno(e, (int)-n, "%s: partition table", d->path);
+        if ((size_t)n < sizeof(header) || memcmp(header, "EFI PART", 8) != 0)
+                return 0;
+        if (le32_at(header + GPT_ENTRIES_OFFSET) > GPT_ENTRIES_MAX ||
+            le32_at(header + GPT_ENTRY_SIZE_OFFSET) > GPT_ENTRY_SIZE_MAX)
+                return error_set(e, ERROR_PRECONDITION, EBADMSG,
+                                 "%s: a partition table of absurd size", d->path);
+        return 0;
+}
+
+static int check_headers(const struct disk *d, struct error *e)
+{
+        _cleanup_close_ int fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        int r;
+
+        if (fd < 0)
+                return error_errno(e, errno, "%s", d->path);
+        r = check_header(fd, d, d->sector_size, e);
+        if (r == 0 && d->size > d->sector_size)
+                r = check_header(fd, d, d->size - d->sector_size, e);
+        return r;
+}
+
 int layout_read(const struct disk *d, struct layout *ret, struct error *e)
 {
         _cleanup_(unref_context) struct fdisk_context *c = NULL;
@@ -266,6 +308,9 @@ int layout_read(const struct disk *d, struct layout *ret, struct error *e)
         size_t count;
         int r;
 
+        r = check_headers(d, e);
+        if (r < 0)
+                return r;
         r = open_context(d, true, &c, e);
         if (r < 0)
                 return r;

@@ -2,10 +2,12 @@
 #include "partition/mkfs.h"
 
 #include <fcntl.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "base/spawn.h"
 
 /* Formatting a large disk under emulation takes a minute; nothing real takes this long. */
@@ -28,12 +30,45 @@ int mkfs_ext4(const char *path, const char *label, struct error *e)
         return spawn_check(argv, MKFS_SECONDS, e);
 }
 
-int mkfs_check_ext4(const char *path, struct error *e)
+/* ext4 superblock (kernel documentation, "Super Block"): s_magic and s_volume_name. */
+#define EXT4_SUPERBLOCK 1024u
+#define EXT4_MAGIC_OFFSET 0x38u
+#define EXT4_MAGIC 0xef53u
+#define EXT4_LABEL_OFFSET 0x78u
+#define EXT4_LABEL_SIZE 16u
+
+static int check_label(const char *path, const char *label, struct error *e)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        uint8_t sb[EXT4_LABEL_OFFSET + EXT4_LABEL_SIZE];
+        char found[EXT4_LABEL_SIZE + 1] = "";
+        ssize_t n = fd < 0 ? -errno : file_pread(fd, sb, sizeof(sb), EXT4_SUPERBLOCK);
+
+        if (n < 0)
+                return error_errno(e, (int)-n, "%s", path);
+        if ((size_t)n < sizeof(sb) || le16_at(sb + EXT4_MAGIC_OFFSET) != EXT4_MAGIC)
+                return error_set(e, ERROR_PRECONDITION, EMEDIUMTYPE, "%s: no ext4 file system",
+                                 path);
+        memcpy(found, sb + EXT4_LABEL_OFFSET, EXT4_LABEL_SIZE);
+        if (strcmp(found, label) == 0)
+                return 0;
+        error_set(e, ERROR_PRECONDITION, EMEDIUMTYPE,
+                  "%s: the file system inside is another one than \"%s\"", path, label);
+        error_advise(
+                e,
+                "somebody exchanged the partitions of this disk; put them back, or install again");
+        return -EMEDIUMTYPE;
+}
+
+int mkfs_check_ext4(const char *path, const char *label, struct error *e)
 {
         const char *const argv[] = {"e2fsck", "-p", path, NULL};
         struct spawn_result result;
         int r;
 
+        r = check_label(path, label, e);
+        if (r < 0)
+                return r;
         r = spawn_run(argv, CHECK_SECONDS, NULL, &result, e);
         if (r < 0)
                 return r;
@@ -53,13 +88,11 @@ int mkfs_check_ext4(const char *path, struct error *e)
 #define FAT32_STATE_DIRTY 1u
 
 /* 1: marked as not unmounted; 0: not. */
-static int is_dirty(const char *path, struct error *e)
+static int is_dirty(int fd, const char *path, struct error *e)
 {
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         uint8_t sector[512];
-        ssize_t n;
+        ssize_t n = file_pread(fd, sector, sizeof(sector), 0);
 
-        n = fd < 0 ? -errno : file_pread(fd, sector, sizeof(sector), 0);
         if (n < 0)
                 return error_errno(e, (int)-n, "%s", path);
         if ((size_t)n < sizeof(sector))
@@ -70,9 +103,15 @@ static int is_dirty(const char *path, struct error *e)
 int mkfs_check_vfat(const char *path, struct error *e)
 {
         const char *const argv[] = {"fsck.vfat", "-a", path, NULL};
+        /* Exclusive: a mounted file system bears the mark as well, and must not be repaired under
+         * its user. */
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NOCTTY);
         struct spawn_result result;
-        int r = is_dirty(path, e);
+        int r;
 
+        if (fd < 0)
+                return errno == EBUSY ? 0 : error_errno(e, errno, "%s", path);
+        r = is_dirty(fd, path, e);
         if (r <= 0)
                 return r;
         log_info("%s was not unmounted, checking it", path);
@@ -82,7 +121,7 @@ int mkfs_check_vfat(const char *path, struct error *e)
         /* fsck.fat(8) says 1 for "corrected" and for "not a file system": the mark tells them
          * apart. */
         if (result.status == 0 || result.status == 1)
-                r = is_dirty(path, e);
+                r = is_dirty(fd, path, e);
         else
                 r = 1;
         if (r <= 0)

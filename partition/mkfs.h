@@ -12,14 +12,16 @@ int mkfs_vfat(const char *path, const char *label, struct error *e) _must_check_
 int mkfs_ext4(const char *path, const char *label, struct error *e) _must_check_;
 
 /*
- * Repairs what can be repaired without asking. 0: clean or repaired; -EUCLEAN: a person has to
- * look.
+ * Checks that this is the ext4 of that label, then repairs what can be repaired without asking. 0:
+ * clean or repaired; -EUCLEAN: a person has to look; -EMEDIUMTYPE: no ext4, or another label.
+ * Inside an encrypted volume the label is what tells the volumes of a node apart: the names outside
+ * of it are not protected by anything.
  */
-int mkfs_check_ext4(const char *path, struct error *e) _must_check_;
+int mkfs_check_ext4(const char *path, const char *label, struct error *e) _must_check_;
 
 /*
  * The same for FAT32, and only where the "not unmounted" mark of its boot sector is set: a system
  * that was cut while it had the ESP open leaves it, and new files must not be written over what the
- * cut left behind.
+ * cut left behind. A node that is mounted already is left alone.
  */
 int mkfs_check_vfat(const char *path, struct error *e) _must_check_;

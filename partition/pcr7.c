@@ -125,6 +125,25 @@ static bool lists_contain(const uint8_t *p, size_t n, const uint8_t *entry, size
         return false;
 }
 
+int pcr7_vouched(const struct eventlog *log, const uint8_t owner[16], const void *data, size_t size)
+{
+        int r = -ENODATA;
+
+        for (size_t i = 0; i < eventlog_count(log); i++) {
+                const struct eventlog_event *ev = eventlog_at(log, i);
+                struct variable_data v;
+
+                if (ev->pcr != TPM_PCR_BOOT_STATE || ev->type != EVENTLOG_VARIABLE_AUTHORITY ||
+                    variable_parse(ev, &v) < 0 || v.which != PCR7_DB || v.size < GUID_SIZE)
+                        continue;
+                if (v.size - GUID_SIZE == size && memcmp(v.content, owner, GUID_SIZE) == 0 &&
+                    memcmp(v.content + GUID_SIZE, data, size) == 0)
+                        return 1;
+                r = 0;
+        }
+        return r;
+}
+
 /* --- prediction --- */
 
 struct prediction_run {

@@ -81,6 +81,14 @@ int pcr7_predict(const struct eventlog *log, const struct pcr7_contents *content
 int pcr7_explains(const struct eventlog *log, const uint8_t value[SHA256_SIZE], struct error *e)
         _must_check_;
 
+/*
+ * Whether an entry of db (its owner and the bytes of its certificate or hash) vouched for something
+ * in this boot. The firmware measures each such entry, so an image that another one vouches for
+ * changes PCR 7. 1: it did; 0: others did; -ENODATA: the log names none that can be read.
+ */
+int pcr7_vouched(const struct eventlog *log, const uint8_t owner[16], const void *data, size_t size)
+        _must_check_;
+
 /* Appends a sentence for people: "dbx changed since this boot", "db entry 2 that vouched for ... is
  * gone"; nothing when PCR 7 stays. */
 int pcr7_describe(const struct pcr7_prediction *p, struct buf *out) _must_check_;

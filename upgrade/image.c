@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "partition/pcr7.h"
 #include "upgrade/authenticode_image.h"
 #include "upgrade/pcrsig.h"
 #include "upgrade/trust.h"
@@ -37,6 +38,7 @@ struct attempt {
         struct proofs *proofs;
         struct usi *usi;
         struct verified_image *image; /* being made */
+        struct trust_report *trust;   /* what Secure Boot decides; NULL: could not be asked */
 };
 
 void image_free(struct verified_image *v)
@@ -177,7 +179,6 @@ static void prove_architecture(struct attempt *a)
 
 static void prove_secure_boot(struct attempt *a, const struct image_reader *r)
 {
-        _cleanup_free_ struct trust_report *report = NULL;
         struct error error = ERROR_INIT;
         int result;
 
@@ -192,14 +193,14 @@ static void prove_secure_boot(struct attempt *a, const struct image_reader *r)
                 proof_fail(a->proofs, PROOF_SECURE_BOOT, ERROR_NONE, &error);
                 return;
         }
-        result = trust_check(r->authenticode, a->demands->db, a->demands->dbx, &report, &error);
+        result = trust_check(r->authenticode, a->demands->db, a->demands->dbx, &a->trust, &error);
         if (result == 0)
-                result = trust_enforce(report, &error);
+                result = trust_enforce(a->trust, &error);
         if (result < 0)
                 proof_fail(a->proofs, PROOF_SECURE_BOOT, proof_trust_class(result), &error);
         else
                 proof_set(a->proofs, PROOF_SECURE_BOOT, PROOF_PASSED, "%s; dbx has %zu entries",
-                          report->why, sigdb_count(a->demands->dbx));
+                          a->trust->why, sigdb_count(a->demands->dbx));
 }
 
 static void prove_sbat(struct attempt *a)
@@ -352,6 +353,49 @@ static void prove_phases(struct attempt *a)
                 proof_set(a->proofs, PROOF_PHASES, PROOF_PASSED, "nothing else is signed");
 }
 
+/*
+ * The firmware measures into PCR 7 which entry of db vouched for what it started. 1: one that
+ * vouched in this boot, too; 0: another one; negative: that cannot be said.
+ */
+static int vouched_as_now(const struct attempt *a)
+{
+        int r = -ENODATA;
+
+        if (!a->demands->log || !a->trust)
+                return -ENODATA;
+        for (unsigned i = 0; i < a->trust->n_signatures && r <= 0; i++) {
+                const struct trust_signature *s = &a->trust->signatures[i];
+                uint8_t *der = NULL;
+                int n;
+
+                if (s->result != TRUST_GOOD || !s->anchor_entry || !s->anchor_entry->cert)
+                        continue;
+                n = i2d_X509(s->anchor_entry->cert, &der);
+                if (n <= 0)
+                        return -ENODATA;
+                r = pcr7_vouched(a->demands->log, s->anchor_entry->owner, der, (size_t)n);
+                OPENSSL_free(der);
+        }
+        return r;
+}
+
+static void prove_pcr7(struct attempt *a)
+{
+        struct error error = ERROR_INIT;
+
+        if (vouched_as_now(a) != 0) {
+                proof_set(a->proofs, PROOF_PCR7, a->demands->pcr7, "%s",
+                          a->demands->pcr7_text ?: "");
+                return;
+        }
+        error_set(&error, ERROR_PRECONDITION, EXDEV,
+                  "another entry of db vouches for this image than for what runs now: PCR 7 will "
+                  "change, "
+                  "and a disk that is bound to it will not unlock");
+        error_advise(&error, "take an image signed by the certificate that signs the running one");
+        proof_fail(a->proofs, PROOF_PCR7, ERROR_NONE, &error);
+}
+
 static void prove_version(struct attempt *a)
 {
         struct error error = ERROR_INIT;
@@ -399,7 +443,7 @@ static void give_proofs(struct attempt *a, const struct image_reader *r)
         prove_policy_key(a);
         prove_pcr_signature(a);
         prove_phases(a);
-        proof_set(a->proofs, PROOF_PCR7, a->demands->pcr7, "%s", a->demands->pcr7_text ?: "");
+        prove_pcr7(a);
         prove_version(a);
         proof_set(a->proofs, PROOF_LOADER, PROOF_NOT_APPLICABLE, "no boot loader comes with it");
 }
@@ -443,11 +487,13 @@ int image_reader_finish(struct image_reader *r, const struct image_demands *dema
         if (usi) {
                 give_proofs(&a, r);
         } else {
+                error_advise(&r->usi_error, "the image is damaged or not complete: get it again");
                 proof_fail(own, PROOF_FORMAT, ERROR_NONE, &r->usi_error);
                 prove_secure_boot(&a, r); /* any PE file can be asked for its signature */
         }
         if (ret_proofs)
                 *ret_proofs = *own;
+        free(a.trust);
         result = proofs_enforce(own, e);
         if (result < 0)
                 return result;

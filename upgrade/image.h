@@ -19,6 +19,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "efivars/sigdb.h"
+#include "partition/eventlog.h"
 #include "partition/floor.h"
 #include "partition/policy.h"
 #include "upgrade/esp.h"
@@ -41,6 +42,7 @@ struct image_demands {
          * and why. */
         enum proof_state pcr7;
         const char *pcr7_text;
+        const struct eventlog *log; /* of this boot; NULL: unknown */
 };
 
 struct verified_image;

@@ -155,6 +155,7 @@ static int check_anchors(struct trust_signature *t, const struct authenticode_si
                 if (r == 0)
                         continue;
                 report_chain(&other, ctx, dbx);
+                other.anchor_entry = entry;
                 if (t->result != TRUST_GOOD || other.result != TRUST_GOOD)
                         *t = other;
         }

@@ -59,7 +59,8 @@ struct trust_signature {
         char signer[TRUST_NAME_SIZE]; /* subject and issuer of its certificate; "" unknown */
         char issuer[TRUST_NAME_SIZE];
         char anchor[TRUST_NAME_SIZE]; /* subject of the certificate of db it ends at; "" none */
-        unsigned n_chain;             /* subjects from the signer up to the anchor */
+        const struct sigdb_entry *anchor_entry; /* that entry, in db; NULL none */
+        unsigned n_chain;                       /* subjects from the signer up to the anchor */
         char chain[TRUST_CHAIN_MAX][TRUST_NAME_SIZE];
         char why[TRUST_WHY_SIZE]; /* in words, for a good one too */
 };

@@ -14,7 +14,6 @@ CLASS = {0: None, 6: 'refused', 12: 'refused-signature', 13: 'refused-revoked', 
          15: 'refused-pcr-signature', 16: 'refused-version'}
 FAILED = {12: 'secure-boot', 13: 'secure-boot', 14: 'policy-key', 15: 'pcr-signature', 16: 'version', 6: 'format'}
 IMAGES = '/run/images'
-DBX = '/sys/firmware/efi/efivars/dbx-d719b2cb-3d3a-4596-a3bc-dad00e67656f'
 # Non-volatile, boot service, runtime, time-based authenticated, append (UEFI 2.10, section 8.2.1).
 APPEND = struct.pack('<I', 0x67)
 
@@ -84,14 +83,19 @@ def states(said):
     return {p['proof']: p['state'] for p in said['proofs']}
 
 
+def append(workshop, machine, name, esl):
+    """Adds a list to a key database of the running node, as a vendor's signed update would."""
+    keys, auth = workshop.keys(), workshop.work / f'{name}.auth'
+    run('sign-efi-sig-list', '-a', '-k', keys / 'KEK.key', '-c', keys / 'KEK.pem', name, esl, auth)
+    variable = f'/sys/firmware/efi/efivars/{name}-d719b2cb-3d3a-4596-a3bc-dad00e67656f'
+    machine.write('/run/update', APPEND + auth.read_bytes())
+    machine.shell(f'[ ! -e {variable} ] || chattr -i {variable}; dd if=/run/update of={variable} bs=1M conv=notrunc '
+                  'status=none', check=True)
+
+
 def append_dbx(workshop, machine, image):
-    """Revokes an image on the running node, as a vendor's update would."""
-    keys, work = workshop.keys(), workshop.work
-    run('hash-to-efi-sig-list', image, work / 'dbx.esl')
-    run('sign-efi-sig-list', '-a', '-k', keys / 'KEK.key', '-c', keys / 'KEK.pem', 'dbx', work / 'dbx.esl',
-        work / 'dbx.auth')
-    machine.write('/run/dbx', APPEND + (work / 'dbx.auth').read_bytes())
-    machine.shell(f'dd if=/run/dbx of={DBX} bs=1M conv=notrunc status=none', check=True)
+    run('hash-to-efi-sig-list', image, workshop.work / 'dbx.esl')
+    append(workshop, machine, 'dbx', workshop.work / 'dbx.esl')
 
 
 def test_good_image_gives_every_proof(node, images):
@@ -148,6 +152,19 @@ def test_revoked_image_and_what_a_dbx_update_means(workshop, machines, booted, i
     assert rc == 0 and states(said)['pcr7'] == 'warning'
     text = next(p['text'] for p in said['proofs'] if p['proof'] == 'pcr7')
     assert 'dbx' in text
+
+
+def test_second_certificate_in_db_starts_the_image_and_would_lock_the_disk(workshop, machines, booted, node):
+    """The firmware measures which entry of db vouched for an image. Another one changes PCR 7, which the disk is bound to:
+    such an image starts, and cannot unlock."""
+    machine = machines(booted)
+    machine.disks.append(node.disk('images'))
+    machine.boot()
+    mount_images(machine)
+    assert verify(machine, 'wrong-db')[0] == 12
+    append(workshop, machine, 'db', workshop.keys('foreign-keys') / 'db.esl')
+    rc, said = verify(machine, 'wrong-db')
+    assert rc == 10 and states(said)['secure-boot'] == 'passed' and states(said)['pcr7'] == 'failed', said
 
 
 def test_verifying_changes_nothing_on_the_esp(machines, booted, node):

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/spawn.h"
@@ -98,6 +99,25 @@ static void sfdisk_agrees(void **state)
         assert_int_equal(start * 512, plan.partitions[2].start);
 }
 
+/* Such a table makes libfdisk take gigabytes: it is refused before libfdisk sees it. */
+static void table_of_absurd_size_is_refused(void **state)
+{
+        struct fixture *f = *state;
+        static const uint8_t many[] = {0, 0, 0, 1};
+        struct error e = ERROR_INIT;
+        struct layout plan, back;
+        uint8_t one = 'X';
+
+        assert_int_equal(layout_plan(DISK_SIZE, 512, 512 * MIB, &plan, &e), 0);
+        assert_int_equal(layout_write(&f->disk, &plan, &e), 0);
+        assert_int_equal(file_pwrite(f->disk.fd, many, 4, 512 + 80), 0);
+        assert_int_equal(layout_read(&f->disk, &back, &e), -EBADMSG);
+        /* The same in the backup, behind a damaged primary. */
+        assert_int_equal(file_pwrite(f->disk.fd, &one, 1, 512), 0);
+        assert_int_equal(file_pwrite(f->disk.fd, many, 4, DISK_SIZE - 512 + 80), 0);
+        assert_int_equal(layout_read(&f->disk, &back, &e), -EBADMSG);
+}
+
 static void no_table_is_an_answer(void **state)
 {
         struct fixture *f = *state;
@@ -112,6 +132,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(written_table_is_read_back, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(sfdisk_agrees, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(table_of_absurd_size_is_refused, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(no_table_is_an_answer, set_up, tear_down),
         };
 

@@ -96,20 +96,43 @@ static void ext4_is_checked_and_repaired(void **state)
 
         (void)state;
         assert_int_equal(mkfs_ext4(path, "COS_OEM", &e), 0);
-        assert_int_equal(mkfs_check_ext4(path, &e), 0);
+        assert_int_equal(mkfs_check_ext4(path, "COS_OEM", &e), 0);
         assert_int_equal(spawn_check(errors, 20, &e), 0);
         assert_int_equal(byte_at(1024 + 0x3a) & 2, 2); /* s_state: errors detected */
-        assert_int_equal(mkfs_check_ext4(path, &e), 0);
+        assert_int_equal(mkfs_check_ext4(path, "COS_OEM", &e), 0);
         assert_int_equal(byte_at(1024 + 0x3a) & 2, 0);
 }
 
-static void what_is_no_file_system_needs_a_person(void **state)
+static void ext4_of_another_label_is_another_one(void **state)
 {
         struct error e = ERROR_INIT;
 
         (void)state;
-        assert_int_equal(mkfs_check_ext4(path, &e), -EUCLEAN);
+        assert_int_equal(mkfs_ext4(path, "COS_PERSISTENT", &e), 0);
+        assert_int_equal(mkfs_check_ext4(path, "COS_PERSISTENT", &e), 0);
+        assert_int_equal(mkfs_check_ext4(path, "COS_OEM", &e), -EMEDIUMTYPE);
+        assert_int_equal(mkfs_check_ext4(path, "COS_PERSISTEN", &e), -EMEDIUMTYPE);
+}
+
+static void what_is_no_file_system_needs_a_person(void **state)
+{
+        /* The root directory becomes a regular file: nothing that is repaired without asking. */
+        const char *const wrecked[] = {"debugfs", "-w", "-R", "set_inode_field <2> mode 0100644",
+                                       path,      NULL};
+        /* A clean file system is not looked at. */
+        const char *const suspect[] = {"debugfs", "-w", "-R", "set_super_value state 2",
+                                       path,      NULL};
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(mkfs_check_ext4(path, "COS_OEM", &e), -EMEDIUMTYPE);
+        assert_int_equal(mkfs_ext4(path, "COS_OEM", &e), 0);
+        assert_int_equal(spawn_check(wrecked, 20, &e), 0);
+        assert_int_equal(spawn_check(suspect, 20, &e), 0);
+        assert_int_equal(mkfs_check_ext4(path, "COS_OEM", &e), -EUCLEAN);
         assert_true(*e.advice);
+        assert_int_equal(truncate(path, 0), 0);
+        assert_int_equal(truncate(path, (off_t)(300 * MIB)), 0);
         change_byte(65, 1);
         assert_int_equal(mkfs_check_vfat(path, &e), -EUCLEAN);
         assert_int_equal(mkfs_check_vfat("/nonexistent", &e), -ENOENT);
@@ -121,6 +144,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(vfat_is_fat32_with_its_label, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(vfat_that_was_cut_is_repaired, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(ext4_is_checked_and_repaired, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(ext4_of_another_label_is_another_one, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(what_is_no_file_system_needs_a_person, set_up,
                                                 tear_down),
         };

@@ -85,7 +85,6 @@ static void checks_run_in_order_of_folder_and_name(void **state)
         script(f->b, "05-later-folder", body, 0755);
         script(f->a, "20-second", body, 0755);
         script(f->a, "10-first", body, 0755);
-        script(f->a, "15-not-executable", body, 0644);
         script(f->a, ".hidden", body, 0755);
         assert_int_equal(health_check(f->dirs, &run, &e), 0);
         assert_int_equal(run, 3);
@@ -114,12 +113,30 @@ static void first_failure_ends_it_and_is_quoted(void **state)
         assert_false(file_exists(AT_FDCWD, body));
 }
 
+static void what_cannot_run_has_not_passed(void **state)
+{
+        struct folders *f = *state;
+        struct error e = ERROR_INIT;
+        char path[128];
+        unsigned run;
+
+        script(f->a, "10-not-executable", "exit 0", 0644);
+        assert_int_equal(health_check(f->dirs, &run, &e), -EHEALTH);
+        (void)snprintf(path, sizeof(path), "%s/10-not-executable", f->a);
+        assert_int_equal(unlink(path), 0);
+        (void)snprintf(path, sizeof(path), "%s/10-dangling", f->a);
+        assert_int_equal(symlink("/nonexistent", path), 0);
+        assert_int_equal(health_check(f->dirs, &run, &e), -EHEALTH);
+        assert_non_null(strstr(e.text, "10-dangling"));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(no_checks_is_healthy, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(checks_run_in_order_of_folder_and_name, set_up,
                                                 tear_down),
+                cmocka_unit_test_setup_teardown(what_cannot_run_has_not_passed, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(first_failure_ends_it_and_is_quoted, set_up,
                                                 tear_down),
         };

@@ -152,6 +152,25 @@ static void test_longer_db(void **state)
         assert_int_equal(p.authorities_gone, 0);
 }
 
+/* A list of one certificate: type, list size, header size, entry size, then owner and certificate.
+ */
+#define FIRST_ENTRY 28u
+
+static void test_who_vouched(void **state)
+{
+        struct boot *b = *state;
+        const struct buf *db = &b->contents[PCR7_DB], *kek = &b->contents[PCR7_KEK];
+        const uint8_t *owner = db->data + FIRST_ENTRY, *cert = owner + 16;
+        const size_t size = db->len - FIRST_ENTRY - 16;
+
+        assert_int_equal(pcr7_vouched(b->parsed, owner, cert, size), 1);
+        assert_int_equal(pcr7_vouched(b->parsed, owner, cert, size - 1), 0);
+        assert_int_equal(pcr7_vouched(b->parsed, cert, cert, size), 0);
+        assert_int_equal(pcr7_vouched(b->parsed, kek->data + FIRST_ENTRY,
+                                      kek->data + FIRST_ENTRY + 16, kek->len - FIRST_ENTRY - 16),
+                         0);
+}
+
 static void test_authority_gone(void **state)
 {
         struct boot *b = *state;
@@ -313,6 +332,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_unchanged, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_updated_dbx, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_longer_db, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_who_vouched, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_authority_gone, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_secure_boot_off, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_not_explained, setup, teardown),

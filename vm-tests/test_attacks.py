@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody with a hand on the disk, the firmware variables or a container might try. Each test says which line of
+defence holds; the twin of all of them is the node that boots untouched in test_node.py."""
+import re
+
+from rig import Esp
+from rig.esp import run
+from rig.facts import entries, node_facts, role
+
+BOOT_FAILED = r'boot failed: .*'
+LOADER_GUID = '4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
+
+
+def fails_to_boot(machine):
+    said = machine.boot(expect=BOOT_FAILED).group(0)
+    machine.wait_exit()
+    return said
+
+
+def test_exchanged_partitions_are_noticed_inside_the_encryption(machine):
+    """Names and labels outside of the encryption can be rewritten without a key; the label inside cannot."""
+    machine.boot()
+    machine.run(['cryptsetup', 'config', '/dev/vda2', '--label', 'COS_PERSISTENT'], check=True)
+    machine.run(['cryptsetup', 'config', '/dev/vda3', '--label', 'COS_OEM'], check=True)
+    machine.power_off()
+    disk = machine.raw_disk('target')
+    run('sfdisk', '--part-label', disk, '2', 'persistent')
+    run('sfdisk', '--part-label', disk, '3', 'oem')
+    assert 'another one than' in fails_to_boot(machine)
+    # The confirmed entry is on trial now: falling back works without any EFI variable.
+    assert entries(machine) == ['active+1-0.conf', 'passive.conf', 'recovery.conf']
+
+
+def test_damaged_oem_does_not_stop_recovery(machine):
+    machine.boot()
+    machine.shell('umount /oem; dd if=/dev/urandom of=/dev/mapper/oem bs=1M count=8 conv=fsync status=none', check=True)
+    selected = f'/sys/firmware/efi/efivars/LoaderEntryOneShot-{LOADER_GUID}'
+    one_shot = b'\x07\0\0\0' + 'recovery.conf\0'.encode('utf-16-le')
+    machine.write('/run/oneshot', one_shot)
+    machine.shell(f'cat /run/oneshot > {selected}', check=True)
+    machine.reboot()
+    assert role(machine) == 'recovery'
+    status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
+    assert any('oem' in problem for problem in status['problems'])
+    assert machine.run(['mountpoint', '-q', '/oem']).rc != 0
+
+
+def test_planted_loader_variable_is_removed_and_not_believed(machine):
+    """A persistent variable under a name of the loader's: it survives power cycles and silences the loader itself."""
+    machine.boot()
+    name = f'/sys/firmware/efi/efivars/StubPcrKernelImage-{LOADER_GUID}'
+    machine.write('/run/planted', b'\x07\0\0\0' + '99\0'.encode('utf-16-le'))
+    machine.shell(f'chattr -i {name}; rm {name}; cat /run/planted > {name}', check=True)
+    machine.power_off()
+    assert 'planted' in fails_to_boot(machine)
+    machine.boot()
+    assert node_facts(machine)['role'] == 'active'
+    assert machine.run(['tb-agent', 'status', '--json'], check=True).json()['measured'] is True
+
+
+def test_first_process_of_a_container_is_not_the_boot_stage(machine):
+    machine.boot()
+    said = machine.run(['unshare', '--pid', '--fork', '--mount-proc', 'tb-agent', '--version'], check=True)
+    assert said.text.startswith('tb-agent ')
+    done = machine.run(['unshare', '--pid', '--fork', '--mount-proc', '/init'])
+    assert done.rc != 0
+    # Nothing was touched: the policy words in PCR 11, the one-shot variable, the mounts.
+    assert machine.run(['test', '-e', f'/sys/firmware/efi/efivars/LoaderEntryOneShot-{LOADER_GUID}']).rc != 0
+    assert node_facts(machine)['encrypted'] == {'/oem': True, '/usr/local': True}
+
+
+def test_status_and_bless_do_not_get_into_each_others_way(machines, installed):
+    """A monitor that polls the status must not make a good boot lose its trial."""
+    machine = machines(installed)
+    machine.boot()
+    script = '''
+        (for i in $(seq 15); do tb-agent status > /dev/null || echo status; done) &
+        for i in $(seq 10); do tb-agent bless > /dev/null || echo bless; done
+        wait'''
+    assert machine.shell(script, timeout=300).text.split() == []
+
+
+def test_unconfirmed_boot_stays_on_trial(workshop, machines):
+    """A health check that fails: the boot works, and is not confirmed."""
+    machine = machines(usi=workshop.usi('sick', cmdline='tbdemo.unhealthy'))
+    machine.boot()
+    workshop.install(machine)
+    machine.boot()
+    status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
+    assert status['blessed'] is False and status['tries_left'] == 2
+    machine.power_off()
+    assert entries(machine) == ['active+2-1.conf', 'passive.conf', 'recovery.conf']
+
+
+def test_foreign_kernel_parameters_in_an_entry_are_ignored(machine):
+    """The command line is part of the signed image: an entry cannot add to it."""
+    disk = machine.raw_disk('target')
+    esp = Esp(disk)
+    text = esp.read('loader/entries/active.conf')
+    esp.write('loader/entries/active.conf', re.sub(rb'\n#.*', b'\noptions init=/bin/sh rd.break tb.evil=1\n', text, count=1))
+    machine.boot()
+    assert 'tb.evil' not in machine.read('/proc/cmdline').decode()
+    assert node_facts(machine)['role'] == 'active'
