@@ -95,8 +95,12 @@ static int drop_planted(struct boot *b, struct error *e)
         unsigned removed = 0;
         int r = loader_remove_planted(b->env, &removed);
 
-        if (r < 0)
-                return error_errno(e, -r, "removing planted EFI variables");
+        if (r < 0) {
+                error_errno(e, -r, "removing planted EFI variables");
+                error_advise(e,
+                             "reset the variables of the firmware in its setup, keeping the keys");
+                return r;
+        }
         if (removed > 0)
                 return error_set(
                         e, ERROR_PRECONDITION, EUCLEAN,
