@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-agent bless: confirms the running boot (design, section 5). */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include "agent/health.h"
 #include "agent/lock.h"
 #include "agent/node.h"
+#include "agent/options.h"
 #include "agent/report.h"
 #include "agent/verbs.h"
 #include "base/log.h"
@@ -135,28 +135,17 @@ static void print_help(void)
 
 int verb_bless(const struct env *env, int argc, char **argv)
 {
-        static const struct option options[] = {
-                {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
         struct bless_result result = {0};
         struct error error = ERROR_INIT;
         bool json = false;
-        int c;
+        const struct option_spec specs[] = {{"json", OPTION_FLAG, &json}};
+        int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, &error);
 
-        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-                if (c == 'j') {
-                        json = true;
-                } else if (c == 'h') {
-                        print_help();
-                        return 0;
-                } else {
-                        return error_exit_code(ERROR_USAGE);
-                }
-        }
-        if (optind < argc) {
-                error_set(&error, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"", argv[optind]);
-                return report_failure("bless", json, &error);
-        }
-        if (bless(env, &result, &error) < 0 || print_result(json, &result, &error) < 0)
-                return report_failure("bless", json, &error);
-        return 0;
+        if (r > 0)
+                print_help();
+        if (r == 0)
+                r = bless(env, &result, &error);
+        if (r == 0)
+                r = print_result(json, &result, &error);
+        return r < 0 ? report_failure("bless", json, &error) : 0;
 }

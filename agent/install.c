@@ -2,33 +2,20 @@
 /* tb-agent install: command line, question, report. */
 #include "agent/install.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/lock.h"
+#include "agent/options.h"
 #include "agent/report.h"
 #include "agent/verbs.h"
 #include "base/log.h"
-#include "base/num.h"
 
 struct install_options {
         struct install_wishes wishes;
         const char *tcti;
         bool yes, json, dry_run;
-};
-
-enum {
-        OPTION_TARGET = 256,
-        OPTION_SOURCE,
-        OPTION_ESP_SIZE,
-        OPTION_ALLOW_DOWNGRADE,
-        OPTION_TCTI,
-        OPTION_YES,
-        OPTION_JSON,
-        OPTION_DRY_RUN,
-        OPTION_HELP,
 };
 
 static void print_help(void)
@@ -51,66 +38,23 @@ static void print_help(void)
 /* 0: go on; 1: help was shown; negative: *e is set. */
 static int parse_options(int argc, char **argv, struct install_options *o, struct error *e)
 {
-        static const struct option options[] = {
-                {"target", required_argument, NULL, OPTION_TARGET},
-                {"source", required_argument, NULL, OPTION_SOURCE},
-                {"esp-size", required_argument, NULL, OPTION_ESP_SIZE},
-                {"allow-downgrade", no_argument, NULL, OPTION_ALLOW_DOWNGRADE},
-                {"tcti", required_argument, NULL, OPTION_TCTI},
-                {"yes", no_argument, NULL, OPTION_YES},
-                {"json", no_argument, NULL, OPTION_JSON},
-                {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
-                {"help", no_argument, NULL, OPTION_HELP},
-                {0},
+        const struct option_spec specs[] = {
+                {"target", OPTION_TEXT, &o->wishes.target},
+                {"source", OPTION_TEXT, &o->wishes.source},
+                {"esp-size", OPTION_SIZE, &o->wishes.esp_size},
+                {"allow-downgrade", OPTION_FLAG, &o->wishes.allow_downgrade},
+                {"tcti", OPTION_TEXT, &o->tcti},
+                {"yes", OPTION_FLAG, &o->yes},
+                {"json", OPTION_FLAG, &o->json},
+                {"dry-run", OPTION_FLAG, &o->dry_run},
         };
-        int c;
+        int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, e);
 
-        opterr = 0;
-        while ((c = getopt_long(argc, argv, ":", options, NULL)) >= 0) {
-                switch (c) {
-                case OPTION_TARGET:
-                        o->wishes.target = optarg;
-                        break;
-                case OPTION_SOURCE:
-                        o->wishes.source = optarg;
-                        break;
-                case OPTION_ESP_SIZE:
-                        if (parse_size(optarg, &o->wishes.esp_size) < 0 || o->wishes.esp_size == 0)
-                                return error_set(e, ERROR_USAGE, EINVAL,
-                                                 "--esp-size: \"%s\" is not a size", optarg);
-                        break;
-                case OPTION_ALLOW_DOWNGRADE:
-                        o->wishes.allow_downgrade = true;
-                        break;
-                case OPTION_TCTI:
-                        o->tcti = optarg;
-                        break;
-                case OPTION_YES:
-                        o->yes = true;
-                        break;
-                case OPTION_JSON:
-                        o->json = true;
-                        break;
-                case OPTION_DRY_RUN:
-                        o->dry_run = true;
-                        break;
-                case OPTION_HELP:
-                        print_help();
-                        return 1;
-                case ':':
-                        return error_set(e, ERROR_USAGE, EINVAL, "%s needs a value",
-                                         argv[optind - 1]);
-                default:
-                        return error_set(e, ERROR_USAGE, EINVAL, "unknown option \"%s\"",
-                                         argv[optind - 1]);
-                }
-        }
-        if (optind < argc)
-                return error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"",
-                                 argv[optind]);
-        if (!o->wishes.target)
-                return error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
-        return 0;
+        if (r > 0)
+                print_help();
+        else if (r == 0 && !o->wishes.target)
+                r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
+        return r;
 }
 
 static int confirm(const struct install_plan *p, const struct install_options *o, struct error *e)

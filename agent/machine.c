@@ -30,26 +30,26 @@ void machine_done(struct machine *m)
 
 /* --- key databases --- */
 
-static int add_files(struct sigdb *db, const char *const *files, unsigned n, struct error *e)
+static int add_files(struct sigdb *db, const struct option_list *files, struct error *e)
 {
         int r = 0;
 
-        for (unsigned i = 0; i < n && r == 0; i++)
-                r = sigdb_add_file(db, files[i], e);
+        for (unsigned i = 0; i < files->n && r == 0; i++)
+                r = sigdb_add_file(db, files->item[i], e);
         return r;
 }
 
 /* *ret stays NULL when the machine has no such database: the proof that needs it then fails. */
-static int read_database(const struct env *env, const char *name, const char *const *files,
-                         unsigned n, bool may_be_absent, struct sigdb **ret, struct error *e)
+static int read_database(const struct env *env, const char *name, const struct option_list *files,
+                         bool may_be_absent, struct sigdb **ret, struct error *e)
 {
         _cleanup_(sigdb_free_p) struct sigdb *db = sigdb_new();
         int r;
 
         if (!db)
                 return error_oom(e);
-        if (n > 0) {
-                r = add_files(db, files, n, e);
+        if (files->n > 0) {
+                r = add_files(db, files, e);
                 if (r < 0)
                         return r;
         } else {
@@ -70,10 +70,10 @@ static int read_databases(const struct env *env, const struct machine_options *o
          * A machine without a dbx revokes nothing; a machine whose variables cannot be read at all
          * has no db either, so the image is refused there.
          */
-        int r = read_database(env, "db", o->db, o->n_db, false, &m->db, e);
+        int r = read_database(env, "db", &o->db, false, &m->db, e);
 
         if (r == 0)
-                r = read_database(env, "dbx", o->dbx, o->n_dbx, true, &m->dbx, e);
+                r = read_database(env, "dbx", &o->dbx, true, &m->dbx, e);
         return r;
 }
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "agent/node.h"
+#include "agent/options.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "partition/floor.h"
@@ -16,13 +17,9 @@
 #include "upgrade/image.h"
 
 #define MACHINE_PCR7_TEXT 512u
-/* Database files somebody may name. */
-#define MACHINE_FILES_MAX 16u
-
 struct machine_options {
-        /* Files instead of the machine's variables; n 0: the variables. */
-        const char *db[MACHINE_FILES_MAX], *dbx[MACHINE_FILES_MAX];
-        unsigned n_db, n_dbx;
+        /* Files instead of the machine's variables; none: the variables. */
+        struct option_list db, dbx;
         const char *policy_key; /* PEM file instead of the keys of the disk's tokens */
         bool fresh;             /* the disk is about to be made: nothing is sealed yet */
         bool allow_downgrade;

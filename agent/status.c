@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-agent status: what runs, in which role, and how the node stands. Changes nothing. */
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include "agent/boot_report.h"
 #include "agent/machine.h"
 #include "agent/node.h"
+#include "agent/options.h"
 #include "agent/report.h"
 #include "agent/verbs.h"
 #include "base/codec.h"
@@ -306,27 +306,17 @@ static void print_help(void)
 
 int verb_status(const struct env *env, int argc, char **argv)
 {
-        static const struct option options[] = {
-                {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
         _cleanup_json_ struct json_object *root = report_new("status");
         struct error error = ERROR_INIT;
         bool json = false;
-        int c, r;
+        const struct option_spec specs[] = {{"json", OPTION_FLAG, &json}};
+        int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, &error);
 
-        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-                if (c == 'j') {
-                        json = true;
-                } else if (c == 'h') {
-                        print_help();
-                        return 0;
-                } else {
-                        return error_exit_code(ERROR_USAGE);
-                }
+        if (r > 0) {
+                print_help();
+                return 0;
         }
-        if (optind < argc)
-                r = error_set(&error, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"",
-                              argv[optind]);
-        else
+        if (r == 0)
                 r = root ? collect(env, root, &error) : error_oom(&error);
         if (r == 0 && json)
                 r = report_print(root, &error);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-agent verify: would this image boot and unlock here? Changes nothing (design, section 8). */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/machine.h"
+#include "agent/options.h"
 #include "agent/report.h"
 #include "agent/source.h"
 #include "agent/verbs.h"
@@ -14,16 +14,6 @@ struct verify_options {
         struct machine_options machine;
         const char *source, *tcti;
         bool json;
-};
-
-enum {
-        OPTION_DB = 256,
-        OPTION_DBX,
-        OPTION_POLICY_KEY,
-        OPTION_ALLOW_DOWNGRADE,
-        OPTION_TCTI,
-        OPTION_JSON,
-        OPTION_HELP,
 };
 
 static void print_help(void)
@@ -43,72 +33,24 @@ static void print_help(void)
                      "  --help             show this text\n");
 }
 
-static int add_file(const char *files[MACHINE_FILES_MAX], unsigned *n, const char *file,
-                    struct error *e)
-{
-        if (*n >= MACHINE_FILES_MAX)
-                return error_set(e, ERROR_USAGE, E2BIG, "more than %u database files",
-                                 MACHINE_FILES_MAX);
-        files[(*n)++] = file;
-        return 0;
-}
-
 /* 0: go on; 1: help was shown; negative: *e is set. */
 static int parse_options(int argc, char **argv, struct verify_options *o, struct error *e)
 {
-        static const struct option options[] = {
-                {"db", required_argument, NULL, OPTION_DB},
-                {"dbx", required_argument, NULL, OPTION_DBX},
-                {"policy-key", required_argument, NULL, OPTION_POLICY_KEY},
-                {"allow-downgrade", no_argument, NULL, OPTION_ALLOW_DOWNGRADE},
-                {"tcti", required_argument, NULL, OPTION_TCTI},
-                {"json", no_argument, NULL, OPTION_JSON},
-                {"help", no_argument, NULL, OPTION_HELP},
-                {0},
+        const struct option_spec specs[] = {
+                {"db", OPTION_LIST, &o->machine.db},
+                {"dbx", OPTION_LIST, &o->machine.dbx},
+                {"policy-key", OPTION_TEXT, &o->machine.policy_key},
+                {"allow-downgrade", OPTION_FLAG, &o->machine.allow_downgrade},
+                {"tcti", OPTION_TEXT, &o->tcti},
+                {"json", OPTION_FLAG, &o->json},
         };
-        int c, r = 0;
+        int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), &o->source, e);
 
-        opterr = 0;
-        while (r == 0 && (c = getopt_long(argc, argv, ":", options, NULL)) >= 0) {
-                switch (c) {
-                case OPTION_DB:
-                        r = add_file(o->machine.db, &o->machine.n_db, optarg, e);
-                        break;
-                case OPTION_DBX:
-                        r = add_file(o->machine.dbx, &o->machine.n_dbx, optarg, e);
-                        break;
-                case OPTION_POLICY_KEY:
-                        o->machine.policy_key = optarg;
-                        break;
-                case OPTION_ALLOW_DOWNGRADE:
-                        o->machine.allow_downgrade = true;
-                        break;
-                case OPTION_TCTI:
-                        o->tcti = optarg;
-                        break;
-                case OPTION_JSON:
-                        o->json = true;
-                        break;
-                case OPTION_HELP:
-                        print_help();
-                        return 1;
-                case ':':
-                        return error_set(e, ERROR_USAGE, EINVAL, "%s needs a value",
-                                         argv[optind - 1]);
-                default:
-                        return error_set(e, ERROR_USAGE, EINVAL, "unknown option \"%s\"",
-                                         argv[optind - 1]);
-                }
-        }
-        if (r < 0)
-                return r;
-        if (optind >= argc)
-                return error_set(e, ERROR_USAGE, EINVAL, "the source is missing");
-        if (optind + 1 < argc)
-                return error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"",
-                                 argv[optind + 1]);
-        o->source = argv[optind];
-        return 0;
+        if (r > 0)
+                print_help();
+        else if (r < 0 && !o->source)
+                error_advise(e, "give a source: dir:PATH or file:PATH");
+        return r;
 }
 
 static void print_text(const struct proofs *proofs)

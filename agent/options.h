@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Command lines of the verbs: long options only, described by a table. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum option_kind {
+        OPTION_FLAG, /* bool */
+        OPTION_TEXT, /* const char *, into argv */
+        OPTION_SIZE, /* uint64_t, "2G", not 0 */
+        OPTION_LIST, /* struct option_list, one text for each time the option is given */
+};
+
+#define OPTION_LIST_MAX 16u
+
+struct option_list {
+        const char *item[OPTION_LIST_MAX];
+        unsigned n;
+};
+
+struct option_spec {
+        const char *name; /* without the dashes */
+        enum option_kind kind;
+        void *target;
+};
+
+/* Longest table. */
+#define OPTIONS_MAX 24u
+
+/*
+ * Reads argv (from the verb's name on) into the targets. argument (may be NULL: none is allowed)
+ * gets the one word that is no option; it is needed unless its target has a value already. 0; 1
+ * when --help was given; -EINVAL (ERROR_USAGE).
+ */
+int options_parse(int argc, char **argv, const struct option_spec *specs, size_t n,
+                  const char **argument, struct error *e) _must_check_;

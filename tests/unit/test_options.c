@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "agent/options.h"
+
+struct words {
+        bool flag;
+        const char *text, *argument;
+        uint64_t size;
+        struct option_list list;
+};
+
+/* argv is a NULL-terminated list behind the verb's name. */
+static int parse(const char *const *args, struct words *w, bool with_argument, struct error *e)
+{
+        const struct option_spec specs[] = {
+                {"flag", OPTION_FLAG, &w->flag},
+                {"text", OPTION_TEXT, &w->text},
+                {"size", OPTION_SIZE, &w->size},
+                {"list", OPTION_LIST, &w->list},
+        };
+        char *argv[64] = {(char[]){"verb"}};
+        int argc = 1;
+
+        while (args[argc - 1]) {
+                argv[argc] = (char *)(uintptr_t)args[argc - 1];
+                argc++;
+        }
+        return options_parse(argc, argv, specs, ARRAY_SIZE(specs),
+                             with_argument ? &w->argument : NULL, e);
+}
+
+static void every_kind_is_read(void **state)
+{
+        static const char *const args[] = {"--flag", "--text", "a b",    "word", "--size=2G",
+                                           "--list", "x",      "--list", "y",    NULL};
+        struct error e = ERROR_INIT;
+        struct words w = {0};
+
+        (void)state;
+        assert_int_equal(parse(args, &w, true, &e), 0);
+        assert_true(w.flag);
+        assert_string_equal(w.text, "a b");
+        assert_int_equal(w.size, UINT64_C(2) << 30);
+        assert_int_equal(w.list.n, 2);
+        assert_string_equal(w.list.item[1], "y");
+        assert_string_equal(w.argument, "word");
+}
+
+static void help_ends_it(void **state)
+{
+        static const char *const args[] = {"--flag", "--help", "--nonsense", NULL};
+        struct error e = ERROR_INIT;
+        struct words w = {0};
+
+        (void)state;
+        assert_int_equal(parse(args, &w, true, &e), 1);
+}
+
+static void bad_words_are_named(void **state)
+{
+        static const struct {
+                const char *args[4];
+                bool with_argument;
+                const char *named;
+        } cases[] = {
+                {{"--nonsense"}, false, "--nonsense"}, {{"-x"}, false, "-x"},
+                {{"--text"}, false, "--text"},         {{"--size", "many"}, false, "many"},
+                {{"--size", "0"}, false, "--size"},    {{"word"}, false, "word"},
+                {{"one", "two"}, true, "two"},         {{"--flag"}, true, "missing"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct error e = ERROR_INIT;
+                struct words w = {0};
+
+                assert_int_equal(parse(cases[i].args, &w, cases[i].with_argument, &e), -EINVAL);
+                assert_int_equal(e.class, ERROR_USAGE);
+                assert_non_null(strstr(e.text, cases[i].named));
+        }
+}
+
+static void lists_have_an_end(void **state)
+{
+        const char *args[2 * OPTION_LIST_MAX + 3] = {NULL};
+        struct error e = ERROR_INIT;
+        struct words w = {0};
+
+        (void)state;
+        for (unsigned i = 0; i < 2 * OPTION_LIST_MAX; i += 2) {
+                args[i] = "--list";
+                args[i + 1] = "x";
+        }
+        assert_int_equal(parse(args, &w, false, &e), 0);
+        assert_int_equal(w.list.n, OPTION_LIST_MAX);
+        args[2 * OPTION_LIST_MAX] = "--list";
+        args[2 * OPTION_LIST_MAX + 1] = "x";
+        w = (struct words){0};
+        assert_int_equal(parse(args, &w, false, &e), -EINVAL);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(every_kind_is_read),
+                cmocka_unit_test(help_ends_it),
+                cmocka_unit_test(bad_words_are_named),
+                cmocka_unit_test(lists_have_an_end),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
