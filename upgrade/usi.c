@@ -129,10 +129,9 @@ const struct usi_part *usi_part(const struct usi *u, unsigned profile, enum usi_
 
                 if (p->kind != kind || (p->group != USI_BASE && p->group != USI_GROUP(profile)))
                         continue;
-                /* The first one of a group counts. The stub overlays also an empty section: then
-                 * the profile goes without. */
-                if (!found || found->group != p->group)
-                        found = p;
+                /* Profiles follow the base. The stub takes also an empty section in place of the
+                 * base's: then the profile goes without. */
+                found = p;
         }
         return found && found->section->virtual_size > 0 ? found : NULL;
 }

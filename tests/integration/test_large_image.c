@@ -31,10 +31,10 @@
 #endif
 
 #define MEMORY_KIB_MAX (32 * 1024)
-#define INITRD_OFFSET 0x600u /* headers, .cmdline, .linux */
+#define LINUX_OFFSET 0x600u /* headers, .cmdline, .initrd */
 
-/* Everything of such an image is zeros but the headers, "quiet", "kernel", and the last bytes of
- * the initrd, "end". The digests are those of other programs (sha256sum, Python's hashlib). */
+/* Everything of such an image is zeros but the headers, "quiet", "initrd", and the last bytes of
+ * the kernel, "end". The digests are those of Python's hashlib. */
 struct large {
         uint64_t size;
         const char *sha256;
@@ -47,14 +47,14 @@ static int make(uint64_t size)
 {
         static const struct peimage_section sections[] = {
                 {.name = ".cmdline", .data = "quiet", .size = 5},
-                {.name = ".linux", .data = "kernel", .size = 6},
-                {.name = ".initrd", .data = "", .size = 1},
+                {.name = ".initrd", .data = "initrd", .size = 6},
+                {.name = ".linux", .data = "", .size = 1},
         };
         int fd = peimage_make(sections, ARRAY_SIZE(sections));
 
-        assert_int_equal(peimage_raw_offset(fd, 2), INITRD_OFFSET);
-        peimage_patch(fd, PEIMAGE_SECTION(2) + 8, 4, (uint32_t)(size - INITRD_OFFSET));
-        peimage_patch(fd, PEIMAGE_SECTION(2) + 16, 4, (uint32_t)(size - INITRD_OFFSET));
+        assert_int_equal(peimage_raw_offset(fd, 2), LINUX_OFFSET);
+        peimage_patch(fd, PEIMAGE_SECTION(2) + 8, 4, (uint32_t)(size - LINUX_OFFSET));
+        peimage_patch(fd, PEIMAGE_SECTION(2) + 16, 4, (uint32_t)(size - LINUX_OFFSET));
         peimage_patch(fd, PEIMAGE_OPTIONAL + 56, 4, UINT32_MAX);
         assert_int_equal(ftruncate(fd, (off_t)size), 0);
         assert_int_equal(file_pwrite(fd, "end", 3, size - 3), 0);
@@ -173,16 +173,16 @@ static void in_child(enum status (*check)(int, const struct large *), const stru
 
 static const struct large beyond_31_bits = {
         .size = 2 * GIB + 1,
-        .sha256 = "b5bd08c768607600f2fed78f810a7511c5614fbb3137e8453780f7269eaae491",
-        .pcr11 = "767c1fe33a70881c676ce648ac0a914bda4bb2660ef18815d2edd2d779c862a8",
-        .authenticode = "fae640ec57fbbdbf36cfc25fa776d8919fd19f2de9a5369b8abe194983a4da54",
+        .sha256 = "ae5e211ad13deef5a13665292b303e597af5a446d241303e68cb2c8fa32a7300",
+        .pcr11 = "bfb4e8a6cbfe4768212f2d663a2165fc4ddb6172468ef2f92ef970c3cecd3814",
+        .authenticode = "3b42c18d0edfa6afee456bb8254e32114692689858273fce569c17213696744a",
 };
 
 static const struct large largest = {
         .size = 4 * GIB - 1,
-        .sha256 = "597c65ad9cc0ca3cd4cd15d35428abc1790ebb68a457c42a8c4d724abbd655b5",
-        .pcr11 = "9226c6897bb9d459078fddd8aab0917e26e29377af77c724b72c64f488536055",
-        .authenticode = "d70063688bf677ed28ecb27ef0f5e43cea07b4003f5ad1759fd0f082ce3a725d",
+        .sha256 = "fca7fa1ae9c2275b271d08c02aa2827eb212f2398f40686102cab87e5ae9631a",
+        .pcr11 = "da6b2185d5a1b47c196b82f43a79cea86cf901f3d6f2d3fc50b725c0131d698a",
+        .authenticode = "e633d6981eeadfc6aa7a64d3b4372e24ce55dd3d24e67faa1d23d501ddc3a019",
 };
 
 static void test_beyond_31_bits(void **state)
@@ -201,6 +201,22 @@ static void test_stream_beyond_limit(void **state)
 {
         (void)state;
         in_child(stream_beyond_limit, &largest);
+}
+
+/* Memory that the file has no bytes for is zeros, and measured as such. */
+static void test_zeros_behind_the_bytes(void **state)
+{
+        static const struct peimage_section sections[] = {
+                {.name = ".linux", .data = "kernel", .size = 6, .virtual_size = 2 * GIB + 1024},
+        };
+        _cleanup_close_ int fd = peimage_make(sections, 1);
+        _cleanup_(usi_free_p) struct usi *u = NULL;
+        uint8_t pcr[SHA256_SIZE];
+
+        (void)state;
+        assert_int_equal(usi_open(fd, &u, NULL), 0);
+        assert_int_equal(usi_pcr11(u, "", pcr, NULL), 0);
+        assert_true(is(pcr, "446a513f993e385dbd90e8fd6f1e0aa7009af5d1c968fc56b9e05a31716c695d"));
 }
 
 /* A file of 4 GiB is refused before a byte of it is read. */
@@ -223,6 +239,7 @@ int main(void)
                 cmocka_unit_test(test_beyond_31_bits),
                 cmocka_unit_test(test_largest),
                 cmocka_unit_test(test_stream_beyond_limit),
+                cmocka_unit_test(test_zeros_behind_the_bytes),
                 cmocka_unit_test(test_too_large),
         };
 

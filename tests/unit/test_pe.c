@@ -35,7 +35,8 @@ static int stream_status(int fd, uint64_t size, uint64_t limit)
                 r = pe_parse(head, n, limit, &need, &pe, NULL);
                 if (r != -EAGAIN)
                         break;
-                assert_true(need > n && need <= LIMIT_PE_HEADER && ++rounds <= 4);
+                assert_true(need > n && need <= LIMIT_PE_HEADER && need <= limit);
+                assert_true(++rounds <= 4);
                 if (need > size)
                         return -EBADMSG; /* the stream ends inside the headers */
                 n = need;
@@ -309,6 +310,8 @@ static void test_header_limit(void **state)
 /* What only the end of a stream can tell. */
 static void test_stream_sizes(void **state)
 {
+        static const struct peimage_section nothing[] = {{.name = ".x"}};
+        _cleanup_close_ int headers = peimage_make(nothing, 1);
         _cleanup_close_ int fd = peimage_make(two, 2);
 
         (void)state;
@@ -324,6 +327,9 @@ static void test_stream_sizes(void **state)
         assert_int_equal(stream_status(fd, 0x60f, LIMIT_IMAGE_SIZE), -EBADMSG);
         assert_int_equal(stream_status(fd, 0x600, LIMIT_IMAGE_SIZE), -EBADMSG);
         assert_int_equal(stream_status(fd, 0x610, 0x60f), -EBADMSG);
+        assert_int_equal(stream_status(headers, 0x200, LIMIT_IMAGE_SIZE), 0);
+        assert_int_equal(stream_status(headers, 0x1ff, LIMIT_IMAGE_SIZE), -EBADMSG);
+        assert_int_equal(stream_status(headers, 0x200, 0x1ff), -EBADMSG);
 }
 
 /* Content needs a file. */

@@ -184,6 +184,8 @@ static int make_rich(void)
         /* As many bytes count as before: the texts have different sizes. */
         peimage_patch(fd, PEIMAGE_SECTION(4) + 8, 4, 6);
         peimage_patch(fd, PEIMAGE_SECTION(5) + 8, 4, 7);
+        /* Nothing is at this place, as linkers write it. */
+        peimage_patch(fd, PEIMAGE_SECTION(8) + 20, 4, 0);
         peimage_patch(fd, PEIMAGE_SECTION(11) + 20, 4, last + 1024);
         assert_int_equal(file_pwrite(fd, "moved", 5, last + 1024), 0);
         assert_int_equal(ftruncate(fd, last + 2048 + 16), 0);
@@ -402,7 +404,7 @@ static void test_not_a_file(void **state)
 
 /* --- kernel version --- */
 
-#define SETUP_SIZE 0x600u
+#define SETUP_SIZE 0xb00u
 
 /* A kernel whose setup code has two sectors, with its version text at the given place. */
 static void make_kernel(uint8_t kernel[SETUP_SIZE], const char *text, size_t at)
@@ -473,6 +475,7 @@ static void test_no_kernel_version(void **state)
                 {"text far behind it", 0x20e, 0xffff, SETUP_SIZE},
                 {"setup code of one sector", 0x1f1, 0x0001, SETUP_SIZE},
                 {"kernel ends at the text", 0x206, 0x20f, 0x480},
+                {"kernel ends before the text", 0x206, 0x20f, 0x400},
                 {"kernel ends in the header", 0x206, 0x20f, 0x20f},
                 {"control characters", 0x480, 0x0707, SETUP_SIZE},
                 {"nothing there", 0x480, 0, SETUP_SIZE},
@@ -489,6 +492,29 @@ static void test_no_kernel_version(void **state)
                 if (version_of(kernel, table[i].size, NULL, &u))
                         fail_msg("%s: %s", table[i].what, usi_kernel_version(u));
         }
+}
+
+/* The field that says how long the setup code is has a default; the one that says where the text is
+ * has none. */
+static void test_kernel_defaults(void **state)
+{
+        _cleanup_(usi_free_p) struct usi *u = NULL;
+        uint8_t kernel[SETUP_SIZE];
+
+        (void)state;
+        make_kernel(kernel, "6.1.0", 0x9f0);
+        assert_null(version_of(kernel, SETUP_SIZE, NULL, &u));
+        kernel[0x1f1] = 0;
+        assert_string_equal(version_of(kernel, SETUP_SIZE, NULL, &u), "6.1.0");
+        make_kernel(kernel, "6.1.0", 0xa00);
+        kernel[0x1f1] = 0;
+        assert_null(version_of(kernel, SETUP_SIZE, NULL, &u));
+        kernel[0x1f1] = 255;
+        put_le16(kernel + 0x20e, 0x7000); /* behind all there is */
+        assert_null(version_of(kernel, SETUP_SIZE, NULL, &u));
+        make_kernel(kernel, "jj", 0x200);
+        memcpy(kernel + 0x206, " ", 1); /* protocol 2.32: the bytes from 0x200 on are a word */
+        assert_null(version_of(kernel, SETUP_SIZE, NULL, &u));
 }
 
 /* --- profiles --- */
@@ -584,6 +610,33 @@ static void test_profile_sections(void **state)
         assert_int_equal(usi_open(fd, &none, NULL), -EBADMSG);
 }
 
+/* A stub that does not know profiles takes other sections, and one may not be what it seems. */
+static void test_profile_stubs(void **state)
+{
+        static const struct {
+                struct peimage_section stub;
+                int result;
+                const char *text;
+        } table[] = {
+                {MAGIC("257"), 0, ""},
+                {MAGIC("256"), -EOPNOTSUPP, "the image has 256"},
+                {MAGIC("x"), -EOPNOTSUPP, "does not tell"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                struct peimage_section sections[] = {table[i].stub, TEXT(".linux", "1"),
+                                                     TEXT(".profile", "")};
+                _cleanup_(usi_free_p) struct usi *u = NULL;
+                struct error e = ERROR_INIT;
+                uint8_t pcr[SHA256_SIZE];
+
+                open_profiles(sections, ARRAY_SIZE(sections), &u);
+                assert_int_equal(usi_pcr11(u, "", pcr, &e), table[i].result);
+                assert_non_null(strstr(e.text, table[i].text));
+        }
+}
+
 /* Each of the small sections is within its limit, but all together are not. */
 static void test_content_is_bounded(void **state)
 {
@@ -619,8 +672,10 @@ int main(void)
                 cmocka_unit_test(test_not_a_file),
                 cmocka_unit_test(test_kernel_version),
                 cmocka_unit_test(test_no_kernel_version),
+                cmocka_unit_test(test_kernel_defaults),
                 cmocka_unit_test(test_profiles),
                 cmocka_unit_test(test_profile_sections),
+                cmocka_unit_test(test_profile_stubs),
                 cmocka_unit_test(test_content_is_bounded),
         };
 
