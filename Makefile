@@ -31,6 +31,7 @@ IMAGE_SRC := $(sort $(wildcard image/*.c))
 # Each test file is a program of its own; what agent/ and image/ offer besides main() is linked in.
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/integration/test_*.c))
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 GUEST_SRC := $(wildcard vm-tests/guest/tb-guest.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -38,9 +39,7 @@ LIB := $(B)/libtb.a
 AGENT_LIB := $(B)/libagent.a
 IMAGE_LIB := $(B)/libimage.a
 TEST_BIN := $(patsubst %.c,$(B)/%,$(TEST_SRC))
-UNIT_BIN := $(filter $(B)/tests/unit/%,$(TEST_BIN))
-INTEGRATION_BIN := $(filter $(B)/tests/integration/%,$(TEST_BIN))
-ALL_C := $(wildcard $(addsuffix /*.[ch],$(LIB_DIRS) agent image tests/unit tests/integration tests/support vm-tests/guest))
+FUZZ_BIN := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
 MAN_SRC := $(sort $(wildcard man/*.scd))
 MAN := $(patsubst man/%.scd,$(B)/man/%,$(MAN_SRC))
 
@@ -133,7 +132,9 @@ $(B)/man/%: man/%.scd
 
 DEPS := tests/tools/install-deps tests/packages.txt
 VM_DEPS := $(DEPS) vm-tests/packages.txt
-SELF := $(MAKE) --no-print-directory
+# All processors, unless the caller said how many.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+SELF = $(MAKE) --no-print-directory $(JOBS)
 
 .PHONY: deps
 deps:
@@ -143,15 +144,18 @@ deps:
 .PHONY: check-fast
 check-fast:
 	$(Q)$(DEPS)
-	$(Q)$(SELF) check-fast-run
+	+$(Q)$(SELF) check-fast-run
 .PHONY: check-fast-run
-check-fast-run: check-style both-compilers $(TEST_BIN) all
+check-fast-run:
+	+$(Q)$(SELF) check-style
+	+$(Q)$(SELF) both-compilers
+	+$(Q)$(SELF) all tests
 	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image
 
 # The real thing: firmware, TPM, boot loader, kernel.
 .PHONY: check-vm
 check-vm: deps
-	$(Q)$(SELF) check-vm-run
+	+$(Q)$(SELF) check-vm-run
 .PHONY: check-vm-run
 check-vm-run: all $(B)/tb-guest
 	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests --pytest vm-tests
@@ -159,47 +163,84 @@ check-vm-run: all $(B)/tb-guest
 # Everything; what .ci/run runs.
 .PHONY: check
 check: deps
-	$(Q)$(SELF) check-run
+	+$(Q)$(SELF) check-run
 .PHONY: check-run
-check-run: check-style both-compilers asan-run $(TEST_BIN) all $(B)/tb-guest
+check-run:
+	+$(Q)$(SELF) check-style
+	+$(Q)$(SELF) both-compilers
+	+$(Q)$(SELF) asan-run
+	+$(Q)$(SELF) fuzz-smoke-run
+	+$(Q)$(SELF) all tests $(B)/tb-guest
 	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image vm-tests
+
+.PHONY: tests
+tests: $(TEST_BIN)
 
 .PHONY: check-style
 check-style:
 	$(Q)tests/tools/check-style
 
-# Both compilers, warnings are errors. The second one into a folder of its own.
+# Both compilers, warnings are errors; each into a folder of its own.
 .PHONY: both-compilers
 both-compilers:
-	$(Q)$(SELF) B=$(B)/werror-gcc CC=gcc WERROR=1 objects
-	$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
+	+$(Q)$(SELF) B=$(B)/werror-gcc CC=gcc WERROR=1 objects
+	+$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
 .PHONY: objects
-objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC))
+objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(FUZZ_SRC))
 
 # Unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 .PHONY: asan
 asan:
 	$(Q)$(DEPS)
-	$(Q)$(SELF) asan-run
+	+$(Q)$(SELF) asan-run
 ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 .PHONY: asan-run
 asan-run:
-	$(Q)$(SELF) B=$(B)/asan OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)' asan-tests
+	+$(Q)$(SELF) B=$(B)/asan OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)' asan-tests
 .PHONY: asan-tests
 asan-tests: $(TEST_BIN)
 	$(Q)tests/tools/run-tests $(TEST_BIN)
 
+# Parsers of everything that comes from outside, under libFuzzer and sanitizers: FUZZ_SECONDS for each target, two at a
+# time. fuzz-smoke replays the corpora and past findings and then fuzzes for moments.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+.PHONY: fuzz
+fuzz:
+	$(Q)$(DEPS)
+	+$(Q)$(SELF) fuzz-run
+.PHONY: fuzz-run
+fuzz-run: fuzz-build
+	$(Q)tests/tools/fuzz --build $(abspath $(B)) --seconds $(FUZZ_SECONDS)
+.PHONY: fuzz-smoke
+fuzz-smoke:
+	$(Q)$(DEPS)
+	+$(Q)$(SELF) fuzz-smoke-run
+.PHONY: fuzz-smoke-run
+fuzz-smoke-run: fuzz-build
+	$(Q)tests/tools/fuzz --build $(abspath $(B)) --seconds 3 --smoke
+.PHONY: fuzz-build
+fuzz-build: $(B)/tb-image
+	+$(Q)$(SELF) B=$(B)/fuzz CC=clang OPT='-O1 -g' SANITIZE='$(FUZZ_FLAGS)' fuzz-targets
+.PHONY: fuzz-targets
+fuzz-targets: $(FUZZ_BIN)
+$(FUZZ_BIN): $(B)/%: $(B)/obj/%.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer $^ $(pkg_libs) -o $@
+-include $(patsubst %.o,%.d,$(call obj,$(FUZZ_SRC)))
+
 # A machine installed and booted the trusted way, in front of your eyes.
 .PHONY: demo
 demo: deps
-	$(Q)$(SELF) demo-run
+	+$(Q)$(SELF) demo-run
 .PHONY: demo-run
 demo-run: all $(B)/tb-guest
 	$(Q)vm-tests/demo.py --build $(B)
 
 .PHONY: bench
 bench: deps
-	$(Q)$(SELF) bench-run
+	+$(Q)$(SELF) bench-run
 .PHONY: bench-run
 bench-run: all $(B)/tb-guest
 	$(Q)tests/bench/run --build $(B)
@@ -219,6 +260,7 @@ help:
 	@echo 'demo        install and boot a machine in a VM and print its status (root)'
 	@echo 'check       every test; check-fast without VMs, check-vm only those, check-style only the rules'
 	@echo 'asan        unit and integration tests under sanitizers'
+	@echo 'fuzz        every parser under libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) each; fuzz-smoke for moments'
 	@echo 'bench       counts and timings'
 	@echo 'install     into DESTDIR=$(DESTDIR) prefix=$(prefix)'
 	@echo 'clean       remove $(B)/'

@@ -399,10 +399,10 @@ static void test_cleared(void **state)
 static void test_other_tpm(void **state)
 {
         struct world *w = *state;
-        _cleanup_(swtpm_stop_p) struct swtpm *first = w->emulator;
 
         tpm_free(w->tpm);
         w->tpm = NULL;
+        swtpm_stop_p(&w->emulator);
         w->emulator = swtpm_start();
         assert_non_null(w->emulator);
         reconnect(w);
