@@ -13,6 +13,8 @@ QEMU runs with -no-reboot: a reset of the guest ends it, and boot() is then a co
 import atexit
 import base64
 import ctypes
+import fcntl
+import functools
 import json
 import os
 import re
@@ -444,7 +446,7 @@ class Machine:
         s = self.sockets
         argv = ['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot',
                 '-machine', 'q35,smm=on', '-cpu', 'max',
-                '-accel', 'kvm' if os.access('/dev/kvm', os.R_OK | os.W_OK) else 'tcg',
+                '-accel', _accelerator(),
                 # More than one CPU makes every system management interrupt a rendezvous: slow on a busy host.
                 '-smp', str(self.smp), '-m', str(self.memory),
                 '-global', 'driver=cfi.pflash01,property=secure,value=on',
@@ -466,6 +468,17 @@ class Machine:
                             for guest, host in self.forward.items())
             argv += ['-netdev', f'user,id=net,restrict=on{rules}', '-device', 'virtio-net-pci,netdev=net,romfile=']
         return argv + self.extra
+
+
+@functools.cache
+def _accelerator():
+    """KVM where it can do what this firmware keeps its variables with, system management mode; nested KVM often cannot."""
+    check_extension, smm = 0xae03, 117      # linux/kvm.h: KVM_CHECK_EXTENSION, KVM_CAP_X86_SMM
+    try:
+        with open('/dev/kvm', 'rb+', buffering=0) as kvm:
+            return 'kvm' if fcntl.ioctl(kvm, check_extension, smm) > 0 else 'tcg'
+    except OSError:
+        return 'tcg'
 
 
 def _plain(text):
