@@ -45,12 +45,13 @@ MAN := $(patsubst man/%.scd,$(B)/man/%,$(MAN_SRC))
 
 # --- flags -----------------------------------------------------------------------------------------------------------
 
-PKGS := fdisk libcryptsetup tss2-esys tss2-mu tss2-rc tss2-tctildr json-c libcrypto blkid libkmod devmapper libseccomp
+PKGS := fdisk libcryptsetup tss2-esys tss2-mu tss2-rc tss2-tctildr json-c libcrypto blkid libkmod devmapper libseccomp \
+	libcurl libarchive
 IMAGE_PKGS := libarchive
-pkg_cflags := $(shell pkg-config --cflags $(PKGS) $(IMAGE_PKGS) cmocka 2>/dev/null)
+pkg_cflags := $(shell pkg-config --cflags $(PKGS) cmocka 2>/dev/null)
 pkg_libs = $(shell pkg-config --libs $(PKGS))
 image_libs = $(shell pkg-config --libs libcrypto json-c $(IMAGE_PKGS))
-test_libs = $(shell pkg-config --libs $(PKGS) $(IMAGE_PKGS) cmocka)
+test_libs = $(shell pkg-config --libs $(PKGS) cmocka)
 
 WARN := -Wall -Wextra -Wformat=2 -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
 	-Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wcast-align -Wcast-qual -Wwrite-strings \
