@@ -44,6 +44,13 @@ struct fetch_options {
          */
         int spool;
         bool want_loader; /* also systemd-boot, where the source has one beside the image */
+        /*
+         * Whether the caller wants to stop (a signal came); NULL: never. Asked when a signal
+         * interrupted a wait, and at least once a second while waiting. When it says yes, the call
+         * ends with -ECANCELED (ERROR_INTERRUPTED); what was received so far stays in the spool.
+         */
+        bool (*stop)(void *arg);
+        void *stop_arg;
 };
 
 struct fetch_info {
