@@ -87,6 +87,43 @@
 #define LIMIT_EVENTLOG_EVENTS 65536u
 #define LIMIT_EVENTLOG_BANKS 16u
 
+/* Registries: manifests, indexes and image configurations are a few KiB, a hundred with long
+ * histories; 4 MiB is what registries accept at most. Docker stops at 127 layers; an index of a
+ * popular image has some dozen entries; more than index, index, manifest nobody makes. */
+#define LIMIT_OCI_DOCUMENT (4 * MIB)
+#define LIMIT_OCI_LAYERS 256u
+#define LIMIT_OCI_ENTRIES 256u
+#define LIMIT_OCI_NESTING 2u
+#define LIMIT_OCI_ANNOTATIONS 256u
+/* Layers carry the image and little else; an ordinary system image packed beside it fits too. */
+#define LIMIT_OCI_BLOB (16 * GIB)
+/* WWW-Authenticate: one or two challenges of three parameters. Tokens are 1 to 4 KiB. */
+#define LIMIT_AUTH_HEADER (16 * KIB)
+#define LIMIT_AUTH_CHALLENGES 8u
+#define LIMIT_AUTH_PARAMETERS 32u
+#define LIMIT_AUTH_TOKEN (1 * MIB)
+#define LIMIT_AUTH_TOKEN_SECONDS 86400u
+/* config.json with logins: a few KiB. */
+#define LIMIT_AUTH_FILE (1 * MIB)
+#define LIMIT_AUTH_PASSWORD (64 * KIB)
+/* One layer unpacked, and how much may come out of each byte that goes in: system images are
+ * compressed inside and give 1 to 3; ordinary text gives 10, zeros in gzip 1030, in zstd 100000.
+ * The slack lets a small layer begin with zeros. */
+#define LIMIT_LAYER_UNPACKED (16 * GIB)
+#define LIMIT_LAYER_RATIO 200u
+#define LIMIT_LAYER_SLACK (64 * MIB)
+#define LIMIT_LAYER_MEMBERS 4000000u
+/* docker-archive and oci-archive: a handful of documents and some layers, each with a folder. */
+#define LIMIT_ARCHIVE_MEMBERS 4096u
+#define LIMIT_ARCHIVE_NAME 512u
+#define LIMIT_ARCHIVE_LINKS 4u
+/* Room that a spooled transfer leaves to everybody else on its file system. */
+#define LIMIT_SPOOL_RESERVE (64 * MIB)
+/* Names of sources: a repository has at most 255 characters, paths and URLs 4095. */
+#define LIMIT_SOURCE_NAME 4096u
+#define LIMIT_REPOSITORY 255u
+#define LIMIT_TAG 128u
+
 /* As many as Linux makes devices for. */
 #define LIMIT_PARTITIONS 256u
 /* Small text and JSON files of our own: journals, sentinels, reports. */
@@ -106,6 +143,9 @@
 /* Health checks: number in the directory, and how long one may take. */
 #define LIMIT_HEALTH_CHECKS 64u
 #define LIMIT_HEALTH_CHECK_SECONDS 120u
+/* Hooks of an event in one folder, and how long one may take: draining a node takes minutes. */
+#define LIMIT_HOOKS 64u
+#define LIMIT_HOOK_SECONDS 600u
 /* How long the boot stage waits for a disk to appear. */
 #define LIMIT_DEVICE_WAIT_SECONDS 30u
 

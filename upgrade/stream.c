@@ -31,9 +31,19 @@ static ssize_t stream_fd_read(struct stream *stream, void *buf, size_t n, struct
         return got;
 }
 
+static int stream_fd_skip(struct stream *stream, uint64_t n, struct error *e)
+{
+        struct stream_fd *s = (struct stream_fd *)stream;
+        uint64_t left = s->end - s->at;
+
+        (void)e; /* a file can always be read elsewhere */
+        s->at += n < left ? n : left;
+        return 0;
+}
+
 void stream_fd_init(struct stream_fd *s, int fd, uint64_t begin, uint64_t end)
 {
-        *s = (struct stream_fd){.stream.read = stream_fd_read,
+        *s = (struct stream_fd){.stream = {.read = stream_fd_read, .skip = stream_fd_skip},
                                 .fd = fd,
                                 .at = begin,
                                 .end = begin < end ? end : begin};

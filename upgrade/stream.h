@@ -24,6 +24,12 @@ struct stream {
          * negative errno with e filled. n is never 0.
          */
         ssize_t (*read)(struct stream *s, void *buf, size_t n, struct error *e);
+        /*
+         * Passes over n bytes without reading them; NULL: it can only read. Behind the end is not
+         * noticed before the next read. What was promised about the bytes as a whole (a digest) can
+         * no longer be held and is not checked. 0, or negative errno with e filled.
+         */
+        int (*skip)(struct stream *s, uint64_t n, struct error *e);
 };
 
 static inline _must_check_ ssize_t stream_read(struct stream *s, void *buf, size_t n,
