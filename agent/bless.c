@@ -86,7 +86,7 @@ static int confirm_if_counted(const struct env *env, struct bless_result *ret, s
 
 static int bless(const struct env *env, struct bless_result *ret, struct error *e)
 {
-        _cleanup_close_ int lock = lock_take(env, e);
+        _cleanup_close_ int lock = lock_take(env, "bless", 0, e);
         int r;
 
         if (lock < 0)

@@ -107,7 +107,7 @@ static int install(const struct env *env, const struct install_options *o, struc
 
         if (geteuid() != 0)
                 return error_set(e, ERROR_PRECONDITION, EPERM, "only root can install");
-        lock = lock_take(env, e);
+        lock = lock_take(env, "install", 0, e);
         if (lock < 0)
                 return lock;
         if (!o->dry_run) {

@@ -8,13 +8,16 @@
 #include "base/error.h"
 
 enum option_kind {
-        OPTION_FLAG, /* bool */
-        OPTION_TEXT, /* const char *, into argv */
-        OPTION_SIZE, /* uint64_t, "2G", not 0 */
-        OPTION_LIST, /* struct option_list, one text for each time the option is given */
+        OPTION_FLAG,   /* bool */
+        OPTION_TEXT,   /* const char *, into argv */
+        OPTION_SIZE,   /* uint64_t, "2G", not 0 */
+        OPTION_NUMBER, /* uint64_t, decimal, at most OPTION_NUMBER_MAX */
+        OPTION_LIST,   /* struct option_list, one text for each time the option is given */
 };
 
 #define OPTION_LIST_MAX 16u
+/* Seconds, attempts, descriptors: a week in seconds is more than any of them needs. */
+#define OPTION_NUMBER_MAX UINT64_C(604800)
 
 struct option_list {
         const char *item[OPTION_LIST_MAX];

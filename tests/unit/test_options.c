@@ -12,7 +12,7 @@
 struct words {
         bool flag;
         const char *text, *argument;
-        uint64_t size;
+        uint64_t size, number;
         struct option_list list;
 };
 
@@ -20,10 +20,9 @@ struct words {
 static int parse(const char *const *args, struct words *w, bool with_argument, struct error *e)
 {
         const struct option_spec specs[] = {
-                {"flag", OPTION_FLAG, &w->flag},
-                {"text", OPTION_TEXT, &w->text},
-                {"size", OPTION_SIZE, &w->size},
-                {"list", OPTION_LIST, &w->list},
+                {"flag", OPTION_FLAG, &w->flag},       {"text", OPTION_TEXT, &w->text},
+                {"size", OPTION_SIZE, &w->size},       {"list", OPTION_LIST, &w->list},
+                {"number", OPTION_NUMBER, &w->number},
         };
         char *argv[64] = {(char[]){"verb"}};
         int argc = 1;
@@ -38,8 +37,9 @@ static int parse(const char *const *args, struct words *w, bool with_argument, s
 
 static void every_kind_is_read(void **state)
 {
-        static const char *const args[] = {"--flag", "--text", "a b",    "word", "--size=2G",
-                                           "--list", "x",      "--list", "y",    NULL};
+        static const char *const args[] = {"--flag",    "--text",   "a b", "word",
+                                           "--size=2G", "--list",   "x",   "--list",
+                                           "y",         "--number", "60",  NULL};
         struct error e = ERROR_INIT;
         struct words w = {0};
 
@@ -48,6 +48,7 @@ static void every_kind_is_read(void **state)
         assert_true(w.flag);
         assert_string_equal(w.text, "a b");
         assert_int_equal(w.size, UINT64_C(2) << 30);
+        assert_int_equal(w.number, 60);
         assert_int_equal(w.list.n, 2);
         assert_string_equal(w.list.item[1], "y");
         assert_string_equal(w.argument, "word");
@@ -74,6 +75,7 @@ static void bad_words_are_named(void **state)
                 {{"--text"}, false, "--text"},         {{"--size", "many"}, false, "many"},
                 {{"--size", "0"}, false, "--size"},    {{"word"}, false, "word"},
                 {{"one", "two"}, true, "two"},         {{"--flag"}, true, "missing"},
+                {{"--number", "1h"}, false, "1h"},     {{"--number", "604801"}, false, "604801"},
         };
 
         (void)state;
