@@ -6,6 +6,7 @@
 #pragma once
 
 struct env {
+        const char *root; /* where the system's own tree begins, default "" (see agent/root.h) */
         const char *efivarfs; /* default /sys/firmware/efi/efivars */
         const char *sysfs;    /* default /sys */
         const char *proc;     /* default /proc */
@@ -18,7 +19,7 @@ struct env {
 
 #define ENV_INIT                                                                                   \
         {                                                                                          \
-                .efivarfs = "/sys/firmware/efi/efivars", .sysfs = "/sys", .proc = "/proc",         \
-                .dev = "/dev", .run = "/run", .extra = "/.extra", .oem = "/oem",                   \
+                .root = "", .efivarfs = "/sys/firmware/efi/efivars", .sysfs = "/sys",              \
+                .proc = "/proc", .dev = "/dev", .run = "/run", .extra = "/.extra", .oem = "/oem",  \
                 .tcti = "device:/dev/tpmrm0"                                                       \
         }

@@ -13,10 +13,29 @@
 #include "base/file.h"
 #include "base/limits.h"
 
-static const char *const child_env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
+/* PATH and LC_ALL, what the caller adds, and the end. */
+struct child_env {
+        const char *item[2 + SPAWN_ENVIRONMENT_MAX + 1];
+};
+
+static int make_env(const struct spawn_how *how, struct child_env *ret)
+{
+        unsigned n = 0;
+
+        ret->item[n++] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+        ret->item[n++] = "LC_ALL=C";
+        for (unsigned i = 0; how->environment && how->environment[i]; i++) {
+                if (i == SPAWN_ENVIRONMENT_MAX)
+                        return -E2BIG;
+                ret->item[n++] = how->environment[i];
+        }
+        ret->item[n] = NULL;
+        return 0;
+}
 
 /* Runs in the child: nothing here may allocate or return. */
-static _Noreturn void exec_child(const char *const argv[], int out)
+static _Noreturn void exec_child(const char *const argv[], const char *const *env, const char *root,
+                                 int out)
 {
         static const int defaults[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP, SIGCHLD};
         sigset_t none;
@@ -36,7 +55,9 @@ static _Noreturn void exec_child(const char *const argv[], int out)
                 _exit(127);
         if (syscall(SYS_close_range, 3, ~0U, 0) < 0)
                 _exit(127);
-        environ = (char **)(uintptr_t)child_env; /* never written through: POSIX predates const */
+        if (root && (chroot(root) < 0 || chdir("/") < 0))
+                _exit(126);
+        environ = (char **)(uintptr_t)env; /* never written through: POSIX predates const */
         execvp(argv[0], (char *const *)(uintptr_t)argv);
         _exit(errno == ENOENT ? 127 : 126);
 }
@@ -124,15 +145,19 @@ static int reap(pid_t pid, int64_t deadline, int collected, struct spawn_result 
         return 0;
 }
 
-int spawn_run(const char *const argv[], unsigned timeout_seconds, struct buf *output,
-              struct spawn_result *ret, struct error *e)
+int spawn_run_how(const char *const argv[], const struct spawn_how *how, struct buf *output,
+                  struct spawn_result *ret, struct error *e)
 {
         _cleanup_close_ int out_read = -EBADF, out_write = -EBADF;
         struct spawn_result result = {.status = -1};
-        int64_t deadline = now_ms() + (int64_t)timeout_seconds * 1000;
+        int64_t deadline = now_ms() + (int64_t)how->timeout_seconds * 1000;
+        struct child_env env;
         int fds[2], r;
         pid_t pid;
 
+        r = make_env(how, &env);
+        if (r < 0)
+                return error_set(e, ERROR_INTERNAL, -r, "%s: environment", argv[0]);
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return error_errno(e, errno, "%s: pipe", argv[0]);
         out_read = fds[0];
@@ -141,7 +166,7 @@ int spawn_run(const char *const argv[], unsigned timeout_seconds, struct buf *ou
         if (pid < 0)
                 return error_errno(e, errno, "%s: fork", argv[0]);
         if (pid == 0)
-                exec_child(argv, out_write);
+                exec_child(argv, env.item, how->root, out_write);
         (void)setpgid(pid, pid); /* also done in the child: whoever comes first */
         close_p(&out_write);
 
@@ -164,23 +189,38 @@ static const char *last_line(struct buf *b)
         return p ? p + 1 : (char *)b->data;
 }
 
-int spawn_check(const char *const argv[], unsigned timeout_seconds, struct error *e)
+int spawn_run(const char *const argv[], unsigned timeout_seconds, struct buf *output,
+              struct spawn_result *ret, struct error *e)
+{
+        const struct spawn_how how = {.timeout_seconds = timeout_seconds};
+
+        return spawn_run_how(argv, &how, output, ret, e);
+}
+
+int spawn_check_how(const char *const argv[], const struct spawn_how *how, struct error *e)
 {
         _cleanup_(buf_done) struct buf output = BUF_INIT(LIMIT_CHILD_OUTPUT);
         struct spawn_result result;
         int r;
 
-        r = spawn_run(argv, timeout_seconds, &output, &result, e);
+        r = spawn_run_how(argv, how, &output, &result, e);
         if (r < 0)
                 return r;
         if (result.status == 0)
                 return 0;
         if (result.timed_out)
                 return error_set(e, ERROR_IO, ETIMEDOUT, "%s did not end within %u seconds",
-                                 argv[0], timeout_seconds);
+                                 argv[0], how->timeout_seconds);
         if (result.status == 127)
                 return error_set(e, ERROR_PRECONDITION, ENOENT, "%s: program not found", argv[0]);
         return error_set(e, ERROR_IO, EIO, "%s failed (%s %d): %s", argv[0],
                          result.signal ? "signal" : "status",
                          result.signal ? result.signal : result.status, last_line(&output));
+}
+
+int spawn_check(const char *const argv[], unsigned timeout_seconds, struct error *e)
+{
+        const struct spawn_how how = {.timeout_seconds = timeout_seconds};
+
+        return spawn_check_how(argv, &how, e);
 }

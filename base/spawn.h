@@ -25,5 +25,23 @@ struct spawn_result {
 int spawn_run(const char *const argv[], unsigned timeout_seconds, struct buf *output,
               struct spawn_result *ret, struct error *e) _must_check_;
 
+/* How a program is run, where the ordinary way is not enough. */
+struct spawn_how {
+        unsigned timeout_seconds;
+        /* "NAME=value", NULL-terminated, behind PATH and LC_ALL; NULL: none. */
+        const char *const *environment;
+        /* Folder that is its root; argv[0] is looked up there. NULL: that of this process. */
+        const char *root;
+};
+
+/* Most variables of spawn_how. */
+#define SPAWN_ENVIRONMENT_MAX 32u
+
+/* spawn_run() and spawn_check() in that way. */
+int spawn_run_how(const char *const argv[], const struct spawn_how *how, struct buf *output,
+                  struct spawn_result *ret, struct error *e) _must_check_;
+int spawn_check_how(const char *const argv[], const struct spawn_how *how, struct error *e)
+        _must_check_;
+
 /* Runs and turns everything but status 0 into an error that quotes the last line of the output. */
 int spawn_check(const char *const argv[], unsigned timeout_seconds, struct error *e) _must_check_;

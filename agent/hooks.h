@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hooks: executables that are asked before an upgrade and told after it, from
+ * /usr/lib/tb-agent/hooks.d/EVENT, /etc/tb-agent/hooks.d/EVENT and /oem/tb-agent/hooks.d/EVENT of
+ * the node. They run as agent/scripts.h says, in the node's own root, with a description of the
+ * upgrade in their environment:
+ *
+ *   TB_EVENT             before-upgrade, after-upgrade
+ *   TB_SOURCE            where the image comes from, without a password
+ *   TB_TARGET            active, recovery
+ *   TB_FROM_VERSION      what runs now; empty when unknown
+ *   TB_FROM_SHA256       digest of its image; empty when unknown
+ *   TB_TO_VERSION        of the new image; empty when it is not known yet
+ *   TB_TO_SHA256         digest of the new image; empty when it is not known yet
+ *   TB_TO_MANIFEST       digest of the new manifest; empty when the source has none
+ *   TB_RESULT            after-upgrade: upgraded
+ */
+#pragma once
+
+#include "base/env.h"
+#include "base/error.h"
+
+enum hook_event {
+        HOOK_BEFORE_UPGRADE,
+        HOOK_AFTER_UPGRADE,
+        HOOK_EVENT_MAX,
+};
+
+/* Texts may be NULL: unknown. */
+struct hook_facts {
+        const char *source, *target;
+        const char *from_version, *from_sha256;
+        const char *to_version, *to_sha256, *to_manifest;
+        const char *result;
+};
+
+/* "before-upgrade", "after-upgrade". */
+const char *hook_event_name(enum hook_event event);
+
+/*
+ * Runs the hooks of an event below env->root. 0; -ESCRIPT (ERROR_PRECONDITION) at the first that
+ * did not end with status 0. What that means is the caller's: before-upgrade refuses, after-upgrade
+ * is reported.
+ */
+int hooks_run(const struct env *env, enum hook_event event, const struct hook_facts *facts,
+              unsigned *ret_run, struct error *e) _must_check_;
