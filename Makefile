@@ -151,7 +151,7 @@ check-fast-run:
 	+$(Q)$(SELF) check-style
 	+$(Q)$(SELF) both-compilers
 	+$(Q)$(SELF) all tests
-	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry
 
 # The real thing: firmware, TPM, boot loader, kernel.
 .PHONY: check-vm
@@ -172,7 +172,7 @@ check-run:
 	+$(Q)$(SELF) asan-run
 	+$(Q)$(SELF) fuzz-smoke-run
 	+$(Q)$(SELF) all tests $(B)/tb-guest
-	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image vm-tests
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry vm-tests
 
 .PHONY: tests
 tests: $(TEST_BIN)

@@ -51,7 +51,7 @@ def _kill_all():
         machine.power_cut()
 
 
-def _die_with_parent():
+def die_with_parent():
     # Even if this process is killed without a chance to clean up, no machine stays behind.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -321,7 +321,7 @@ class Machine:
     def _spawn(self, argv, log, **kwargs):
         with open(self.dir / log, 'wb') as errors:
             return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-                                    preexec_fn=_die_with_parent, **kwargs)
+                                    preexec_fn=die_with_parent, **kwargs)
 
     def _listen(self, name):
         listener = socket.socket(socket.AF_UNIX)
