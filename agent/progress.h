@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How far a long verb is. People get a bar with rate and remaining time on a terminal, and
+ * otherwise a line at the begin of each phase and every ten seconds; programs get JSON lines on a
+ * descriptor they named:
+ *
+ *   {"schema":1,"phase":"download","done":1048576,"total":536870912,"rate":10485760,"retries":0,
+ *    "seconds":12}
+ *
+ * total is null while it is unknown, rate is in bytes a second. There is a line at the begin and at
+ * the end of each phase and at most two a second in between. Output that cannot be written is given
+ * up: progress is no reason to fail.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+
+struct progress_options {
+        int text_fd;                   /* -EBADF: no text */
+        bool terminal;                 /* text_fd is one */
+        int json_fd;                   /* -EBADF: no JSON */
+        uint64_t (*now_ms)(void *arg); /* a clock for tests; NULL: the monotonic one */
+        void *now_arg;
+};
+
+struct progress;
+
+/* NULL when memory ran out; every function takes NULL and does nothing. */
+struct progress *progress_new(const struct progress_options *options);
+/* Leaves the terminal in order. */
+void progress_free(struct progress *p);
+DEFINE_CLEANUP(struct progress, progress_free)
+
+/* Ends the phase that was and begins this one ("download"); total 0: unknown, or not a matter of
+ * bytes. */
+void progress_phase(struct progress *p, const char *phase, uint64_t total);
+
+/* So many bytes of the phase are done. Cheap: may be called for every chunk. */
+void progress_update(struct progress *p, uint64_t done, unsigned retries);
