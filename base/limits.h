@@ -140,6 +140,36 @@
 #define LIMIT_SANDBOX_MEMORY (512 * MIB)
 #define LIMIT_SANDBOX_CPU_SECONDS 600u
 #define LIMIT_SANDBOX_START_SECONDS 30u
+/* URLs: presigned ones of object stores have up to two KiB. Names of hosts: RFC 1035. */
+#define LIMIT_URL (8 * KIB)
+#define LIMIT_HOST_NAME 253u
+/* Header of an answer: servers send one or two KiB, and accept 8 to 32 themselves. */
+#define LIMIT_HTTP_HEADERS (64 * KIB)
+/* Error pages are read to their end only so far, to keep the connection. */
+#define LIMIT_HTTP_ERROR_BODY (64 * KIB)
+/* Hops of one request: a registry redirects once, to its storage. */
+#define LIMIT_HTTP_REDIRECTS 5u
+/* A server that wants to be left alone for longer is left to the next run. */
+#define LIMIT_HTTP_RETRY_AFTER_SECONDS 300u
+/* Tries of a step without progress, with waits of 0.5, 1, 2, 4 ... seconds between them; a drop
+ * after so much progress is continued at once and does not count. */
+#define LIMIT_FETCH_ATTEMPTS 6u
+#define LIMIT_FETCH_DELAY_MS 500u
+#define LIMIT_FETCH_DELAY_MAX_MS 30000u
+#define LIMIT_FETCH_PROGRESS (1 * MIB)
+/* Less than this over so long is a stalled transfer: modems of 1990 were faster. */
+#define LIMIT_FETCH_SPEED (1 * KIB)
+#define LIMIT_FETCH_SPEED_SECONDS 60u
+/* Connections of one transfer in all, addresses tried of a host, and the time for each. */
+#define LIMIT_FETCH_CONNECTS 4096u
+#define LIMIT_FETCH_ADDRESSES 8u
+#define LIMIT_FETCH_CONNECT_SECONDS 10u
+/* Of the child that fetches: one message, and silence after which it counts as stuck. It says so
+ * when it waits for a server's sake, which is for LIMIT_HTTP_RETRY_AFTER_SECONDS at most. */
+#define LIMIT_FETCH_FRAME (256 * KIB)
+#define LIMIT_FETCH_SILENCE_SECONDS 600u
+/* Certificates of authorities: the system's bundle has 220 KiB. */
+#define LIMIT_CA_BUNDLE (4 * MIB)
 /* Health checks: number in the directory, and how long one may take. */
 #define LIMIT_HEALTH_CHECKS 64u
 #define LIMIT_HEALTH_CHECK_SECONDS 120u
