@@ -25,15 +25,17 @@ enum source_kind {
 
 struct source_name {
         enum source_kind kind;
-        char *text;       /* for messages: as given, but the password of a URL is blanked */
+        char *text;       /* for messages: as given, but password and query of a URL are blanked */
         char *path;       /* ocifile, dir, file */
         char *url;        /* http */
-        char *registry;   /* oci: "ghcr.io", "localhost:5000"; "docker.io" when the first part names no host */
+        char *registry;   /* oci: "ghcr.io", "localhost:5000"; "docker.io" when the first part names
+                             no host */
         char *repository; /* oci: "kairos-io/demo"; "library/" is put in front on docker.io */
         char *tag;        /* oci: "latest" unless given; NULL when only a digest was */
         char *digest;     /* oci: "sha256:..." (or sha512), NULL when none was given */
 };
 
-/* Grammar of the OCI distribution specification for oci:. -EINVAL (ERROR_USAGE) names what is wrong. */
+/* Grammar of the OCI distribution specification for oci:. -EINVAL (ERROR_USAGE) names what is
+ * wrong. */
 int source_name_parse(const char *text, struct source_name *ret, struct error *e) _must_check_;
 void source_name_done(struct source_name *s);
