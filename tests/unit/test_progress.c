@@ -129,7 +129,7 @@ static void lines_are_rare(void **state)
         assert_null(strchr(buf_str(&text), '\x1b'));
         assert_null(strchr(buf_str(&text), '\r'));
         assert_non_null(strstr(buf_str(&text), "prepare\n"));
-        assert_non_null(strstr(buf_str(&text), "download: 100.0 MiB of 100.0 MiB, "));
+        assert_non_null(strstr(buf_str(&text), "download: 100 MiB of 100 MiB, "));
         assert_non_null(strstr(buf_str(&text), " MiB/s, 2 retries\n"));
 }
 
