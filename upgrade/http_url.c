@@ -32,7 +32,7 @@ static int part(CURLU *u, CURLUPart what, unsigned flags, char **ret)
         CURLUcode c = curl_url_get(u, what, &text, flags);
 
         *ret = NULL;
-        if (c == CURLUE_NO_USER || c == CURLUE_NO_PASSWORD)
+        if (c == CURLUE_NO_USER || c == CURLUE_NO_PASSWORD || c == CURLUE_NO_ZONEID)
                 return 0;
         if (c != CURLUE_OK)
                 return c == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
@@ -44,10 +44,17 @@ static int part(CURLU *u, CURLUPart what, unsigned flags, char **ret)
 /* Letters, digits, "-", "_", "."; or an IPv6 address without a zone. Brackets are taken off. */
 static int take_host(CURLU *u, struct http_url *ret)
 {
+        _cleanup_free_ char *zone = NULL;
         uint8_t address[sizeof(struct in6_addr)];
         size_t n;
-        int r = part(u, CURLUPART_HOST, 0, &ret->host);
+        int r;
 
+        r = part(u, CURLUPART_ZONEID, 0, &zone);
+        if (r < 0)
+                return r;
+        if (zone)
+                return -EINVAL;
+        r = part(u, CURLUPART_HOST, 0, &ret->host);
         if (r < 0)
                 return r;
         n = strlen(ret->host);
