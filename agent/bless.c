@@ -30,22 +30,13 @@ struct bless_result {
 /* The entry's confirmation on the ESP. */
 static int confirm(const struct env *env, const char *path, struct error *e)
 {
-        _cleanup_(node_free_p) struct node *node = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        struct esp esp;
-        int r, unmounted;
+        struct node_esp esp;
+        int r = node_esp_open(env, true, &esp, e);
 
-        r = node_find_booted(env, &node, e);
-        if (r == 0)
-                r = node_mount_esp(env, node, true, &fd, e);
         if (r < 0)
                 return r;
-        esp = (struct esp)ESP_INIT(fd);
-        r = esp_bless(&esp, path, e);
-        close_p(&fd);
-        /* The first failure is the one to report. */
-        unmounted = node_unmount_esp(env, r < 0 ? NULL : e);
-        return r < 0 ? r : unmounted;
+        r = esp_bless(&esp.esp, path, e);
+        return node_esp_close(env, &esp, r, e);
 }
 
 static void read_role(const struct env *env, struct bless_result *ret)

@@ -19,6 +19,7 @@ static const struct {
         {"verify", verb_verify, "prove that an image will boot and unlock here"},
         {"boot", verb_boot, "first process of a USI: unlock, mount, hand over"},
         {"bless", verb_bless, "confirm the running boot after its health checks"},
+        {"bootentry", verb_bootentry, "list boot entries, choose what the next boots start"},
         {"status", verb_status, "tell what runs, and how this node stands"},
 };
 

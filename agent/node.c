@@ -224,3 +224,30 @@ int node_unmount_esp(const struct env *env, struct error *e)
 
         return target ? mount_unmount(target, e) : error_oom(e);
 }
+
+int node_esp_open(const struct env *env, bool writable, struct node_esp *ret, struct error *e)
+{
+        struct node_esp n = {.fd = -EBADF};
+        int r = node_find_booted(env, &n.node, e);
+
+        if (r == 0)
+                r = node_mount_esp(env, n.node, writable, &n.fd, e);
+        if (r < 0) {
+                node_free(n.node);
+                return r;
+        }
+        n.esp = (struct esp)ESP_INIT(n.fd);
+        *ret = n;
+        return 0;
+}
+
+int node_esp_close(const struct env *env, struct node_esp *n, int r, struct error *e)
+{
+        int unmounted;
+
+        (void)close(n->fd); /* what was written is synced */
+        unmounted = node_unmount_esp(env, r < 0 ? NULL : e);
+        node_free(n->node);
+        *n = (struct node_esp){.fd = -EBADF};
+        return r < 0 ? r : unmounted;
+}

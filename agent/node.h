@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "partition/disk.h"
 #include "partition/layout.h"
+#include "upgrade/esp.h"
 
 struct node {
         struct disk *disk;
@@ -39,6 +40,20 @@ int node_find_booted(const struct env *env, struct node **ret, struct error *e) 
 int node_mount_esp(const struct env *env, const struct node *n, bool writable, int *ret_fd,
                    struct error *e) _must_check_;
 int node_unmount_esp(const struct env *env, struct error *e) _must_check_;
+
+/* The mounted ESP of the node this system was started from. */
+struct node_esp {
+        struct node *node;
+        int fd;
+        struct esp esp; /* on fd */
+};
+
+/* node_find_booted() and node_mount_esp() in one. */
+int node_esp_open(const struct env *env, bool writable, struct node_esp *ret, struct error *e)
+        _must_check_;
+/* Closes and unmounts. r: how the work on it went; a failure of that is returned, with its e,
+ * before one of the unmounting. */
+int node_esp_close(const struct env *env, struct node_esp *n, int r, struct error *e) _must_check_;
 
 /* The mount options of an ESP: nobody but root reads it, nothing on it is run. */
 int node_mount_vfat(const char *device, const char *target, bool writable, struct error *e)

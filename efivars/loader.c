@@ -178,7 +178,7 @@ int loader_info(const struct env *env, struct loader_info *ret)
         return 0;
 }
 
-int loader_set_oneshot(const struct env *env, const char *entry_id)
+static int set_entry(const struct env *env, const char *name, const char *entry_id)
 {
         _cleanup_(buf_done) struct buf value = BUF_INIT(LIMIT_LOADER_VARIABLE);
         int r;
@@ -188,8 +188,23 @@ int loader_set_oneshot(const struct env *env, const char *entry_id)
         r = utf8_to_utf16(entry_id, &value);
         if (r < 0)
                 return r;
-        return efivar_write(env, "LoaderEntryOneShot", EFIVAR_GUID_LOADER, EFIVAR_PERSISTENT,
-                            value.data, value.len);
+        return efivar_write(env, name, EFIVAR_GUID_LOADER, EFIVAR_PERSISTENT, value.data,
+                            value.len);
+}
+
+int loader_set_oneshot(const struct env *env, const char *entry_id)
+{
+        return set_entry(env, "LoaderEntryOneShot", entry_id);
+}
+
+int loader_set_default(const struct env *env, const char *entry_id)
+{
+        return set_entry(env, "LoaderEntryDefault", entry_id);
+}
+
+int loader_set_preferred(const struct env *env, const char *entry_id)
+{
+        return set_entry(env, "LoaderEntryPreferred", entry_id);
 }
 
 int loader_clear(const struct env *env, const char *name)

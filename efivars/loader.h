@@ -64,6 +64,13 @@ int loader_info(const struct env *env, struct loader_info *ret) _must_check_;
 int loader_set_oneshot(const struct env *env, const char *entry_id) _must_check_;
 
 /*
+ * Entry for all boots to come. Default: started even when its tries are used up, so never for an
+ * entry with a counter. Preferred: passed over when it is bad; understood from systemd-boot 260 on.
+ */
+int loader_set_default(const struct env *env, const char *entry_id) _must_check_;
+int loader_set_preferred(const struct env *env, const char *entry_id) _must_check_;
+
+/*
  * Deletes a wish (LoaderEntryOneShot, LoaderEntryDefault, LoaderEntryPreferred, ...); absent is
  * fine. -EINVAL for names that do not begin with "LoaderEntry" or "LoaderConfig": the others belong
  * to the loader.
