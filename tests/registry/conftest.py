@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+from node import MEMORY, Node
 from registry import Registry
 from server import Authority
-from tools import BOOT, build_usi, tb_image, tool
+from tools import BOOT, BUILD, build_usi, digest_of, tb_image, tool
 
 for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
              "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR"):
@@ -94,3 +95,58 @@ def skopeo(tmp_path, authority):
         where = {"copy": ("--src-cert-dir", certs), "inspect": ("--cert-dir", certs)}[verb]
         return tool("skopeo", "--insecure-policy", "--tmpdir", tmp_path, verb, *where, *argv, check=check)
     return run
+
+
+@pytest.fixture
+def node(tmp_path, keys, images, loader):
+    """A node that runs version 1."""
+    folder = tmp_path / "node"
+    folder.mkdir()
+    return Node(folder, keys, images.get(1), loader)
+
+
+class Judge:
+    """Gives a source to the agent and judges everything that is true of any run: the exit code, bounded memory, no
+    secret in what it says, and an ESP that is either upgraded to the very image or untouched on the boot path."""
+
+    def __init__(self, program, node, authority):
+        self.program, self.node, self.ca = program, node, ("--ca", authority.pem)
+        self.secrets = ["secret-in-url"]
+
+    def __call__(self, source, *options, rc, image=None, env=None, ca=True):
+        """rc: exit code, or several that are right. image: what a success has to bring."""
+        begun = self.begin(source, *options, env=env, ca=ca)
+        return self.finish(begun, rc, image)
+
+    def begin(self, source, *options, env=None, ca=True):
+        self.before = self.node.files(), self.node.boot_path()
+        begin = self.node.begin_verify if self.program == "verify" else self.node.begin_upgrade
+        return begin(source, "--json", *(self.ca if ca else ()), *options, env=env)
+
+    def finish(self, begun, rc, image=None):
+        result = begun.wait()
+        assert result.rc in (rc if isinstance(rc, tuple) else (rc,)), str(result)
+        assert result.memory < MEMORY, str(result)
+        for secret in self.secrets:
+            assert secret not in result.out + result.err, str(result)
+        if result.rc != 0:
+            assert result.said["error"]["exit_code"] == result.rc and result.said["error"]["text"], str(result)
+        files, boot_path = self.before
+        if self.program == "upgrade" and result.rc == 0:
+            self.node.check([image, self.node.role("recovery"), self.node.role("passive")])
+            assert self.node.role("active") == image, str(result)
+        elif result.rc == 5:
+            # What was received stays for the next run, named by no entry.
+            assert self.node.boot_path() == boot_path
+        else:
+            assert self.node.files() == files
+        if self.program == "verify" and result.rc == 0:
+            assert f"sha256:{result.said['sha256']}" == digest_of(image), str(result)
+        return result
+
+
+@pytest.fixture(params=["verify", "upgrade"])
+def judge(request, node, authority):
+    if request.param == "upgrade" and not (BUILD / "tests/upgrade-here").exists():
+        pytest.skip("upgrade-here is not built")
+    return Judge(request.param, node, authority)

@@ -185,7 +185,7 @@ class Server:
         """Requests and answers on one connection until either side ends it."""
         rest = b""
         while not self.stopping.is_set():
-            head, rest = _read_head(connection, rest)
+            head, rest = read_head(connection, rest)
             if head is None:
                 return
             request = self._parse(head)
@@ -278,7 +278,7 @@ def _pieces(body, cut):
                 return
 
 
-def _read_head(connection, rest):
+def read_head(connection, rest):
     while b"\r\n\r\n" not in rest:
         if len(rest) > HEAD_LIMIT:
             raise ValueError("head")
