@@ -11,6 +11,8 @@
 #include "base/version.h"
 
 #define DIGEST_COMMENT "# sha256 "
+/* Of a title, in front of the role. */
+#define TITLE_MAX 100u
 
 static const char suffix[] = ".conf";
 static const size_t suffix_len = sizeof(suffix) - 1;
@@ -34,6 +36,56 @@ enum entry_role entry_role_parse(const char *name)
                         return r;
         }
         return ENTRY_ROLE_NONE;
+}
+
+/* Order of the roles in the boot menu, and of falling back. */
+static const char *const sort_keys[ENTRY_ROLE_MAX] = {
+        [ENTRY_ROLE_ACTIVE] = "0001",
+        [ENTRY_ROLE_PASSIVE] = "0002",
+        [ENTRY_ROLE_RECOVERY] = "0003",
+};
+
+/* Length of the title without " (active)" and its like. */
+static size_t bare_title(const char *title)
+{
+        size_t n = strlen(title);
+
+        for (enum entry_role r = ENTRY_ROLE_ACTIVE; r < ENTRY_ROLE_MAX; r++) {
+                size_t m = strlen(role_names[r]);
+
+                if (n > m + 3 && strncmp(title + n - m - 3, " (", 2) == 0 &&
+                    strncmp(title + n - m - 1, role_names[r], m) == 0 && title[n - 1] == ')')
+                        return n - m - 3;
+        }
+        return n;
+}
+
+/* A cut in the middle of a character of several bytes would not be valid text. */
+static size_t cut_text(const char *s, size_t n, size_t max)
+{
+        if (n <= max)
+                return n;
+        n = max;
+        while (n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80)
+                n--;
+        return n;
+}
+
+int entry_set_role(struct entry *entry, enum entry_role role)
+{
+        char title[sizeof(entry->title)];
+        size_t n;
+
+        if (role >= ENTRY_ROLE_MAX || !sort_keys[role])
+                return -EINVAL;
+        n = cut_text(entry->title, bare_title(entry->title), TITLE_MAX);
+        while (n > 0 && isspace((unsigned char)entry->title[n - 1]))
+                n--;
+        (void)snprintf(title, sizeof(title), "%.*s%s(%s)", (int)n, entry->title, n > 0 ? " " : "",
+                       role_names[role]);
+        memcpy(entry->title, title, sizeof(title));
+        (void)snprintf(entry->sort_key, sizeof(entry->sort_key), "%s", sort_keys[role]);
+        return 0;
 }
 
 /* Digits up to the end character; moves *p behind it. */

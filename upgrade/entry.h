@@ -86,6 +86,12 @@ int entry_name_parse(const char *file, struct entry_name *ret) _must_check_;
 int entry_name_format(const struct entry_name *name, char ret[NAME_MAX + 1]) _must_check_;
 
 /*
+ * Makes it the entry of a role: its sort key, and a title that ends in the role's name, cut to 100
+ * characters in front of it and rid of the name of another role. -EINVAL for ENTRY_ROLE_NONE.
+ */
+int entry_set_role(struct entry *entry, enum entry_role role) _must_check_;
+
+/*
  * The text: exactly ENTRY_SIZE bytes, no NUL, ends with a newline, filled up by a comment. image,
  * title and a key of EFI or UKI are required; sort_key, version and sha256 are written when there.
  * -EINVAL for values that a line cannot carry (control characters, blanks at the ends, bad UTF-8,

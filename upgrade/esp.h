@@ -6,7 +6,8 @@
  * directory" leave the active file unreadable. The moves offered here are those that survived a
  * replay of every crash state: create under a new name, overwrite one sector in place, unlink.
  * There is no rename and no truncation, and a file that exists is never rewritten except an entry
- * of exactly ENTRY_SIZE bytes.
+ * of exactly ENTRY_SIZE bytes. Other small files that have to change (boot loader, loader.conf)
+ * change places with their successor, RENAME_EXCHANGE, which survived the replay as well.
  *
  * Order of work that keeps one bootable entry at every moment:
  *   image:   esp_add_stream() (or the writer), then esp_add_entry() or esp_write_entry_in_place()
@@ -23,6 +24,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -57,7 +59,14 @@ struct esp_image {
         bool named; /* by an entry, readable or not: esp_remove() would refuse it */
 };
 
-/* Bytes a new file may take: free clusters less a few for directories. */
+struct esp_space {
+        uint64_t available; /* bytes new files may take: free clusters less a few for directories */
+        uint64_t cluster;   /* a file takes a multiple of this many bytes */
+};
+
+int esp_get_space(const struct esp *esp, struct esp_space *ret, struct error *e) _must_check_;
+
+/* The first of these numbers. */
 int esp_free_space(const struct esp *esp, uint64_t *ret, struct error *e) _must_check_;
 
 /* -ENOSPC (ERROR_SPACE) unless a file of that size fits now. */
@@ -110,6 +119,42 @@ int esp_writer_finish(struct esp_writer *w, const uint8_t *sha256, uint8_t *ret_
 void esp_writer_free(struct esp_writer *w);
 DEFINE_CLEANUP(struct esp_writer, esp_writer_free)
 
+/*
+ * Takes up a file that an earlier run did not finish. It must not be named by an entry (-EBUSY) and
+ * must not share a cluster with another file (-EUCLEAN: leave it and take another name). A file of
+ * more than max_size bytes is deleted and begun anew, as is an absent or empty one; *ret_size is
+ * what is there of it.
+ *
+ * What is there has to be read first, all of it, as the medium returns it: esp_writer_replay()
+ * gives the next bytes, 0 when there are no more; only then esp_writer_write() goes on behind them.
+ * Nobody knows whether a power cut left them as they were written: whoever goes on compares the
+ * digest of the whole.
+ */
+int esp_writer_resume(const struct esp *esp, const char *path, uint64_t max_size,
+                      struct esp_writer **ret, uint64_t *ret_size, struct error *e) _must_check_;
+ssize_t esp_writer_replay(struct esp_writer *w, void *buf, size_t n, struct error *e) _must_check_;
+
+/*
+ * Ends the writing and keeps what is there, synced, for esp_writer_resume(). Frees w in any case.
+ */
+int esp_writer_keep(struct esp_writer *w, struct error *e) _must_check_;
+
+/*
+ * Gives a small file (at most LIMIT_BOOT_LOADER bytes) a new content: written under a temporary
+ * name in the same folder, synced, read back; the two change places, synced; the old content is
+ * deleted. At every moment the path leads to the whole old or the whole new content. A file that
+ * has the content already, on clusters of its own, is made durable and stays; an absent one is
+ * added.
+ *
+ * What a cut leaves under a temporary name (ESP_TEMPORARY) is deleted by the next call for this
+ * folder, unless it shares clusters with another file: then it stays, with a warning, and the path
+ * gets clusters of its own. Not for entries: esp_set_entry(). -EOPNOTSUPP: this kernel's vfat does
+ * not know the exchange (Linux 6.0 does).
+ */
+#define ESP_TEMPORARY "TBAGENT%u.TMP"
+int esp_exchange_file(const struct esp *esp, const char *path, const void *data, size_t n,
+                      struct error *e) _must_check_;
+
 /* Size and digest of a file as the medium returns them (see esp_writer_finish). -ENOENT. */
 int esp_digest(const struct esp *esp, const char *path, uint8_t ret_sha256[SHA256_SIZE],
                uint64_t *ret_size, struct error *e) _must_check_;
@@ -140,6 +185,14 @@ int esp_write_entry_in_place(const struct esp *esp, const char *file, const char
                              struct error *e) _must_check_;
 
 /*
+ * The entry has this text when 0 is returned, whatever was there: nothing, a leftover that leads
+ * nowhere or cannot be read (deleted first), one of ours (in place), one of another size (by the
+ * exchange of esp_exchange_file()). The image it names must exist.
+ */
+int esp_set_entry(const struct esp *esp, const char *file, const char text[ENTRY_SIZE],
+                  struct error *e) _must_check_;
+
+/*
  * Confirms a boot: boot_count_path is what the loader reported ("\loader\entries\active+2-1.conf").
  * Makes sure that the uncounted twin exists with the same text, durably, and only then unlinks the
  * counted file (and other counted files of that base with the same text, which the loader's own
@@ -167,6 +220,12 @@ int esp_bless(const struct esp *esp, const char *boot_count_path, struct error *
  */
 int esp_put_on_trial(const struct esp *esp, const char *file, unsigned tries_left, struct error *e)
         _must_check_;
+
+/*
+ * Makes everything durable that was ever written to this file system: what an earlier run that was
+ * killed did may still be in memory only, and looks finished.
+ */
+int esp_sync(const struct esp *esp, struct error *e) _must_check_;
 
 /*
  * All entries, sorted by file name (names systemd-boot does not list are left out). The caller

@@ -14,7 +14,9 @@
 #include "upgrade/usi_reader.h"
 
 struct verified_image {
-        int fd; /* borrowed; -EBADF for a stream */
+        int fd;          /* borrowed; -EBADF for a stream */
+        bool stands;     /* on the ESP, */
+        uint32_t number; /* under this number */
         uint64_t size;
         uint8_t sha256[SHA256_SIZE];
         uint8_t pcr11[SHA256_SIZE];
@@ -579,22 +581,33 @@ const struct buf *image_policy_signature(const struct verified_image *v)
         return &v->signature->sig;
 }
 
-static int image_path(uint32_t number, char *ret, size_t n)
+bool image_stands_as(const struct verified_image *v, uint32_t number)
+{
+        return v->stands && v->number == number;
+}
+
+void image_set_number(struct verified_image *v, uint32_t number)
+{
+        v->stands = true;
+        v->number = number;
+}
+
+int image_path(uint32_t number, char ret[IMAGE_PATH_SIZE])
 {
         char name[ENTRY_IMAGE_NAME_SIZE];
         int r = entry_image_name_format(number, name);
 
         if (r == 0)
-                (void)snprintf(ret, n, "%s/%s", ESP_IMAGE_DIR, name);
+                (void)snprintf(ret, IMAGE_PATH_SIZE, "%s/%s", ESP_IMAGE_DIR, name);
         return r;
 }
 
 int image_add(const struct esp *esp, const struct verified_image *v, uint32_t number,
               struct error *e)
 {
-        char path[64];
+        char path[IMAGE_PATH_SIZE];
 
-        if (image_path(number, path, sizeof(path)) < 0)
+        if (image_path(number, path) < 0)
                 return error_set(e, ERROR_INTERNAL, ERANGE, "image number %" PRIu32, number);
         return esp_add_stream(esp, path, v->fd, v->size, v->sha256, e);
 }
@@ -602,21 +615,12 @@ int image_add(const struct esp *esp, const struct verified_image *v, uint32_t nu
 int image_entry(const struct verified_image *v, uint32_t number, enum entry_role role,
                 enum entry_key key, char ret[ENTRY_SIZE], struct error *e)
 {
-        /* Order of the roles in the boot menu, and of falling back. */
-        static const char *const sort_keys[ENTRY_ROLE_MAX] = {
-                [ENTRY_ROLE_ACTIVE] = "0001",
-                [ENTRY_ROLE_PASSIVE] = "0002",
-                [ENTRY_ROLE_RECOVERY] = "0003",
-        };
         struct entry entry = {.key = key, .has_sha256 = true};
-        char path[64];
+        char path[IMAGE_PATH_SIZE];
 
-        if (role >= ENTRY_ROLE_MAX || !sort_keys[role] ||
-            image_path(number, path, sizeof(path)) < 0)
+        (void)snprintf(entry.title, sizeof(entry.title), "%s", v->title);
+        if (image_path(number, path) < 0 || entry_set_role(&entry, role) < 0)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "boot entry");
-        (void)snprintf(entry.title, sizeof(entry.title), "%.100s (%s)", v->title,
-                       entry_role_name(role));
-        (void)snprintf(entry.sort_key, sizeof(entry.sort_key), "%s", sort_keys[role]);
         (void)snprintf(entry.version, sizeof(entry.version), "%s", v->version);
         (void)snprintf(entry.image, sizeof(entry.image), "/%s", path);
         memcpy(entry.sha256, v->sha256, SHA256_SIZE);

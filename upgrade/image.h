@@ -86,6 +86,17 @@ const struct policy_key *image_policy_key(const struct verified_image *v);
 const struct buf *image_policy_signature(const struct verified_image *v);
 
 /*
+ * Number of the file on the ESP that was read back and holds this image: true for results of
+ * upgrade/image_receiver.h, which alone may set it.
+ */
+bool image_stands_as(const struct verified_image *v, uint32_t number);
+void image_set_number(struct verified_image *v, uint32_t number);
+
+/* "EFI/kairos/usi-00000007.efi". -ERANGE. */
+#define IMAGE_PATH_SIZE (sizeof(ESP_IMAGE_DIR) + ENTRY_IMAGE_NAME_SIZE)
+int image_path(uint32_t number, char ret[IMAGE_PATH_SIZE]) _must_check_;
+
+/*
  * Writes a copy of a file's image to the ESP under this number ("EFI/kairos/usi-%08u.efi"), read
  * back and compared.
  */
