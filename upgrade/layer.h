@@ -41,8 +41,8 @@ enum layer_format {
         LAYER_TAR_ZSTD,
 };
 
-/* By the first bytes (6 are enough, fewer are fine): -EINVAL when it is none of these. A tar cannot
- * be told by its begin, so everything else is one. */
+/* By the first bytes; 4 are enough, fewer are fine. A tar cannot be told by them, so everything
+ * else is one. */
 enum layer_format layer_format_detect(const uint8_t *data, size_t n);
 
 struct layer_wish {
