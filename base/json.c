@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/limits.h"
+
 /* Our documents nest four levels; a deeper one is an attack on the parser's stack. */
 #define JSON_DEPTH 16
 
@@ -53,13 +55,20 @@ int json_append(struct json_object *array, struct json_object *value)
         return 0;
 }
 
+/* What stands in a text, counted outside of its strings. */
+struct census {
+        size_t members; /* of all objects: each has one colon */
+        size_t values;  /* or more: each follows a comma or is the first of its container */
+};
+
 /*
  * What json-c lets pass even in its strict mode: a NUL byte ends the text for it, whatever follows;
- * keys may stand in single quotes; strings may contain control characters; NaN and Infinity are
- * numbers.
+ * a NUL that is written as an escape ends keys and, for readers of C strings, values; keys may
+ * stand in single quotes; strings may contain control characters; NaN and Infinity are numbers.
  */
-static bool has_foreign(const char *text, size_t n)
+static bool has_foreign(const char *text, size_t n, struct census *ret)
 {
+        struct census c = {.values = 1};
         bool string = false;
 
         for (size_t i = 0; i < n; i++) {
@@ -68,10 +77,36 @@ static bool has_foreign(const char *text, size_t n)
                         return true;
                 if (text[i] == '"')
                         string = !string;
-                else if (text[i] == '\\' && string)
+                else if (text[i] == ':' && !string)
+                        c.members++;
+                else if ((text[i] == ',' || text[i] == '[' || text[i] == '{') && !string)
+                        c.values++;
+                else if (text[i] == '\\' && string) {
+                        if (n - i > 5 && memcmp(text + i + 1, "u0000", 5) == 0)
+                                return true;
                         i++;
+                }
         }
+        *ret = c;
         return false;
+}
+
+/* Members of all objects in the tree. */
+static size_t count_members(struct json_object *o)
+{
+        size_t n = 0;
+
+        if (json_object_is_type(o, json_type_object)) {
+                json_object_object_foreach(o, key, value)
+                {
+                        (void)key;
+                        n += 1 + count_members(value);
+                }
+        } else if (json_object_is_type(o, json_type_array)) {
+                for (size_t i = 0; i < json_object_array_length(o); i++)
+                        n += count_members(json_object_array_get_idx(o, i));
+        }
+        return n;
 }
 
 int json_read_text(const void *text, size_t n, size_t max, const char *what,
@@ -80,14 +115,19 @@ int json_read_text(const void *text, size_t n, size_t max, const char *what,
         struct json_tokener *tok;
         _cleanup_json_ struct json_object *o = NULL;
         enum json_tokener_error state;
+        struct census census;
 
         if (n > 0 && ((const char *)text)[n - 1] == '\0')
                 n--;
         if (n > max || n > INT_MAX)
                 return error_set(e, ERROR_REFUSED, E2BIG, "%s: %zu bytes, at most %zu are accepted",
                                  what, n, max);
-        if (has_foreign(text, n))
+        if (has_foreign(text, n, &census))
                 return error_set(e, ERROR_REFUSED, EBADMSG, "%s: not valid JSON", what);
+        /* json-c makes hundreds of bytes of an empty array. */
+        if (census.values > LIMIT_JSON_VALUES)
+                return error_set(e, ERROR_REFUSED, E2BIG, "%s: more than %u values", what,
+                                 LIMIT_JSON_VALUES);
         tok = json_tokener_new_ex(JSON_DEPTH);
         if (!tok)
                 return error_oom(e);
@@ -103,6 +143,9 @@ int json_read_text(const void *text, size_t n, size_t max, const char *what,
         if (state != json_tokener_success || !o)
                 return error_set(e, ERROR_REFUSED, EBADMSG, "%s: not valid JSON (%s)", what,
                                  json_tokener_error_desc(state));
+        /* Of two members with one key json-c keeps the last; other readers take the first. */
+        if (count_members(o) != census.members)
+                return error_set(e, ERROR_REFUSED, EBADMSG, "%s: a key occurs twice", what);
         *ret = TAKE_PTR(o);
         return 0;
 }

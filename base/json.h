@@ -37,7 +37,8 @@ int json_append(struct json_object *array, struct json_object *value) _must_chec
 
 /*
  * Parses text of n bytes (one trailing NUL is tolerated): the whole text must be one value.
- * -EBADMSG when it is not JSON, -E2BIG above max bytes. what names the document in messages.
+ * -EBADMSG when it is not JSON or a key occurs twice in an object, -E2BIG above max bytes
+ * or LIMIT_JSON_VALUES. what names the document in messages.
  */
 int json_read_text(const void *text, size_t n, size_t max, const char *what,
                    struct json_object **ret, struct error *e) _must_check_;

@@ -126,6 +126,9 @@
 
 /* As many as Linux makes devices for. */
 #define LIMIT_PARTITIONS 256u
+/* Values of one JSON document, whatever its size: an image configuration with a long history has
+ * some hundred, an index some thousand. */
+#define LIMIT_JSON_VALUES 32768u
 /* Small text and JSON files of our own: journals, sentinels, reports. */
 #define LIMIT_SMALL_FILE (1 * MIB)
 /* sysfs and procfs attributes are at most a page, mountinfo may be longer. */

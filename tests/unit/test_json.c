@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/limits.h"
+
 static int parse(const char *text, struct json_object **ret)
 {
         return json_read_text(text, strlen(text), 4096, "test", ret, NULL);
@@ -97,6 +99,52 @@ static void test_size(void **state)
         assert_null(q);
 }
 
+/* Whoever reads the first of two and whoever reads the last see different documents. */
+static void test_duplicates(void **state)
+{
+        static const struct {
+                const char *text;
+                int r;
+        } table[] = {
+                {"{\"a\":1,\"b\":{\"a\":2},\"c\":[{\"a\":3},{\"a\":4}]}", 0},
+                {"{\"a\":\":\",\":\":\"\\\":\"}", 0},
+                {"{\"a\":null,\"A\":null}", 0},
+                {"{\"a\":1,\"a\":1}", -EBADMSG},
+                {"{\"a\":null,\"a\":1}", -EBADMSG},
+                {"{\"a\":1,\"\\u0061\":1}", -EBADMSG},
+                {"{\"x\":[[{\"k\":{\"a\":1,\"b\":2,\"a\":3}}]]}", -EBADMSG},
+                {"{\"a\\u0000b\":1}", -EBADMSG},
+                {"{\"a\":\"\\u0000\"}", -EBADMSG},
+                {"{\"a\":\"\\\\u0000\"}", 0},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_json_ struct json_object *o = NULL;
+
+                if (parse(table[i].text, &o) != table[i].r)
+                        fail_msg("%s", table[i].text);
+        }
+}
+
+static void test_number_of_values(void **state)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(1 << 20);
+        _cleanup_json_ struct json_object *o = NULL, *p = NULL;
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(buf_add_str(&text, "[[]"), 0);
+        for (size_t i = 0; i < LIMIT_JSON_VALUES / 2 - 2; i++)
+                assert_int_equal(buf_add_str(&text, ",[]"), 0);
+        assert_int_equal(buf_add_str(&text, "]"), 0);
+        assert_int_equal(json_read_text(text.data, text.len, text.len, "many", &o, &e), 0);
+        text.len--;
+        assert_int_equal(buf_add_str(&text, ",[],[]]"), 0);
+        assert_int_equal(json_read_text(text.data, text.len, text.len, "many", &p, &e), -E2BIG);
+        assert_int_equal(e.class, ERROR_REFUSED);
+}
+
 static void test_get(void **state)
 {
         _cleanup_json_ struct json_object *o = NULL;
@@ -161,8 +209,12 @@ static void test_add(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_strict), cmocka_unit_test(test_depth),
-                cmocka_unit_test(test_size),   cmocka_unit_test(test_get),
+                cmocka_unit_test(test_strict),
+                cmocka_unit_test(test_depth),
+                cmocka_unit_test(test_size),
+                cmocka_unit_test(test_duplicates),
+                cmocka_unit_test(test_number_of_values),
+                cmocka_unit_test(test_get),
                 cmocka_unit_test(test_add),
         };
 
