@@ -240,7 +240,8 @@ demo-run: all $(B)/tb-guest
 	$(Q)vm-tests/demo.py --build $(B)
 
 .PHONY: bench
-bench: deps
+bench:
+	$(Q)$(VM_DEPS) tests/bench/packages.txt
 	+$(Q)$(SELF) bench-run
 .PHONY: bench-run
 bench-run: all $(B)/tb-guest

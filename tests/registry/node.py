@@ -26,6 +26,7 @@ class Result:
     err: str
     seconds: float
     memory: int                 # peak of the largest process
+    written: int                # bytes that were made dirty on disks
 
     @property
     def said(self):
@@ -69,7 +70,8 @@ class Run:
         out, err = (path.read_text(errors="replace") for path in (self.out, self.err))
         self.out.unlink()
         self.err.unlink()
-        result = Result(self.process.returncode, out, err, seconds, usage.ru_maxrss * 1024)
+        result = Result(self.process.returncode, out, err, seconds, usage.ru_maxrss * 1024,
+                        usage.ru_oublock * 512)
         assert seconds < timeout, f"no end: {result}"
         return result
 
