@@ -94,7 +94,6 @@
 #define LIMIT_OCI_LAYERS 256u
 #define LIMIT_OCI_ENTRIES 256u
 #define LIMIT_OCI_NESTING 2u
-#define LIMIT_OCI_ANNOTATIONS 256u
 /* Layers carry the image and little else; an ordinary system image packed beside it fits too. */
 #define LIMIT_OCI_BLOB (16 * GIB)
 /* WWW-Authenticate: one or two challenges of three parameters. Tokens are 1 to 4 KiB. */

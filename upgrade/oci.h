@@ -8,17 +8,18 @@
  * - an ordinary image whose layers (tar, tar+gzip, tar+zstd) carry EFI/kairos/norole.efi; the layer
  *   that counts is found by trying from the last one down (upgrade/layer.h);
  * - an artifact whose one layer is the image itself, a raw PE: its media type is OCI_TYPE_USI, or
- *   the artifact's type is OCI_TYPE_USI, or the title annotation of the layer ends in ".efi" and
- *   the media type is none that is known to be something else. Several layers are refused then.
+ *   the artifact's type is OCI_TYPE_USI and the layer's type is unknown, or the layer's title ends
+ *   in ".efi" and its type is unknown or the manifest has no image configuration ("oras push" calls
+ *   every file a tar). Several layers are refused where one has the type OCI_TYPE_USI.
  *
- * Annotations that are read, of the manifest, its entry in the index and (the first two names) the
- * labels of the image configuration:
- *   org.opencontainers.image.version   text for people and for --check
+ * Annotations that are read, of the manifest and of its entry in the index:
+ *   org.opencontainers.image.version   text for people and for --check; also a label of the image
  *   io.tb-agent.image.sha256           64 hexadecimal digits: of the unpacked image, which makes
  *                                      "nothing to do" known before a layer is loaded
  *   io.tb-agent.image.size             decimal: its bytes, for progress and the space check
  * They are hints of whoever made the image, covered by the digest the caller asked for and by
- * nothing else: they may save work, never a check. Malformed ones of our own are refused.
+ * nothing else: they may save work, never a check. Malformed ones of our own are refused. Labels
+ * are inherited by images that are built from others, so they do not say what the layers hold.
  */
 #pragma once
 
@@ -56,7 +57,7 @@ enum oci_media {
         OCI_MEDIA_USI,
 };
 
-/* Parameters ("; charset=utf-8") do not count, nor does case. NULL is unknown. */
+/* Parameters ("; charset=utf-8") do not count, nor does case. */
 enum oci_media oci_media_type(const char *text);
 
 struct oci_descriptor {
@@ -102,6 +103,7 @@ struct oci_platform {
 /* Of this program. */
 const struct oci_platform *oci_platform_here(void);
 
+/* Entries of an index, in its order. */
 struct oci_index;
 void oci_index_free(struct oci_index *x);
 DEFINE_CLEANUP(struct oci_index, oci_index_free)
@@ -127,8 +129,8 @@ int oci_index_pick(const struct oci_index *x, const struct oci_platform *want,
         _must_check_;
 
 /*
- * An image configuration: the platform it names must be this one (-EXDEV, ERROR_REFUSED); its
- * labels go into ret. Names no platform: fine.
+ * An image configuration: the platform it names must be this one (-EXDEV, ERROR_REFUSED), one that
+ * names none is fine. Its version label goes into ret, all else is empty.
  */
 int oci_config_parse(const void *text, size_t n, const struct oci_platform *want,
                      struct oci_facts *ret, struct error *e) _must_check_;
