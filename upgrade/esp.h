@@ -155,6 +155,13 @@ int esp_writer_keep(struct esp_writer *w, struct error *e) _must_check_;
 int esp_exchange_file(const struct esp *esp, const char *path, const void *data, size_t n,
                       struct error *e) _must_check_;
 
+/* SHA-256 of all that was written and replayed; nothing can be written after that. */
+int esp_writer_digest(struct esp_writer *w, uint8_t ret[SHA256_SIZE], struct error *e) _must_check_;
+
+/* Opens a file for reading, made durable and out of the cache: what is read comes from the medium.
+ * A descriptor, or negative. */
+int esp_open_file(const struct esp *esp, const char *path, struct error *e) _must_check_;
+
 /* Size and digest of a file as the medium returns them (see esp_writer_finish). -ENOENT. */
 int esp_digest(const struct esp *esp, const char *path, uint8_t ret_sha256[SHA256_SIZE],
                uint64_t *ret_size, struct error *e) _must_check_;

@@ -33,6 +33,8 @@ struct esp_writer {
         uint64_t windows;  /* sent to the device */
         uint64_t synced;
         struct digest *digest;
+        bool ended; /* the digest is final: */
+        uint8_t sha256[SHA256_SIZE];
         bool created;
 };
 
@@ -207,8 +209,8 @@ int esp_writer_write(struct esp_writer *w, const void *data, size_t n, struct er
 {
         int r;
 
-        if (w->replay >= 0)
-                return error_set(e, ERROR_INTERNAL, EBUSY, "%s: not replayed yet", w->path);
+        if (w->replay >= 0 || w->ended)
+                return error_set(e, ERROR_INTERNAL, EBUSY, "%s: not to be written now", w->path);
         if (n > w->max_size - w->size)
                 return error_set(e, ERROR_REFUSED, EFBIG, "%s: more data than announced", w->path);
         r = esp_step(w->esp, "write", w->path);
@@ -255,17 +257,31 @@ static int read_back(struct esp_writer *w, const uint8_t expected[SHA256_SIZE], 
         return r;
 }
 
+int esp_writer_digest(struct esp_writer *w, uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        int r;
+
+        if (w->replay >= 0)
+                return error_set(e, ERROR_INTERNAL, EBUSY, "%s: not replayed yet", w->path);
+        if (!w->ended) {
+                r = digest_final(w->digest, w->sha256);
+                if (r < 0)
+                        return error_set(e, ERROR_INTERNAL, -r, "%s: digest", w->path);
+                w->ended = true;
+        }
+        memcpy(ret, w->sha256, SHA256_SIZE);
+        return 0;
+}
+
 int esp_writer_finish(struct esp_writer *w, const uint8_t *sha256, uint8_t *ret_sha256,
                       uint64_t *ret_size, struct error *e)
 {
         uint8_t written[SHA256_SIZE];
         int r;
 
-        if (w->replay >= 0)
-                return error_set(e, ERROR_INTERNAL, EBUSY, "%s: not replayed yet", w->path);
-        r = digest_final(w->digest, written);
+        r = esp_writer_digest(w, written, e);
         if (r < 0)
-                return error_set(e, ERROR_INTERNAL, -r, "%s: digest", w->path);
+                return r;
         if (sha256 && memcmp(sha256, written, SHA256_SIZE) != 0)
                 return error_set(e, ERROR_REFUSED, EBADMSG,
                                  "%s: the data does not have the expected digest", w->path);
@@ -332,6 +348,20 @@ int esp_add_file(const struct esp *esp, const char *path, const void *data, size
         if (r == 0 && esp_step_same(&old, data, n))
                 return esp_step_sync_existing(esp, path, e);
         return error_set(e, ERROR_PRECONDITION, EEXIST, "%s exists with another content", path);
+}
+
+int esp_open_file(const struct esp *esp, const char *path, struct error *e)
+{
+        _cleanup_close_ int fd = -EBADF;
+        int r = esp_step_sync_existing(esp, path, e);
+
+        if (r < 0)
+                return r;
+        fd = esp_path_open(esp->root, path, O_RDONLY);
+        if (fd < 0)
+                return error_errno(e, -fd, "%s: open", path);
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        return TAKE_FD(fd);
 }
 
 int esp_digest(const struct esp *esp, const char *path, uint8_t ret_sha256[SHA256_SIZE],

@@ -113,6 +113,25 @@ bool image_reader_refused(const struct image_reader *r)
         return !r->usi || !r->authenticode;
 }
 
+static void advise_again(struct error *e)
+{
+        error_advise(e, "the image is damaged or not complete: get it again");
+}
+
+int image_reader_refusal(const struct image_reader *r, struct proofs *ret_proofs, struct error *e)
+{
+        struct error usi_error = r->usi_error;
+
+        memset(ret_proofs, 0, sizeof(*ret_proofs));
+        if (!r->usi) {
+                advise_again(&usi_error);
+                proof_fail(ret_proofs, PROOF_FORMAT, ERROR_NONE, &usi_error);
+        }
+        if (!r->authenticode)
+                proof_fail(ret_proofs, PROOF_SECURE_BOOT, ERROR_SIGNATURE, &r->authenticode_error);
+        return proofs_enforce(ret_proofs, e);
+}
+
 /* --- the proofs --- */
 
 static bool has_sections(struct attempt *a)
@@ -489,7 +508,7 @@ int image_reader_finish(struct image_reader *r, const struct image_demands *dema
         if (usi) {
                 give_proofs(&a, r);
         } else {
-                error_advise(&r->usi_error, "the image is damaged or not complete: get it again");
+                advise_again(&r->usi_error);
                 proof_fail(own, PROOF_FORMAT, ERROR_NONE, &r->usi_error);
                 prove_secure_boot(&a, r); /* any PE file can be asked for its signature */
         }
@@ -588,6 +607,7 @@ bool image_stands_as(const struct verified_image *v, uint32_t number)
 
 void image_set_number(struct verified_image *v, uint32_t number)
 {
+        v->fd = -EBADF;
         v->stands = true;
         v->number = number;
 }

@@ -60,6 +60,11 @@ int image_reader_push(struct image_reader *r, const void *data, size_t n, struct
         _must_check_;
 bool image_reader_refused(const struct image_reader *r);
 
+/* The refusal of an image that was not read to its end: like image_reader_finish(), but only of
+ * what made the reader refuse; the other proofs are not reached. */
+int image_reader_refusal(const struct image_reader *r, struct proofs *ret_proofs, struct error *e)
+        _must_check_;
+
 /*
  * The image ends here: gives the proofs. ret_proofs (may be NULL) is always filled when the result
  * is 0 or a refusal. A refusal returns the errno and class of the first failed proof.

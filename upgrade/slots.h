@@ -135,9 +135,11 @@ struct slots_hooks {
 
 /*
  * The steps before the image: collects what no entry names. Only where space is short, entries
- * that lead to images which are going to be replaced anyway give way first. hooks may be NULL.
+ * that lead to images which are going to be replaced anyway give way first. key: how the boot
+ * loader wants images to be named. hooks may be NULL. -ENOSPC as slots_check_space(), nothing is
+ * changed then.
  */
-int slots_make_room(const struct esp *esp, const struct slots_plan *plan,
+int slots_make_room(const struct esp *esp, const struct slots_plan *plan, enum entry_key key,
                     const struct slots_hooks *hooks, struct error *e) _must_check_;
 
 /*
