@@ -7,6 +7,7 @@ import pytest
 
 from rig import Esp
 from rig.esp import make_data_disk, run
+from rig.forge import alter_signature, patched, strip_signature
 
 EXIT = {'accepted': 0, 'wrong-db': 12, 'revoked': 13, 'foreign-policy': 14, 'stripped': 15, 'altered': 15, 'old': 16,
         'truncated': 6}
@@ -16,25 +17,6 @@ FAILED = {12: 'secure-boot', 13: 'secure-boot', 14: 'policy-key', 15: 'pcr-signa
 IMAGES = '/run/images'
 # Non-volatile, boot service, runtime, time-based authenticated, append (UEFI 2.10, section 8.2.1).
 APPEND = struct.pack('<I', 0x67)
-
-
-def patched(path, source, change):
-    path.write_bytes(change(source.read_bytes()))
-    return path
-
-
-def strip_signature(image):
-    """Without .pcrsig: the section keeps its bytes under a name that nobody knows."""
-    table, rest = image[:1024], image[1024:]            # the stub itself knows the name as well
-    assert table.count(b'.pcrsig\0') == 1
-    return table.replace(b'.pcrsig\0', b'.foreign') + rest
-
-
-def alter_signature(image):
-    start = image.index(b'"sig":"') + len(b'"sig":"')
-    middle = start + 100
-    other = b'A' if image[middle:middle + 1] != b'A' else b'B'
-    return image[:middle] + other + image[middle + 1:]
 
 
 @pytest.fixture(scope='module')
