@@ -182,6 +182,11 @@ int file_replace(int dirfd, const char *path, const void *data, size_t n, mode_t
         return file_sync(parent);
 }
 
+int file_put_aside(int dirfd, const char *name, const char *other)
+{
+        return renameat(dirfd, name, dirfd, other) < 0 ? -errno : file_sync(dirfd);
+}
+
 int file_open_dir(int dirfd, const char *path)
 {
         int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * File work by directory descriptor, and the one place (besides upgrade/esp.c, which knows the vfat
+ * File work by directory descriptor, and the one place (besides upgrade/esp*.c, which know the vfat
  * rules) where data is made durable. Everything opens with O_CLOEXEC.
  */
 #pragma once
@@ -44,6 +44,10 @@ int file_write_volatile(int dirfd, const char *path, const void *data, size_t n,
  * fails the old content is whole. Not for the ESP (vfat loses such renames): upgrade/esp.c is.
  */
 int file_replace(int dirfd, const char *path, const void *data, size_t n, mode_t mode) _must_check_;
+
+/* Gives a file another name in the same directory, over what has that name; durable. Journaling
+ * file systems only, too. */
+int file_put_aside(int dirfd, const char *name, const char *other) _must_check_;
 
 /* fsync of a descriptor, as negative errno. Here so that every durable step has one spelling to
  * grep for. */
