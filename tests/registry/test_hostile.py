@@ -297,9 +297,12 @@ def test_redirect_from_https_to_http(judge, servers, registry, raw):
     assert plain.accepted == 0
 
 
-@pytest.mark.parametrize("location", ["ftp://localhost/x", "file:///etc/passwd", "", "https://", "gopher://x/", "https://localhost:99999/",
-                                      "https://user:pass@localhost:1/", "\x7f", "https://" + "a" * 20000],
-                         ids=["ftp", "file", "empty", "no-host", "gopher", "port", "user", "control", "long"])
+NOWHERE = {"ftp": "ftp://localhost/x", "file": "file:///etc/passwd", "empty": "", "no-host": "https://", "gopher": "gopher://x/",
+           "port": "https://localhost:99999/", "user": "https://user:pass@localhost:1/", "control": "\x7f",
+           "long": "https://" + "a" * 20000}
+
+
+@pytest.mark.parametrize("location", NOWHERE.values(), ids=NOWHERE)
 def test_redirect_to_nowhere(judge, registry, raw, location):
     registry.on("blob", misdeeds.redirect(location))
     judge(raw, "--attempts", "1", rc=(5, 6))
@@ -357,7 +360,8 @@ def bombs():
     yield "not-json", b"\xff\xfe\0", OCI["manifest"]
     yield "trailing", twice + b"{}", OCI["manifest"]
     yield "nul", twice[:-1] + b',"x":"\\u0000"}' + b"\0", OCI["manifest"]
-    for name, value in (("negative", -1), ("float", 1.5), ("huge", 1 << 63), ("larger", 1 << 64), ("text", "12"), ("null", None)):
+    for name, value in (("negative", -1), ("float", 1.5), ("huge", 1 << 63), ("larger", 1 << 64), ("text", "12"),
+                        ("null", None)):
         yield f"size-{name}", to_json(manifest_of([{**some, "size": value}])), OCI["manifest"]
     for name, value in (("md5", "md5:" + "0" * 32), ("short", "sha256:12"), ("path", "sha256:" + "../" * 21 + "x"),
                         ("upper", "sha256:" + "A" * 64), ("none", ""), ("number", 7)):
@@ -393,12 +397,12 @@ def test_manifest_of_another_digest(judge, registry, raw, images):
 
 
 def test_hint_of_the_server_is_no_proof(judge, registry, raw, image):
-    registry.on("manifest", lambda request, usual: _with_header(usual(request), "Docker-Content-Digest", "sha256:" + "0" * 64))
+    registry.on("manifest", lambda request, usual: _with_hint(usual(request), "sha256:" + "0" * 64))
     judge(raw, rc=(0, 6), image=image)
 
 
-def _with_header(answer, name, value):
-    answer.headers[name] = value
+def _with_hint(answer, digest):
+    answer.headers["Docker-Content-Digest"] = digest
     return answer
 
 

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upgrades that need not, may not or cannot happen: nothing to do, only asking, no space, failing by half."""
+import hashlib
+import os
+import subprocess
+
+import misdeeds
+import pytest
+from node import Node
+from tools import BUILD, tar, tb_image, tree
+
+MIB = 1 << 20
+
+pytestmark = pytest.mark.skipif(not (BUILD / "tests/upgrade-here").exists(), reason="upgrade-here is not built")
+
+
+@pytest.fixture
+def image(images):
+    return images.get(2, size=4 * MIB)
+
+
+@pytest.fixture(params=["raw", "zstd"])
+def source(request, registry, image):
+    if request.param == "raw":
+        registry.put_artifact("demo", image)
+    else:
+        registry.put_image("demo", [(tar(tree(image)), "zstd")])
+    return f"oci:{registry.address}/demo"
+
+
+@pytest.fixture
+def ca(authority):
+    return ("--ca", authority.pem, "--json")
+
+
+def stamps(node):
+    return {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in node.esp.rglob("*")}
+
+
+def test_second_run_asks_for_the_manifest_and_no_more(node, registry, source, ca):
+    first = node.upgrade(source, *ca)
+    assert first.rc == 0, str(first)
+    before, downloaded = stamps(node), len(registry.seen("blob"))
+    again = node.upgrade(source, *ca)
+    assert again.rc == 0 and again.seconds < 1, str(again)
+    assert stamps(node) == before and len(registry.seen("blob")) == downloaded
+
+
+def test_digest_in_an_annotation_saves_the_download(node, registry, images, ca):
+    """Without any memory of its own the node knows by it that it has this image."""
+    image = images.get(1)
+    annotations = {"io.tb-agent.image.sha256": hashlib.sha256(image).hexdigest()}
+    registry.put_artifact("demo", image, annotations=annotations)
+    before = stamps(node)
+    result = node.upgrade(f"oci:{registry.address}/demo", *ca)
+    assert result.rc == 0 and stamps(node) == before and not registry.sent("blob"), str(result)
+
+
+def test_annotation_that_lies(node, registry, image, ca):
+    registry.put_artifact("demo", image, annotations={"io.tb-agent.image.sha256": "0" * 64})
+    before = node.files()
+    assert node.upgrade(f"oci:{registry.address}/demo", *ca).rc == 6
+    assert node.files() == before
+
+
+def test_check(node, registry, source, ca):
+    before = stamps(node)
+    assert node.upgrade(source, *ca, "--check").rc == 0
+    assert stamps(node) == before
+    assert registry.sent("blob") < 1 * MIB
+    assert node.upgrade(source, *ca).rc == 0
+    assert node.upgrade(source, *ca, "--check").rc == 3
+
+
+def test_dry_run(node, source, ca, image):
+    before = stamps(node)
+    result = node.upgrade(source, *ca, "--dry-run")
+    assert result.rc == 0 and stamps(node) == before, str(result)
+    assert result.said["dry_run"] is True
+
+
+def test_recovery_only(node, source, ca, image, images):
+    result = node.upgrade(source, *ca, "--recovery")
+    assert result.rc == 0, str(result)
+    assert node.role("recovery") == image
+    assert node.role("active") == node.role("passive") == images.get(1)
+    assert node.check([image, images.get(1)]) == []
+
+
+def test_one_after_the_other(node, registry, images, ca):
+    """Every upgrade makes the image before it the passive one, and keeps no third."""
+    for version in (2, 3, 4):
+        registry.put_artifact("demo", images.get(version))
+        result = node.upgrade(f"oci:{registry.address}/demo", *ca)
+        assert result.rc == 0, str(result)
+        assert (node.role("active"), node.role("passive")) == (images.get(version), images.get(version - 1))
+        assert node.check([images.get(v) for v in range(1, 5)]) == []
+        node.confirm()
+
+
+def test_unconfirmed_active_is_not_replaced(node, registry, images, ca):
+    for version, rc in ((2, 0), (3, 10)):
+        registry.put_artifact("demo", images.get(version))
+        assert node.upgrade(f"oci:{registry.address}/demo", *ca).rc == rc
+    assert node.upgrade(f"oci:{registry.address}/demo", *ca, "--force").rc == 0
+    assert (node.role("active"), node.role("passive")) == (images.get(3), images.get(1))
+
+
+def test_image_of_strangers(node, registry, images, ca, tmp_path):
+    tb_image("keys", tmp_path / "strange")
+    registry.put_artifact("demo", images.get(2, keys=tmp_path / "strange"))
+    before = node.files()
+    assert node.upgrade(f"oci:{registry.address}/demo", *ca).rc == 12
+    assert node.files() == before
+
+
+def test_rate_limit(node, source, ca):
+    result = node.upgrade(source, *ca, "--limit-rate", "2M")
+    assert result.rc == 0 and result.seconds > 1.5, str(result)
+
+
+@pytest.fixture
+def small(tmp_path, keys, images, loader):
+    """A node whose ESP has room for what is there and little more."""
+    (tmp_path / "small/esp").mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", tmp_path / "small/esp"], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield Node(tmp_path / "small", keys, images.get(1), loader)
+    finally:
+        subprocess.run(["umount", tmp_path / "small/esp"], check=True)
+
+
+def test_no_space(small, source, ca, registry):
+    before = small.files()
+    result = small.upgrade(source, *ca)
+    assert result.rc == 7, str(result)
+    assert small.files() == before
+    assert registry.sent("blob") <= 4 * MIB, "where the size is known, nothing is loaded in vain"
+
+
+def test_state_that_was_lost_or_damaged(node, registry, source, ca, image):
+    """The memory of the agent is a convenience."""
+    registry.on("blob", misdeeds.truncated(2 * MIB))
+    assert node.upgrade(source, *ca, "--attempts", "1").rc == 5
+    registry.forget()
+    for path in node.state.iterdir():
+        path.write_bytes(os.urandom(200))
+    result = node.upgrade(source, *ca)
+    assert result.rc in (0, 4), str(result)
+    if result.rc == 4:
+        for path in node.state.iterdir():
+            path.unlink()
+        assert node.upgrade(source, *ca).rc == 0
+    assert node.role("active") == image
+
+
+def test_partial_image_that_was_damaged(node, registry, image, ca):
+    registry.put_artifact("demo", image)
+    registry.on("blob", misdeeds.truncated(2 * MIB), times=1)
+    registry.on("blob", misdeeds.status(503), skip=1)
+    assert node.upgrade(f"oci:{registry.address}/demo", *ca, "--attempts", "1").rc == 5
+    stray = node.check([image, node.role("active")])
+    for path in stray:
+        with open(node.esp / path, "r+b") as f:
+            f.write(b"damage")
+    registry.forget()
+    assert node.upgrade(f"oci:{registry.address}/demo", *ca).rc == 0
+    assert node.role("active") == image and node.check([image, node.role("passive")]) == []
+
+
+def test_rest_of_another_upgrade_makes_room(node, registry, images, image, ca):
+    registry.put_artifact("demo", image)
+    registry.on("blob", misdeeds.truncated(2 * MIB), times=1)
+    registry.on("blob", misdeeds.status(503), skip=1)
+    assert node.upgrade(f"oci:{registry.address}/demo", *ca, "--attempts", "1").rc == 5
+    registry.forget()
+    other = images.get(3, size=4 * MIB)
+    registry.put_artifact("demo", other)
+    assert node.upgrade(f"oci:{registry.address}/demo", *ca).rc == 0
+    assert node.role("active") == other and node.check([other, node.role("passive")]) == []
