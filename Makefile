@@ -40,6 +40,7 @@ AGENT_LIB := $(B)/libagent.a
 IMAGE_LIB := $(B)/libimage.a
 TEST_BIN := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 FUZZ_BIN := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
+UNITS := $(sort $(wildcard agent/*.service agent/*.timer))
 MAN_SRC := $(sort $(wildcard man/*.scd))
 MAN := $(patsubst man/%.scd,$(B)/man/%,$(MAN_SRC))
 
@@ -253,7 +254,8 @@ install: all
 	install -D -m 0755 $(B)/tb-image $(DESTDIR)$(bindir)/tb-image
 	install -d $(DESTDIR)$(mandir)/man1
 	install -m 0644 $(MAN) $(DESTDIR)$(mandir)/man1/
-	install -D -m 0644 agent/tb-agent-bless.service $(DESTDIR)$(unitdir)/tb-agent-bless.service
+	install -d $(DESTDIR)$(unitdir)
+	install -m 0644 $(UNITS) $(DESTDIR)$(unitdir)/
 
 .PHONY: help
 help:

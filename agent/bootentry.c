@@ -42,8 +42,8 @@ static void list_names(const struct situation *s, struct error *e)
 {
         _cleanup_(buf_done) struct buf names = BUF_INIT(300);
 
-        for (size_t i = 0; i < s->n_entries; i++) {
-                if (buf_printf(&names, "%s%s", i > 0 ? ", " : "", s->entries[i].file) < 0)
+        for (size_t i = 0; i < s->slots.n_entries; i++) {
+                if (buf_printf(&names, "%s%s", i > 0 ? ", " : "", s->slots.entries[i].file) < 0)
                         break; /* the first ones do */
         }
         error_advise(e, "entries here: %s", names.len > 0 ? buf_str(&names) : "none");
@@ -54,8 +54,8 @@ const struct entry_file *bootentry_find(const struct situation *s, const char *n
 {
         const struct entry_file *found = NULL;
 
-        for (size_t i = 0; i < s->n_entries; i++) {
-                const struct entry_file *f = &s->entries[i];
+        for (size_t i = 0; i < s->slots.n_entries; i++) {
+                const struct entry_file *f = &s->slots.entries[i];
 
                 if (is_named(f, name) && (!found || is_better(f, found)))
                         found = f;
@@ -76,8 +76,8 @@ static void lower(char *text)
 /* Whether the pattern would match an entry of another base name. */
 static bool is_ambiguous(const struct situation *s, const struct entry_file *f, const char *pattern)
 {
-        for (size_t i = 0; i < s->n_entries; i++) {
-                const struct entry_file *other = &s->entries[i];
+        for (size_t i = 0; i < s->slots.n_entries; i++) {
+                const struct entry_file *other = &s->slots.entries[i];
 
                 if (strcasecmp(other->name.base, f->name.base) != 0 &&
                     fnmatch(pattern, other->file, FNM_CASEFOLD) == 0)

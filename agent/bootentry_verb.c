@@ -93,8 +93,8 @@ static int list_json(const struct env *env, const struct situation *s, struct er
         struct json_object *array = json_object_new_array();
         int r = json_add_obj(root, "entries", array);
 
-        for (size_t i = 0; i < s->n_entries && r == 0; i++)
-                r = add_entry(array, s, &s->entries[i], situation_next(s));
+        for (size_t i = 0; i < s->slots.n_entries && r == 0; i++)
+                r = add_entry(array, s, &s->slots.entries[i], situation_next(s));
         if (r == 0)
                 r = json_add_str(root, "running", entry_role_name(s->running.role));
         if (r == 0)
@@ -110,8 +110,8 @@ static void list_text(const struct env *env, const struct situation *s)
                       {"LoaderEntryDefault", "always, whatever its counter says"},
                       {"LoaderEntryPreferred", "preferred"}};
 
-        for (size_t i = 0; i < s->n_entries; i++) {
-                const struct entry_file *f = &s->entries[i];
+        for (size_t i = 0; i < s->slots.n_entries; i++) {
+                const struct entry_file *f = &s->slots.entries[i];
 
                 report_text(stdout, "%c %-20s %-9s version %s  %s\n",
                             f == situation_next(s) ? '>' : ' ', f->file, state_of(f),
@@ -164,7 +164,7 @@ static int wish(const struct env *env, const struct bootentry_options *o, const 
 
 static int on_esp(const struct env *env, const struct bootentry_options *o, struct error *e)
 {
-        _cleanup_(situation_done) struct situation s = {.n_entries = 0};
+        _cleanup_(situation_done) struct situation s = {.has_loader = false};
         struct node_esp esp;
         int r = node_esp_open(env, false, &esp, e);
 

@@ -7,11 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/time.h>
 
 #include "agent/stop.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 /* The record is always this long, padded with blanks: one write replaces what was there. */
@@ -167,4 +170,31 @@ int lock_take(const struct env *env, const char *operation, uint64_t wait_second
                 return r;
         write_record(env, fd, operation);
         return TAKE_FD(fd);
+}
+
+/*
+ * The kernel's list is asked, because taking the lock to see whether it is free would make another
+ * agent fail that tries at this moment.
+ */
+bool lock_is_held(const struct env *env)
+{
+        _cleanup_(buf_done) struct buf list = BUF_INIT(LIMIT_SYSFS_FILE);
+        _cleanup_free_ char *locks = NULL, *path = NULL;
+        char inode[64];
+        struct stat st;
+
+        if (asprintf(&locks, "%s/locks", env->proc) < 0) {
+                locks = NULL;
+                return false;
+        }
+        if (asprintf(&path, "%s/tb-agent/lock", env->run) < 0) {
+                path = NULL;
+                return false;
+        }
+        if (stat(path, &st) < 0 || file_read(AT_FDCWD, locks, &list) < 0)
+                return false;
+        /* "1: FLOCK  ADVISORY  WRITE 1234 00:19:567 0 EOF" */
+        (void)snprintf(inode, sizeof(inode), " %02x:%02x:%ju 0 EOF", major(st.st_dev),
+                       minor(st.st_dev), (uintmax_t)st.st_ino);
+        return strstr(buf_str(&list), inode) != NULL;
 }

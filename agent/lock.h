@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/env.h"
@@ -19,3 +20,6 @@
  */
 int lock_take(const struct env *env, const char *operation, uint64_t wait_seconds, struct error *e)
         _must_check_;
+
+/* Whether some agent holds the lock now, as far as this process can see. For showing only. */
+bool lock_is_held(const struct env *env);

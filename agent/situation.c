@@ -17,18 +17,17 @@
 
 void situation_done(struct situation *s)
 {
-        free(s->entries);
-        free(s->images);
-        *s = (struct situation){.n_entries = 0};
+        slots_done(&s->slots);
+        *s = (struct situation){.has_loader = false};
 }
 
 /* --- what the boot loader says --- */
 
 static const struct entry_file *find_file(const struct situation *s, const char *file)
 {
-        for (size_t i = 0; i < s->n_entries; i++) {
-                if (strcasecmp(s->entries[i].file, file) == 0)
-                        return &s->entries[i];
+        for (size_t i = 0; i < s->slots.n_entries; i++) {
+                if (strcasecmp(s->slots.entries[i].file, file) == 0)
+                        return &s->slots.entries[i];
         }
         return NULL;
 }
@@ -38,8 +37,8 @@ static const struct entry_file *find_base(const struct situation *s, const struc
 {
         const struct entry_file *found = NULL;
 
-        for (size_t i = 0; i < s->n_entries; i++) {
-                const struct entry_file *f = &s->entries[i];
+        for (size_t i = 0; i < s->slots.n_entries; i++) {
+                const struct entry_file *f = &s->slots.entries[i];
 
                 if (strcasecmp(f->name.base, name->base) == 0 && (!found || !f->name.counted))
                         found = f;
@@ -165,10 +164,10 @@ int situation_note(const struct env *env, const struct situation *s, struct erro
 /* Confirmed since it was noted: an entry of the role without a counter names the image. */
 static bool confirmed_since(const struct situation *s, const struct running *r)
 {
-        for (size_t i = 0; i < s->n_entries; i++) {
-                struct running seen = {.role = s->entries[i].name.role};
+        for (size_t i = 0; i < s->slots.n_entries; i++) {
+                struct running seen = {.role = s->slots.entries[i].name.role};
 
-                take_entry(&seen, &s->entries[i]);
+                take_entry(&seen, &s->slots.entries[i]);
                 if (seen.role == r->role && seen.confirmed && strcmp(seen.image, r->image) == 0)
                         return true;
         }
@@ -189,27 +188,45 @@ static void find_running(const struct env *env, struct situation *s)
                 take_entry(r, f);
 }
 
+static void fill_slots(struct situation *s)
+{
+        s->slots.running = s->running.role;
+        s->slots.running_confirmed = s->running.confirmed;
+        (void)snprintf(s->slots.running_image, sizeof(s->slots.running_image), "%s",
+                       s->running.image);
+}
+
 int situation_read(const struct env *env, const struct esp *esp, struct situation *ret,
                    struct error *e)
 {
         struct situation s = {.esp = *esp};
-        int r = esp_list_entries(esp, &s.entries, &s.n_entries, e);
+        int r = slots_read(esp, &s.slots, e);
 
-        if (r == 0)
-                r = esp_list_images(esp, &s.images, &s.n_images, e);
-        if (r < 0) {
-                situation_done(&s);
+        if (r < 0)
                 return r;
-        }
         find_running(env, &s);
+        fill_slots(&s);
         s.has_loader = loader_info(env, &s.loader) == 0;
         *ret = s;
         return 0;
 }
 
+int situation_refresh(struct situation *s, struct error *e)
+{
+        struct slots_situation fresh = {.n_entries = 0};
+        int r = slots_read(&s->esp, &fresh, e);
+
+        if (r < 0)
+                return r;
+        slots_done(&s->slots);
+        s->slots = fresh;
+        fill_slots(s);
+        return 0;
+}
+
 const struct entry_file *situation_next(const struct situation *s)
 {
-        return entry_select(s->entries, s->n_entries,
+        return entry_select(s->slots.entries, s->slots.n_entries,
                             s->has_loader ? s->loader.major : LOADER_UNKNOWN);
 }
 

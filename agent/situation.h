@@ -11,7 +11,7 @@
 #include "base/env.h"
 #include "base/error.h"
 #include "efivars/loader.h"
-#include "upgrade/esp.h"
+#include "upgrade/slots.h"
 
 struct running {
         enum entry_role role;              /* ENTRY_ROLE_NONE: none of ours */
@@ -25,10 +25,7 @@ struct running {
 
 struct situation {
         struct esp esp;
-        struct entry_file *entries;
-        size_t n_entries;
-        struct esp_image *images;
-        size_t n_images;
+        struct slots_situation slots; /* complete, for slots_plan() */
         struct running running;
         bool has_loader; /* loader is filled */
         struct loader_info loader;
@@ -38,6 +35,9 @@ struct situation {
 int situation_read(const struct env *env, const struct esp *esp, struct situation *ret,
                    struct error *e) _must_check_;
 void situation_done(struct situation *s);
+
+/* Reads the ESP again, after a change of it; what runs stays the same. */
+int situation_refresh(struct situation *s, struct error *e) _must_check_;
 
 /* Notes what runs, for later runs in this boot. Before the first change of an entry. */
 int situation_note(const struct env *env, const struct situation *s, struct error *e) _must_check_;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-agent status: what runs, in which role, and how the node stands. Changes nothing. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/boot_report.h"
 #include "agent/machine.h"
 #include "agent/node.h"
 #include "agent/options.h"
 #include "agent/report.h"
+#include "agent/root.h"
+#include "agent/status_node.h"
 #include "agent/verbs.h"
-#include "base/codec.h"
+#include "base/log.h"
 #include "base/version.h"
 #include "efivars/loader.h"
-#include "upgrade/esp.h"
+#include "upgrade/state.h"
 
 static int add_firmware(const struct env *env, struct json_object *root)
 {
@@ -57,88 +57,31 @@ static int add_boot(const struct env *env, struct json_object *root, struct erro
         return 0;
 }
 
-static int add_entry(struct json_object *array, const struct entry_file *f, bool booted)
+/* What is remembered is an extra: without it, the rest is told. */
+static void load_memory(const struct env *env, struct state **ret)
 {
-        struct json_object *o = json_object_new_object();
-        char hex[SHA256_HEX_SIZE];
-        int r = json_append(array, o);
+        _cleanup_close_ int dir = machine_open_state(env);
+        struct error error = ERROR_INIT;
 
-        if (r == 0)
-                r = json_add_str(o, "file", f->file);
-        if (r == 0)
-                r = json_add_str(o, "role", entry_role_name(f->name.role));
-        if (r == 0)
-                r = json_add_str(o, "title", f->valid ? f->entry.title : NULL);
-        if (r == 0)
-                r = json_add_str(o, "version", f->valid ? f->entry.version : NULL);
-        if (r == 0)
-                r = json_add_str(o, "image", f->valid ? f->entry.image : NULL);
-        hex_encode(f->entry.sha256, SHA256_SIZE, hex);
-        if (r == 0)
-                r = json_add_str(o, "sha256", f->valid && f->entry.has_sha256 ? hex : NULL);
-        if (r == 0)
-                r = json_add_bool(o, "image_present", f->image_present);
-        if (r == 0)
-                r = f->name.counted ? json_add_u64(o, "tries_left", f->name.tries_left)
-                                    : json_add_null(o, "tries_left");
-        if (r == 0)
-                r = json_add_bool(o, "booted", booted);
-        return r;
-}
-
-/* Entries of the ESP; blessed: the running entry has no counter (any more). */
-static int add_entries(struct json_object *root, const struct entry_file *list, size_t n,
-                       const struct entry_name *running)
-{
-        struct json_object *array = json_object_new_array();
-        const struct entry_file *booted = NULL;
-        int r = json_add_obj(root, "entries", array);
-
-        for (size_t i = 0; i < n; i++) {
-                if (running->role == ENTRY_ROLE_NONE || list[i].name.role != running->role)
-                        continue;
-                /* A confirmed twin counts more than what is left of its trial. */
-                if (!booted || !list[i].name.counted)
-                        booted = &list[i];
-        }
-        for (size_t i = 0; i < n && r == 0; i++)
-                r = add_entry(array, &list[i], &list[i] == booted);
-        if (r == 0)
-                r = json_add_bool(root, "blessed", booted && !booted->name.counted);
-        if (r == 0)
-                r = booted && booted->name.counted
-                            ? json_add_u64(root, "tries_left", booted->name.tries_left)
-                            : json_add_null(root, "tries_left");
-        if (r == 0)
-                r = json_add_str(root, "version",
-                                 booted && booted->valid ? booted->entry.version : NULL);
-        return r;
+        if (dir >= 0 && state_load(dir, ret, &error) < 0)
+                log_warning("%s", error.text);
 }
 
 static int add_esp(const struct env *env, struct json_object *root, struct error *e)
 {
-        _cleanup_(buf_done) struct buf id = BUF_INIT(4096);
-        _cleanup_(node_free_p) struct node *node = NULL;
-        _cleanup_free_ struct entry_file *list = NULL;
-        struct entry_name running;
-        int fd, r, unmounted;
-        struct esp esp;
-        size_t n = 0;
+        _cleanup_(situation_done) struct situation s = {.has_loader = false};
+        _cleanup_(state_free_p) struct state *state = NULL;
+        struct node_esp esp;
+        int r = node_esp_open(env, false, &esp, e);
 
-        if (loader_entry_selected(env, &id) < 0 || entry_name_parse(buf_str(&id), &running) < 0)
-                running = (struct entry_name){.role = ENTRY_ROLE_NONE};
-        r = node_find_booted(env, &node, e);
-        if (r == 0)
-                r = node_mount_esp(env, node, false, &fd, e);
         if (r < 0)
                 return r;
-        esp = (struct esp)ESP_INIT(fd);
-        r = esp_list_entries(&esp, &list, &n, e);
-        (void)close(fd); /* was only read */
-        unmounted = node_unmount_esp(env, r < 0 ? NULL : e);
-        if (r < 0 || unmounted < 0)
-                return r < 0 ? r : unmounted;
-        return add_entries(root, list, n, &running) < 0 ? error_oom(e) : 0;
+        r = situation_read(env, &esp.esp, &s, e);
+        r = node_esp_close(env, &esp, r, e);
+        if (r < 0)
+                return r;
+        load_memory(env, &state);
+        return status_add_node(env, root, &s, state) < 0 ? error_oom(e) : 0;
 }
 
 /*
@@ -202,42 +145,15 @@ static int collect(const struct env *env, struct json_object *root, struct error
         return r;
 }
 
-static const char *text_of(struct json_object *o, const char *key)
-{
-        const char *s;
-
-        return json_get_str(o, key, &s) < 0 ? "unknown" : s;
-}
-
-static const char *yes_no(struct json_object *o, const char *key)
-{
-        bool v;
-
-        return json_get_bool(o, key, &v) < 0 ? "unknown" : v ? "yes" : "no";
-}
-
 static void print_partition(struct json_object *o)
 {
         const char *reason;
 
-        report_text(stdout, "  %-11s %s, LUKS2: %s, opened by: %s", text_of(o, "name"),
-                    text_of(o, "device"), yes_no(o, "encrypted"), text_of(o, "unlocked_by"));
+        report_text(stdout, "  %-11s %s, LUKS2: %s, opened by: %s", status_text(o, "name"),
+                    status_text(o, "device"), status_yes_no(o, "encrypted"),
+                    status_text(o, "unlocked_by"));
         if (json_get_str(o, "error", &reason) == 0)
                 report_text(stdout, " (%s)", reason);
-        report_text(stdout, "\n");
-}
-
-static void print_entry(struct json_object *o)
-{
-        uint64_t tries;
-        bool booted = false;
-
-        if (json_get_bool(o, "booted", &booted) < 0)
-                booted = false;
-        report_text(stdout, "%c %-20s %s, version %s", booted ? '*' : ' ', text_of(o, "file"),
-                    text_of(o, "image"), text_of(o, "version"));
-        if (json_get_u64(o, "tries_left", &tries) == 0)
-                report_text(stdout, ", on trial, %u tries left", (unsigned)tries);
         report_text(stdout, "\n");
 }
 
@@ -270,8 +186,8 @@ static void print_floor(struct json_object *root)
                 report_text(stdout, "version floor unknown: %s\n", error);
                 return;
         }
-        report_text(stdout, "version floor %s (%s)\n", text_of(o, "version"),
-                    text_of(o, "finding"));
+        report_text(stdout, "version floor %s (%s)\n", status_text(o, "version"),
+                    status_text(o, "finding"));
         if (json_get_bool(o, "running_below", &below) == 0 && below)
                 report_text(stdout,
                             "              the running version is below it: a downgrade was "
@@ -280,36 +196,48 @@ static void print_floor(struct json_object *root)
 
 static void print_text(struct json_object *root)
 {
-        report_text(stdout, "role          %s\n", text_of(root, "role"));
+        bool fallback = false;
+
+        if (json_get_bool(root, "fallback", &fallback) < 0)
+                fallback = false;
+        report_text(stdout, "role          %s%s\n", status_text(root, "role"),
+                    fallback ? " (the node fell back)" : "");
         if (json_object_object_get_ex(root, "blessed", NULL)) {
-                report_text(stdout, "version       %s\n", text_of(root, "version"));
-                report_text(stdout, "blessed       %s\n", yes_no(root, "blessed"));
+                report_text(stdout, "version       %s\n", status_text(root, "version"));
+                report_text(stdout, "blessed       %s\n", status_yes_no(root, "blessed"));
         }
         print_floor(root);
-        report_text(stdout, "secure boot   %s\n", yes_no(root, "secure_boot"));
-        report_text(stdout, "measured      %s\n", yes_no(root, "measured"));
-        report_text(stdout, "policy closed %s\n", yes_no(root, "closed"));
-        report_text(stdout, "boot loader   systemd-boot %s\n", text_of(root, "bootloader"));
-        report_text(stdout, "disk          %s\n", text_of(root, "disk"));
+        report_text(stdout, "secure boot   %s\n", status_yes_no(root, "secure_boot"));
+        report_text(stdout, "measured      %s\n", status_yes_no(root, "measured"));
+        report_text(stdout, "policy closed %s\n", status_yes_no(root, "closed"));
+        report_text(stdout, "boot loader   systemd-boot %s\n", status_text(root, "bootloader"));
+        report_text(stdout, "disk          %s\n", status_text(root, "disk"));
         print_list(root, "partitions", "data", print_partition);
-        print_list(root, "entries", "boot entries", print_entry);
+        status_print_node(root);
         print_list(root, "problems", "problems", print_problem);
 }
 
 static void print_help(void)
 {
-        (void)printf("Usage: tb-agent status [--json]\n\n"
-                     "Tells what runs, in which role, and how this node stands.\n\n"
-                     "  --json  print a JSON document\n"
-                     "  --help  show this text\n");
+        (void)printf("Usage: tb-agent status [OPTION...]\n\n"
+                     "Tells what runs, in which role, whether and why the node fell back, and how "
+                     "it stands.\n\n"
+                     "  --root DIR   the node's root is mounted there\n"
+                     "  --tcti TCTI  TPM to use (default: device:/dev/tpmrm0)\n"
+                     "  --json       print a JSON document\n"
+                     "  --help       show this text\n");
 }
 
 int verb_status(const struct env *env, int argc, char **argv)
 {
-        _cleanup_json_ struct json_object *root = report_new("status");
+        _cleanup_json_ struct json_object *document = report_new("status");
+        _cleanup_(root_done) struct root root = {.n = 0};
+        const char *folder = NULL, *tcti = NULL;
         struct error error = ERROR_INIT;
         bool json = false;
-        const struct option_spec specs[] = {{"json", OPTION_FLAG, &json}};
+        const struct option_spec specs[] = {{"root", OPTION_TEXT, &folder},
+                                            {"tcti", OPTION_TEXT, &tcti},
+                                            {"json", OPTION_FLAG, &json}};
         int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, &error);
 
         if (r > 0) {
@@ -317,10 +245,12 @@ int verb_status(const struct env *env, int argc, char **argv)
                 return 0;
         }
         if (r == 0)
-                r = root ? collect(env, root, &error) : error_oom(&error);
+                r = root_make(env, folder, tcti, &root, &error);
+        if (r == 0)
+                r = document ? collect(&root.env, document, &error) : error_oom(&error);
         if (r == 0 && json)
-                r = report_print(root, &error);
+                r = report_print(document, &error);
         else if (r == 0)
-                print_text(root);
+                print_text(document);
         return r < 0 ? report_failure("status", json, &error) : 0;
 }

@@ -16,7 +16,7 @@ from .machine import Disk, Machine
 
 HERE = Path(__file__).resolve().parent
 OS = HERE.parent / 'os'
-UNIT = HERE.parent.parent / 'agent/tb-agent-bless.service'
+UNITS = sorted(p for p in (HERE.parent.parent / 'agent').iterdir() if p.suffix in ('.service', '.timer'))
 STUB = Path('/usr/lib/systemd/boot/efi/linuxx64.efi.stub')
 CMDLINE = 'console=ttyS0 panic=5 systemd.gpt_auto=no systemd.show_status=0 quiet'
 TARGET_SIZE = 16 << 30              # sparse: only what the guest writes takes room
@@ -92,7 +92,7 @@ class Workshop:
             options += ['--policy-keys', self.keys(policy_keys)]
         if unsigned:
             options += ['--unsigned']
-        key = digest(self.agent, self.guest, self.tb_image, base / 'stamp', OS, UNIT, STUB, keydir, options, version)
+        key = digest(self.agent, self.guest, self.tb_image, base / 'stamp', OS, *UNITS, STUB, keydir, options, version)
 
         def make(path):
             root = path.with_suffix('.root')
