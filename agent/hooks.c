@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/hooks.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/scripts.h"
 #include "base/limits.h"
 
-static const char *const places[] = {"/usr/lib", "/etc", "/oem"};
+const char *const hook_folders[] = {"/usr/lib/tb-agent/hooks.d", "/etc/tb-agent/hooks.d",
+                                    "/oem/tb-agent/hooks.d", NULL};
+
+#define FOLDERS_MAX 4u
 
 #define VARIABLES_MAX 9u
 
@@ -76,20 +80,20 @@ const char *hook_event_name(enum hook_event event)
         return event == HOOK_BEFORE_UPGRADE ? "before-upgrade" : "after-upgrade";
 }
 
-int hooks_run(const struct env *env, enum hook_event event, const struct hook_facts *facts,
-              unsigned *ret_run, struct error *e)
+int hooks_run(const struct hook_places *places, enum hook_event event,
+              const struct hook_facts *facts, unsigned *ret_run, struct error *e)
 {
         _cleanup_(environment_done) struct hook_environment environment = {.n = 0};
-        char path[ARRAY_SIZE(places)][64];
-        const char *dirs[ARRAY_SIZE(places) + 1] = {NULL};
+        char path[FOLDERS_MAX][PATH_MAX];
+        const char *dirs[FOLDERS_MAX + 1] = {NULL};
         struct scripts hooks = {.what = "hook",
                                 .dirs = dirs,
-                                .root = env->root,
+                                .root = places->root,
                                 .timeout_seconds = LIMIT_HOOK_SECONDS,
                                 .max = LIMIT_HOOKS};
 
-        for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-                (void)snprintf(path[i], sizeof(path[i]), "%s/tb-agent/hooks.d/%s", places[i],
+        for (size_t i = 0; i < FOLDERS_MAX && places->folders[i]; i++) {
+                (void)snprintf(path[i], sizeof(path[i]), "%s/%s", places->folders[i],
                                hook_event_name(event));
                 dirs[i] = path[i];
         }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hooks: executables that are asked before an upgrade and told after it, from
- * /usr/lib/tb-agent/hooks.d/EVENT, /etc/tb-agent/hooks.d/EVENT and /oem/tb-agent/hooks.d/EVENT of
- * the node. They run as agent/scripts.h says, in the node's own root, with a description of the
- * upgrade in their environment:
+ * Hooks: executables that are asked before an upgrade and told after it, from the folder EVENT of
+ * /usr/lib/tb-agent/hooks.d, /etc/tb-agent/hooks.d and /oem/tb-agent/hooks.d of the node. They run
+ * as agent/scripts.h says, in the node's own root, with a description of the upgrade in their
+ * environment:
  *
  *   TB_EVENT             before-upgrade, after-upgrade
  *   TB_SOURCE            where the image comes from, without a password
@@ -17,7 +17,6 @@
  */
 #pragma once
 
-#include "base/env.h"
 #include "base/error.h"
 
 enum hook_event {
@@ -37,10 +36,17 @@ struct hook_facts {
 /* "before-upgrade", "after-upgrade". */
 const char *hook_event_name(enum hook_event event);
 
+/* Where hooks are. */
+struct hook_places {
+        const char *root;           /* of the node, env->root; hooks run in it */
+        const char *const *folders; /* NULL-terminated, below root; hook_folders */
+};
+
+extern const char *const hook_folders[];
+
 /*
- * Runs the hooks of an event below env->root. 0; -ESCRIPT (ERROR_PRECONDITION) at the first that
- * did not end with status 0. What that means is the caller's: before-upgrade refuses, after-upgrade
- * is reported.
+ * Runs the hooks of an event. 0; -ESCRIPT (ERROR_PRECONDITION) at the first that did not end with
+ * status 0. What that means is the caller's: before-upgrade refuses, after-upgrade is reported.
  */
-int hooks_run(const struct env *env, enum hook_event event, const struct hook_facts *facts,
-              unsigned *ret_run, struct error *e) _must_check_;
+int hooks_run(const struct hook_places *places, enum hook_event event,
+              const struct hook_facts *facts, unsigned *ret_run, struct error *e) _must_check_;

@@ -8,33 +8,7 @@
 #include "agent/report.h"
 #include "base/codec.h"
 #include "base/num.h"
-#include "efivars/loader.h"
 #include "partition/luks.h"
-
-static int check_secure_boot(const struct env *env, struct error *e)
-{
-        struct secureboot_state state;
-        int r = secureboot_state(env, &state);
-
-        if (r < 0) {
-                error_set(e, ERROR_PRECONDITION, ENOTSUP,
-                          "this machine was not started by UEFI firmware");
-                error_advise(e,
-                             "switch the firmware to UEFI mode and start the live session again");
-                return -ENOTSUP;
-        }
-        if (!state.secure_boot) {
-                error_set(e, ERROR_PRECONDITION, ENOTSUP,
-                          "Secure Boot is off: sealing to this state would protect nothing");
-                error_advise(
-                        e,
-                        state.setup_mode
-                                ? "the firmware is in setup mode: enrol the keys, then start again"
-                                : "switch Secure Boot on and start the live session again");
-                return -ENOTSUP;
-        }
-        return 0;
-}
 
 static int check_tpm(struct install_plan *p, struct error *e)
 {
@@ -111,7 +85,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         int r;
 
         *p = (struct install_plan){.env = env, .source = SOURCE_INIT};
-        r = check_secure_boot(env, e);
+        r = machine_check_secure_boot(env, e);
         if (r == 0)
                 r = check_tpm(p, e);
         if (r == 0)

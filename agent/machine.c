@@ -15,6 +15,8 @@
 #include "partition/luks.h"
 #include "partition/pcr7.h"
 
+#define SPOOL_FOLDER ".tb-agent/spool"
+
 void machine_done(struct machine *m)
 {
         sigdb_free(m->db);
@@ -204,11 +206,11 @@ static int read_keys(const struct env *env, const struct machine_options *o, str
 
 /* --- version floor --- */
 
-/* The OEM folder counts only while something is mounted there: the folder of the image itself is no
+/* A mount point counts only while something is mounted there: the folder of the image itself is no
  * place for state. */
-int machine_open_state(const struct env *env)
+static int open_mounted(const char *path)
 {
-        _cleanup_close_ int fd = file_open_dir(AT_FDCWD, env->oem);
+        _cleanup_close_ int fd = file_open_dir(AT_FDCWD, path);
         struct stat here, above;
 
         if (fd < 0)
@@ -218,6 +220,22 @@ int machine_open_state(const struct env *env)
         if (here.st_dev == above.st_dev)
                 return -ENOENT;
         return TAKE_FD(fd);
+}
+
+int machine_open_state(const struct env *env)
+{
+        return open_mounted(env->oem);
+}
+
+int machine_open_spool(const struct env *env)
+{
+        _cleanup_close_ int fd = open_mounted(env->persistent);
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = file_make_dirs(fd, SPOOL_FOLDER, 0700);
+        return r < 0 ? r : file_open_dir(fd, SPOOL_FOLDER);
 }
 
 int machine_inspect_floor(const struct env *env, struct tpm *tpm, bool fresh,
@@ -353,6 +371,30 @@ static int ask_tpm(const struct env *env, const struct machine_options *o, struc
         if (r == 0)
                 judge_pcr7(env, tpm, m);
         return r;
+}
+
+int machine_check_secure_boot(const struct env *env, struct error *e)
+{
+        struct secureboot_state state;
+        int r = secureboot_state(env, &state);
+
+        if (r < 0) {
+                error_set(e, ERROR_PRECONDITION, ENOTSUP,
+                          "this machine was not started by UEFI firmware");
+                error_advise(e, "switch the firmware to UEFI mode and start again");
+                return -ENOTSUP;
+        }
+        if (!state.secure_boot) {
+                error_set(e, ERROR_PRECONDITION, ENOTSUP,
+                          "Secure Boot is off: in this state nothing is protected");
+                error_advise(
+                        e,
+                        state.setup_mode
+                                ? "the firmware is in setup mode: enrol the keys, then start again"
+                                : "switch Secure Boot on and start again");
+                return -ENOTSUP;
+        }
+        return 0;
 }
 
 int machine_read(const struct env *env, const struct machine_options *options, struct machine *ret,

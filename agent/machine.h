@@ -49,6 +49,13 @@ void machine_done(struct machine *m);
  * descriptor or -ENOENT. */
 int machine_open_state(const struct env *env) _must_check_;
 
+/* The folder of the encrypted persistent partition that keeps a transfer, made when it is missing:
+ * a descriptor or -ENOENT. */
+int machine_open_spool(const struct env *env) _must_check_;
+
+/* -ENOTSUP (ERROR_PRECONDITION) unless Secure Boot is on: without it no image proves anything. */
+int machine_check_secure_boot(const struct env *env, struct error *e) _must_check_;
+
 /* Version floor of this node: index and file, or the index alone before there is a file (fresh). */
 int machine_inspect_floor(const struct env *env, struct tpm *tpm, bool fresh,
                           struct floor_report *ret, struct error *e) _must_check_;

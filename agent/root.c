@@ -26,8 +26,9 @@ static const char *keep(struct root *r, const char *prefix, const char *folder, 
 
 static int move(struct root *r, const char *folder)
 {
-        const char **const paths[] = {&r->env.efivarfs, &r->env.sysfs, &r->env.proc, &r->env.dev,
-                                      &r->env.run,      &r->env.extra, &r->env.oem};
+        const char **const paths[] = {&r->env.efivarfs, &r->env.sysfs,     &r->env.proc,
+                                      &r->env.dev,      &r->env.run,       &r->env.extra,
+                                      &r->env.oem,      &r->env.persistent};
 
         for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
                 const char *moved = keep(r, "", folder, *paths[i]);

@@ -14,12 +14,13 @@ struct env {
         const char *run;      /* default /run */
         const char *extra; /* where systemd-stub put the image's signature files, default /.extra */
         const char *oem;   /* mount point of the encrypted OEM partition, default /oem */
-        const char *tcti;  /* TPM: "device:/dev/tpmrm0" by default, or any tpm2-tss TCTI string */
+        const char *persistent; /* mount point of the persistent partition, default /usr/local */
+        const char *tcti; /* TPM: "device:/dev/tpmrm0" by default, or any tpm2-tss TCTI string */
 };
 
 #define ENV_INIT                                                                                   \
         {                                                                                          \
                 .root = "", .efivarfs = "/sys/firmware/efi/efivars", .sysfs = "/sys",              \
                 .proc = "/proc", .dev = "/dev", .run = "/run", .extra = "/.extra", .oem = "/oem",  \
-                .tcti = "device:/dev/tpmrm0"                                                       \
+                .persistent = "/usr/local", .tcti = "device:/dev/tpmrm0"                           \
         }

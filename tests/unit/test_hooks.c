@@ -107,19 +107,47 @@ static void time_limit_is_a_failure(void **state)
 static void events_have_folders_of_their_own(void **state)
 {
         const struct hook_facts facts = {.source = "oci:registry/name", .target = "active"};
-        struct env env = ENV_INIT;
+        const struct hook_places places = {.root = dir.path, .folders = hook_folders};
         struct error e = ERROR_INIT;
         unsigned run;
 
         (void)state;
-        env.root = dir.path;
-        assert_int_equal(hooks_run(&env, HOOK_BEFORE_UPGRADE, &facts, &run, &e), 0);
+        assert_int_equal(hooks_run(&places, HOOK_BEFORE_UPGRADE, &facts, &run, &e), 0);
         assert_int_equal(file_make_dirs(dir.fd, "etc/tb-agent/hooks.d/before-upgrade", 0755), 0);
         scratch_put_text(&dir, "etc/tb-agent/hooks.d/before-upgrade/10-no", "not executable");
-        assert_int_equal(hooks_run(&env, HOOK_AFTER_UPGRADE, &facts, &run, &e), 0);
-        assert_int_equal(hooks_run(&env, HOOK_BEFORE_UPGRADE, &facts, &run, &e), -ESCRIPT);
+        assert_int_equal(hooks_run(&places, HOOK_AFTER_UPGRADE, &facts, &run, &e), 0);
+        assert_int_equal(hooks_run(&places, HOOK_BEFORE_UPGRADE, &facts, &run, &e), -ESCRIPT);
         assert_int_equal(e.class, ERROR_PRECONDITION);
         assert_non_null(strstr(e.text, "10-no"));
+}
+
+/* Without a root of their own they are this system's programs: the description arrives. */
+static void hooks_get_a_description(void **state)
+{
+        char folder[96], text[160];
+        const char *const folders[] = {folder, NULL};
+        const struct hook_places places = {.root = "", .folders = folders};
+        const struct hook_facts facts = {.source = "oci:registry/name",
+                                         .target = "active",
+                                         .from_version = "1",
+                                         .to_version = "2\nTB_RESULT=3"};
+        _cleanup_(buf_done) struct buf said = BUF_INIT(4096);
+        struct error e = ERROR_INIT;
+        unsigned run;
+
+        (void)state;
+        (void)snprintf(folder, sizeof(folder), "%s/hooks", dir.path);
+        (void)snprintf(text, sizeof(text), "#!/bin/sh\nenv | grep ^TB_ | sort > %s/said\n",
+                       dir.path);
+        put_script("hooks/after-upgrade", "10-tell", text);
+        assert_int_equal(hooks_run(&places, HOOK_AFTER_UPGRADE, &facts, &run, &e), 0);
+        assert_int_equal(run, 1);
+        assert_int_equal(file_read(dir.fd, "said", &said), 0);
+        assert_string_equal(buf_str(&said), "TB_EVENT=after-upgrade\nTB_FROM_SHA256=\n"
+                                            "TB_FROM_VERSION=1\nTB_RESULT=\n"
+                                            "TB_SOURCE=oci:registry/name\nTB_TARGET=active\n"
+                                            "TB_TO_MANIFEST=\nTB_TO_SHA256=\n"
+                                            "TB_TO_VERSION=2?TB_RESULT=3\n");
 }
 
 static void too_many_files_are_refused(void **state)
@@ -150,6 +178,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(time_limit_is_a_failure, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(events_have_folders_of_their_own, set_up,
                                                 tear_down),
+                cmocka_unit_test_setup_teardown(hooks_get_a_description, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(too_many_files_are_refused, set_up, tear_down),
         };
 

@@ -55,6 +55,7 @@ static void every_path_moves(void **state)
         assert_below(root.env.run, "/run");
         assert_below(root.env.extra, "/.extra");
         assert_below(root.env.oem, "/oem");
+        assert_below(root.env.persistent, "/usr/local");
         assert_int_equal(strncmp(root.env.tcti, "device:/tmp/", 12), 0);
         assert_below(root.env.tcti + 7, "/dev/tpmrm0");
 }
