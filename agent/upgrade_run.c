@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/upgrade_job.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/bootentry.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "upgrade/bootloader.h"
+
+static void job_done(struct upgrade_job *j)
+{
+        image_free(j->image);
+        fetch_free(j->fetch);
+        state_free(j->state);
+        situation_done(&j->situation);
+}
+
+static uint64_t now_ms(void)
+{
+        struct timespec t = {0};
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Something behind the change went wrong: told, and no reason to say that the upgrade failed. */
+static void warn(struct upgrade_report *r, const char *what, const struct error *e)
+{
+        log_warning("%s: %s", what, e->text);
+        if (!*r->warning)
+                (void)snprintf(r->warning, sizeof(r->warning), "%s: %.900s", what, e->text);
+}
+
+int upgrade_check_stop(const struct upgrade_job *j, struct error *e)
+{
+        if (!j->world->stop || !j->world->stop(j->world->stop_arg))
+                return 0;
+        error_set(e, ERROR_INTERRUPTED, ECANCELED, "stopped by a signal");
+        error_advise(e, "run the same command again: it continues where this one ended");
+        return -ECANCELED;
+}
+
+/* --- memory --- */
+
+void upgrade_remember(struct upgrade_job *j)
+{
+        struct error error = ERROR_INIT;
+
+        if (j->world->state >= 0 && state_save(j->state, j->world->state, &error) < 0)
+                log_warning("not remembered: %s", error.text);
+}
+
+/* From here on a run that does not end is seen as interrupted. */
+static int begin_operation(struct upgrade_job *j, struct error *e)
+{
+        struct state_operation *op = &j->operation;
+        const struct upgrade_report *r = j->report;
+        int result;
+
+        *op = (struct state_operation){.has_sha256 = r->has_to};
+        (void)snprintf(op->verb, sizeof(op->verb), "upgrade");
+        (void)snprintf(op->target, sizeof(op->target), "%s", entry_role_name(j->target));
+        (void)snprintf(op->source, sizeof(op->source), "%s", r->source);
+        (void)snprintf(op->manifest, sizeof(op->manifest), "%s", r->manifest);
+        (void)snprintf(op->from_version, sizeof(op->from_version), "%s", r->from_version);
+        (void)snprintf(op->to_version, sizeof(op->to_version), "%s", r->to_version);
+        memcpy(op->sha256, r->to, SHA256_SIZE);
+        result = state_begin(j->state, op, e);
+        if (result == 0)
+                upgrade_remember(j);
+        return result;
+}
+
+static void end_operation(struct upgrade_job *j, const struct error *e)
+{
+        struct state_operation *op = &j->operation;
+        const struct upgrade_report *r = j->report;
+
+        if (!*op->id)
+                return; /* nothing was begun */
+        op->finished = true;
+        op->has_sha256 = r->has_to;
+        memcpy(op->sha256, r->to, SHA256_SIZE);
+        op->network = r->network;
+        op->written = r->written;
+        (void)snprintf(op->to_version, sizeof(op->to_version), "%s", r->to_version);
+        (void)snprintf(op->result, sizeof(op->result), "%s",
+                       error_class_name(e ? e->class : ERROR_NONE));
+        (void)snprintf(op->text, sizeof(op->text), "%.500s",
+                       e ? e->text : upgrade_result_name(UPGRADE_DONE));
+        if (state_update(j->state, op, NULL) < 0)
+                log_warning("not remembered: out of memory");
+        upgrade_remember(j);
+}
+
+/* What a success leaves behind. */
+static int remember_success(struct upgrade_job *j, struct error *e)
+{
+        int r = 0;
+
+        if (j->info && *j->info->manifest)
+                r = state_add_known(j->state, j->info->manifest, j->sha256, image_size(j->image),
+                                    e);
+        if (r == 0)
+                r = state_set_partial(j->state, NULL, e);
+        if (r == 0 && j->target == ENTRY_ROLE_RECOVERY)
+                r = state_set_recovery_wish(j->state, NULL, e);
+        else if (r == 0 && j->wish->all)
+                r = state_set_recovery_wish(j->state, j->sha256, e);
+        if (j->wish->force)
+                state_forget_failure(j->state, j->sha256);
+        return r;
+}
+
+/* --- plan --- */
+
+/* The file that an earlier run for the same thing left. */
+static void look_for_partial(struct upgrade_job *j)
+{
+        struct state_partial partial;
+
+        if (!j->info || !j->info->seekable || state_get_partial(j->state, &partial) < 0 ||
+            strcmp(partial.key, j->key) != 0)
+                return;
+        j->slots_wish.have = SLOTS_HAVE_PARTIAL;
+        j->slots_wish.number = partial.number;
+}
+
+int upgrade_plan(struct upgrade_job *j, struct error *e)
+{
+        int r = situation_refresh(&j->situation, e);
+
+        if (r < 0)
+                return r;
+        j->slots_wish.target = j->target;
+        j->slots_wish.sha256 = j->has_sha256 ? j->sha256 : NULL;
+        j->slots_wish.size = j->report->size;
+        j->slots_wish.force = j->wish->force;
+        r = slots_plan(&j->situation.slots, &j->slots_wish, &j->plan, e);
+        if (r == 0)
+                j->report->plan = j->plan;
+        return r;
+}
+
+/* An image that failed here would fail again. */
+static int check_known_failure(const struct upgrade_job *j, struct error *e)
+{
+        struct state_failure failure;
+
+        if (!j->has_sha256 || j->wish->force ||
+            state_find_failure(j->state, j->sha256, &failure) < 0)
+                return 0;
+        error_set(e, ERROR_PRECONDITION, EKEYREJECTED, "this image failed on this node before: %s",
+                  failure.reason);
+        error_advise(e, "upgrade to a newer image, or give --force to try this one again");
+        return -EKEYREJECTED;
+}
+
+/* --- the change --- */
+
+static void describe(const struct upgrade_job *j, struct hook_facts *f, char from[SHA256_HEX_SIZE],
+                     char to[SHA256_HEX_SIZE])
+{
+        const struct upgrade_report *r = j->report;
+
+        hex_encode(r->from, SHA256_SIZE, from);
+        hex_encode(r->to, SHA256_SIZE, to);
+        *f = (struct hook_facts){.source = r->source,
+                                 .target = entry_role_name(j->target),
+                                 .from_version = r->from_version,
+                                 .from_sha256 = r->has_from ? from : NULL,
+                                 .to_version = r->to_version,
+                                 .to_sha256 = r->has_to ? to : NULL,
+                                 .to_manifest = r->manifest};
+}
+
+static int run_hooks(const struct upgrade_job *j, enum hook_event event, struct error *e)
+{
+        char from[SHA256_HEX_SIZE], to[SHA256_HEX_SIZE];
+        struct hook_facts facts;
+        unsigned run = 0;
+        int r;
+
+        describe(j, &facts, from, to);
+        if (event == HOOK_AFTER_UPGRADE)
+                facts.result = upgrade_result_name(UPGRADE_DONE);
+        r = hooks_run(&j->world->hooks, event, &facts, &run, e);
+        j->report->hooks += run;
+        return r;
+}
+
+static bool wants_stop(void *arg)
+{
+        const struct upgrade_job *j = arg;
+
+        return j->world->stop && j->world->stop(j->world->stop_arg);
+}
+
+/* The digest is known now: what is to be done may have become less. */
+static int switch_entries(struct upgrade_job *j, struct error *e)
+{
+        const struct slots_hooks hooks = {.stop = wants_stop, .arg = j};
+        enum entry_key key = ENTRY_KEY_EFI; /* understood by every version */
+        uint32_t number = j->plan.number;
+        int r;
+
+        r = check_known_failure(j, e);
+        if (r < 0)
+                return r;
+        j->slots_wish.have = SLOTS_HAVE_IMAGE;
+        j->slots_wish.number = number;
+        r = upgrade_plan(j, e);
+        if (r < 0)
+                return r;
+        progress_phase(j->world->progress, "switch", 0);
+        return slots_apply(j->world->esp, &j->plan,
+                           j->plan.outcome == SLOTS_CHANGE ? j->image : NULL, key, &hooks, e);
+}
+
+static void tidy_variables(struct upgrade_job *j)
+{
+        struct error error = ERROR_INIT;
+
+        if (j->target == ENTRY_ROLE_ACTIVE &&
+            bootentry_clear(j->world->env, &j->report->cleared, &error) < 0)
+                warn(j->report, "a wish in the EFI variables may keep an old image", &error);
+}
+
+static int change(struct upgrade_job *j, struct error *e)
+{
+        struct error error = ERROR_INIT;
+        int r;
+
+        r = upgrade_demands(j, e);
+        if (r == 0)
+                r = slots_check_space(&j->plan, e);
+        if (r == 0)
+                r = begin_operation(j, e);
+        if (r == 0)
+                r = run_hooks(j, HOOK_BEFORE_UPGRADE, e);
+        if (r == 0)
+                r = upgrade_check_stop(j, e);
+        if (r == 0)
+                r = slots_make_room(j->world->esp, &j->plan, ENTRY_KEY_EFI, NULL, e);
+        if (r == 0)
+                r = upgrade_get_image(j, e);
+        if (r == 0)
+                r = switch_entries(j, e);
+        if (r < 0)
+                return r;
+        r = remember_success(j, e);
+        if (r < 0)
+                return r;
+        if (j->plan.outcome != SLOTS_CHANGE) {
+                j->report->result = UPGRADE_NOTHING;
+                return 0;
+        }
+        j->report->result = UPGRADE_DONE;
+        tidy_variables(j);
+        if (j->world->fetch->spool >= 0 && fetch_drop_spool(j->world->fetch->spool, &error) < 0)
+                warn(j->report, "spool", &error);
+        error_clear(&error);
+        if (run_hooks(j, HOOK_AFTER_UPGRADE, &error) < 0)
+                warn(j->report, "after-upgrade", &error);
+        return 0;
+}
+
+/* --- together --- */
+
+/* A run that somebody wanted to end is interrupted, whatever broke first: a terminal tells every
+ * process of the group. */
+static int settle(struct upgrade_job *j, int r, struct error *e)
+{
+        struct error why = ERROR_INIT;
+
+        if (r < 0 && e->class != ERROR_INTERRUPTED && upgrade_check_stop(j, &why) < 0) {
+                *e = why;
+                r = -ECANCELED;
+        }
+        end_operation(j, r < 0 ? e : NULL);
+        return r;
+}
+
+static bool is_only_a_look(const struct upgrade_wish *w)
+{
+        return w->check || w->dry_run;
+}
+
+/* What an earlier run left in memory only is made durable, and its rest removed. */
+static int nothing_to_do(struct upgrade_job *j, struct error *e)
+{
+        j->report->result = UPGRADE_NOTHING;
+        if (is_only_a_look(j->wish))
+                return 0;
+        return slots_apply(j->world->esp, &j->plan, NULL, ENTRY_KEY_EFI, NULL, e);
+}
+
+static int run_target(struct upgrade_job *j, struct error *e)
+{
+        int r;
+
+        j->report->target = j->target;
+        look_for_partial(j);
+        r = upgrade_plan(j, e);
+        if (r < 0)
+                return r;
+        if (j->plan.outcome != SLOTS_CHANGE)
+                return nothing_to_do(j, e);
+        r = check_known_failure(j, e);
+        if (r < 0)
+                return r;
+        if (j->wish->check) {
+                j->report->result = UPGRADE_AVAILABLE;
+                return 0;
+        }
+        if (j->wish->dry_run) {
+                j->report->result = UPGRADE_PLANNED;
+                return slots_check_space(&j->plan, e);
+        }
+        return settle(j, change(j, e), e);
+}
+
+/* The digest that the node runs, confirmed: what --all gives to recovery. */
+static bool is_confirmed_active(const struct upgrade_job *j)
+{
+        const struct running *r = &j->situation.running;
+
+        return r->role == ENTRY_ROLE_ACTIVE && r->confirmed && r->has_sha256 && j->has_sha256 &&
+               memcmp(r->sha256, j->sha256, SHA256_SIZE) == 0;
+}
+
+static uint64_t size_on_esp(const struct upgrade_job *j)
+{
+        for (size_t i = 0; i < j->situation.slots.n_images; i++) {
+                if (strcmp(j->situation.slots.images[i].file, j->situation.running.image) == 0)
+                        return j->situation.slots.images[i].size;
+        }
+        return 0;
+}
+
+/* Recovery gets a copy of what was confirmed: nothing is loaded. */
+static int follow_with_recovery(struct upgrade_job *j, struct error *e)
+{
+        if (!is_confirmed_active(j)) {
+                j->report->recovery_pending = true;
+                return 0;
+        }
+        j->target = ENTRY_ROLE_RECOVERY;
+        j->slots_wish = (struct slots_wish){.target = ENTRY_ROLE_RECOVERY};
+        j->report->size = size_on_esp(j);
+        fetch_free(j->fetch);
+        j->fetch = NULL;
+        j->info = NULL;
+        return run_target(j, e);
+}
+
+static void describe_running(struct upgrade_job *j)
+{
+        const struct running *r = &j->situation.running;
+        struct upgrade_report *report = j->report;
+
+        (void)snprintf(report->source, sizeof(report->source), "%s", j->wish->source->text);
+        (void)snprintf(report->from_version, sizeof(report->from_version), "%s", r->version);
+        report->has_from = r->has_sha256;
+        memcpy(report->from, r->sha256, SHA256_SIZE);
+}
+
+/* Another image than the running one is what the boot loader takes next. */
+static bool is_reboot_needed(const struct upgrade_job *j)
+{
+        const struct running *running = &j->situation.running;
+        const struct entry_file *next = situation_next(&j->situation);
+
+        return running->role != ENTRY_ROLE_NONE && next && next->entry.has_sha256 &&
+               !(running->has_sha256 &&
+                 memcmp(next->entry.sha256, running->sha256, SHA256_SIZE) == 0);
+}
+
+static int begin(struct upgrade_job *j, struct error *e)
+{
+        int r = situation_read(j->world->env, j->world->esp, &j->situation, e);
+
+        if (r == 0 && !is_only_a_look(j->wish))
+                r = situation_note(j->world->env, &j->situation, e);
+        if (r == 0)
+                r = state_load(j->world->state, &j->state, e);
+        if (r < 0)
+                return r;
+        describe_running(j);
+        return 0;
+}
+
+int upgrade_run(const struct upgrade_world *world, const struct upgrade_wish *wish,
+                struct upgrade_report *ret, struct error *e)
+{
+        _cleanup_(job_done) struct upgrade_job j = {
+                .world = world, .wish = wish, .report = ret, .target = wish->target};
+        uint64_t start = now_ms();
+        int r;
+
+        *ret = (struct upgrade_report){.target = wish->target};
+        r = begin(&j, e);
+        if (r == 0)
+                r = upgrade_resolve(&j, e);
+        if (r == 0)
+                r = run_target(&j, e);
+        else
+                r = settle(&j, r, e);
+        if (r == 0 && wish->all && ret->result == UPGRADE_NOTHING)
+                r = follow_with_recovery(&j, e);
+        else if (r == 0 && wish->all)
+                ret->recovery_pending = true;
+        if (r == 0)
+                r = situation_refresh(&j.situation, e);
+        if (r == 0)
+                ret->reboot_needed = is_reboot_needed(&j);
+        ret->ms = now_ms() - start;
+        return r;
+}
