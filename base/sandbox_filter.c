@@ -30,8 +30,9 @@ static const int plain[] = {
 
 /*
  * What libraries ask for in passing and can do without: configuration files, terminals, the number
- * of processors, a socket to learn whether IPv6 works. Killing the child for that would make
- * harmless data look like an attack.
+ * of processors, a socket to learn whether IPv6 works, channels to wake themselves up (libcurl),
+ * memory that stays out of swap (our own secrets; the limit for it is zero anyway). Killing the
+ * child for that would make harmless data look like an attack.
  */
 static const int declined[] = {
         SCMP_SYS(open),      SCMP_SYS(openat),     SCMP_SYS(access),
@@ -40,7 +41,8 @@ static const int declined[] = {
         SCMP_SYS(readlink),  SCMP_SYS(readlinkat), SCMP_SYS(getcwd),
         SCMP_SYS(socket),    SCMP_SYS(socketpair), SCMP_SYS(ioctl),
         SCMP_SYS(uname),     SCMP_SYS(sysinfo),    SCMP_SYS(sched_getaffinity),
-        SCMP_SYS(getrlimit), SCMP_SYS(prlimit64),  SCMP_SYS(rt_sigaction)};
+        SCMP_SYS(getrlimit), SCMP_SYS(prlimit64),  SCMP_SYS(rt_sigaction),
+        SCMP_SYS(eventfd2),  SCMP_SYS(pipe2),      SCMP_SYS(mlock)};
 
 /* Options of a connected socket that cannot change who is talked to. */
 static const struct {

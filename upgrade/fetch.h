@@ -2,12 +2,15 @@
 /*
  * Gets an image from a source of any kind as one stream of its bytes, without a copy on disk.
  *
- * Everything that reads what a peer or an archive wrote (TLS, HTTP, JSON, tar, gzip, zstd) runs in a
- * child behind base/sandbox.h. This side resolves names, connects sockets, opens local files, and
+ * Everything that reads what a peer or an archive wrote (TLS, HTTP, JSON, tar, gzip, zstd) runs in
+ * a child behind base/sandbox.h. This side resolves names, connects sockets, opens local files, and
  * hands them over; what comes back is a stream of bytes that nobody trusts: the verifier decides.
  *
  * Life cycle: fetch_open() -> fetch_resolve() -> fetch_begin() -> fetch_read()... -> fetch_free().
  * One thread. Any call may wait for the network within the limits of the options.
+ *
+ * After the end or a failure of a transfer another one may begin; fetch_again() tells where that
+ * helps.
  *
  * Errors: ERROR_SOURCE for what may be gone next time (no route, 5xx, 429, truncation, low speed),
  * after retries with back-off; ERROR_REFUSED for what a repetition cannot heal (digest mismatch at
@@ -43,7 +46,9 @@ struct fetch_options {
          * transfer, so that a killed run need not load it again. It belongs to the agent alone.
          */
         int spool;
-        bool want_loader; /* also systemd-boot, where the source has one beside the image */
+        bool want_loader;  /* also systemd-boot, where the source has one beside the image */
+        unsigned delay_ms; /* before a second try, 0 = LIMIT_FETCH_DELAY_MS */
+        unsigned low_speed_seconds; /* 0 = LIMIT_FETCH_SPEED_SECONDS */
         /*
          * Whether the caller wants to stop (a signal came); NULL: never. Asked when a signal
          * interrupted a wait, and at least once a second while waiting. When it says yes, the call
@@ -54,26 +59,26 @@ struct fetch_options {
 };
 
 struct fetch_info {
-        char manifest[160];          /* "sha256:...", of what the name leads to; "" = no such thing */
-        bool has_image_sha256;       /* the source says the digest of the image in advance */
+        char manifest[160];    /* "sha256:...", of what the name leads to; "" = no such thing */
+        bool has_image_sha256; /* the source says the digest of the image in advance */
         uint8_t image_sha256[SHA256_SIZE];
-        uint64_t size;               /* of the image in bytes, 0 = unknown */
-        uint64_t transfer;           /* bytes that will cross the network or be read, 0 = unknown */
-        bool seekable;               /* the image can begin at any offset */
-        char version[128];           /* by annotation or label; "" = none */
+        uint64_t size;     /* of the image in bytes, 0 = unknown */
+        uint64_t transfer; /* bytes that will cross the network or be read, 0 = unknown */
+        bool seekable;     /* the image can begin at any offset */
+        char version[128]; /* by annotation or label; "" = none */
 };
 
 struct fetch_counters {
-        uint64_t network;  /* bytes received, headers not counted */
-        uint64_t spooled;  /* of the transfer taken from the spool instead */
+        uint64_t network; /* bytes received, headers not counted */
+        uint64_t spooled; /* of the transfer taken from the spool instead */
         unsigned retries;
 };
 
 struct fetch;
 
 /* Starts the child. Nothing is asked of the network yet. */
-int fetch_open(const struct source_name *name, const struct fetch_options *options, struct fetch **ret,
-               struct error *e) _must_check_;
+int fetch_open(const struct source_name *name, const struct fetch_options *options,
+               struct fetch **ret, struct error *e) _must_check_;
 void fetch_free(struct fetch *f);
 DEFINE_CLEANUP(struct fetch, fetch_free)
 
@@ -88,6 +93,14 @@ int fetch_begin(struct fetch *f, uint64_t offset, struct error *e) _must_check_;
  * an offset: of what was transferred; the caller compares the whole). Negative errno.
  */
 ssize_t fetch_read(struct fetch *f, void *buf, size_t n, struct error *e) _must_check_;
+
+/*
+ * Whether the transfer failed because its bytes were wrong, and a fetch_begin(f, 0) would take them
+ * from somewhere else: from another mirror, or from the network instead of the spool. Whoever finds
+ * out himself that the whole is wrong (an image continued in the middle) may begin again likewise,
+ * once.
+ */
+bool fetch_again(const struct fetch *f);
 
 /* The boot loader that was found on the way, empty when there was none; valid after the end. */
 const struct buf *fetch_loader(const struct fetch *f);

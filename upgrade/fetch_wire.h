@@ -28,7 +28,7 @@ enum wire_type {
         WIRE_DATA,   /* of the image */
         WIRE_LOADER, /* of the boot loader */
         WIRE_SPOOL,  /* to be appended to the spool */
-        WIRE_NOTE,   /* text: why there is a wait */
+        WIRE_NOTE,   /* text of a struct wire_error: why there is a wait */
         WIRE_END,    /* all promises held */
         WIRE_ERROR,
         WIRE_TYPE_MAX,
@@ -53,6 +53,8 @@ struct wire_info {
 
 struct wire_error {
         uint32_t class, code;
+        uint32_t again; /* the bytes were wrong, and others can be had: WIRE_BEGIN once more */
+        uint32_t zero;
         char text[1024];
         char advice[512];
 };

@@ -66,6 +66,11 @@ void http_free(struct http *h)
         free(h);
 }
 
+const struct http_hosts *http_insecure(const struct http *h)
+{
+        return &h->options.insecure;
+}
+
 const struct http_counters *http_counters(const struct http *h)
 {
         return &h->counters;

@@ -56,6 +56,9 @@ int http_new(const struct http_options *options, struct http **ret, struct error
 void http_free(struct http *h);
 DEFINE_CLEANUP(struct http, http_free)
 
+/* Hosts that may be spoken to without protection. */
+const struct http_hosts *http_insecure(const struct http *h);
+
 /* Totals of the client. */
 struct http_counters {
         uint64_t network; /* body bytes received, needed or not */

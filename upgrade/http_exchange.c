@@ -32,10 +32,8 @@ struct exchange {
         uint8_t *out; /* of the reader */
         size_t out_left;
         size_t begin, end; /* in buffer */
-        /* Waiting for the network, and what came meanwhile: since it last was enough, and since
-         * anything came at all. */
-        int64_t waited_ms, silent_ms;
-        uint64_t came;
+        int64_t waited_ms; /* for the network, since enough had come */
+        uint64_t came;     /* bytes, since then */
         uint8_t buffer[BUFFER_SIZE];
 };
 
@@ -169,6 +167,22 @@ static int set_headers(struct exchange *x, const struct exchange_request *rq, st
         return curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, first) == CURLE_OK ? 0 : error_oom(e);
 }
 
+/* With its port in any case: libcurl's default for proxies is not that of the scheme. */
+static int set_proxy(struct exchange *x, const struct http_url *p, struct error *e)
+{
+        char text[LIMIT_HOST_NAME + 32];
+        bool brackets = strchr(p->host, ':');
+
+        (void)snprintf(text, sizeof(text), "%s://%s%s%s:%u", p->tls ? "https" : "http",
+                       brackets ? "[" : "", p->host, brackets ? "]" : "", (unsigned)p->port);
+        if (curl_easy_setopt(x->easy, CURLOPT_PROXY, text) != CURLE_OK ||
+            (p->user && curl_easy_setopt(x->easy, CURLOPT_PROXYUSERNAME, p->user) != CURLE_OK) ||
+            (p->password &&
+             curl_easy_setopt(x->easy, CURLOPT_PROXYPASSWORD, p->password) != CURLE_OK))
+                return error_oom(e);
+        return 0;
+}
+
 /* Whom to connect to: the proxy or the server. Every name that libcurl could want to resolve gets
  * its placeholder. */
 static int set_peer(struct exchange *x, const struct http_url *url, struct error *e)
@@ -185,6 +199,9 @@ static int set_peer(struct exchange *x, const struct http_url *url, struct error
                                          "the proxy named in the environment is no URL of an http "
                                          "or https proxy");
                 peer = &p;
+                r = set_proxy(x, &p, e);
+                if (r < 0)
+                        return r;
         }
         (void)snprintf(x->host, sizeof(x->host), "%s", peer->host);
         x->port = peer->port;
@@ -192,9 +209,9 @@ static int set_peer(struct exchange *x, const struct http_url *url, struct error
         r = add(&x->resolve, "", text, e);
         if (r < 0)
                 return r;
-        /* An empty one keeps libcurl from looking into the environment. */
+        /* An empty proxy keeps libcurl from looking into the environment. */
         if (curl_easy_setopt(x->easy, CURLOPT_RESOLVE, x->resolve) != CURLE_OK ||
-            curl_easy_setopt(x->easy, CURLOPT_PROXY, proxy ? proxy : "") != CURLE_OK ||
+            (!proxy && curl_easy_setopt(x->easy, CURLOPT_PROXY, "") != CURLE_OK) ||
             curl_easy_setopt(x->easy, CURLOPT_NOPROXY, "") != CURLE_OK)
                 return error_oom(e);
         return 0;
@@ -377,34 +394,32 @@ static int perform(struct exchange *x, struct error *e)
 
 /*
  * Only time spent here counts: a reader that is slow itself must not make the network look slow.
- * The bound follows the rate limit down.
+ * The clock starts anew each time as much came as has to come in the time allowed. The bound
+ * follows the rate limit down.
  */
-static int check_speed(struct exchange *x, int64_t waited, uint64_t came, struct error *e)
+static int check_speed(struct exchange *x, int64_t waited, struct error *e)
 {
         const struct http_options *o = &x->http->options;
         uint64_t speed = o->low_speed ? o->low_speed : LIMIT_FETCH_SPEED;
         unsigned seconds = o->low_speed_seconds ? o->low_speed_seconds : LIMIT_FETCH_SPEED_SECONDS;
-        int64_t limit = (int64_t)seconds * 1000;
 
         if (o->rate_limit && o->rate_limit / 2 < speed)
                 speed = o->rate_limit / 2;
-        x->waited_ms += waited;
-        x->silent_ms = came > 0 ? 0 : x->silent_ms + waited;
-        if (x->silent_ms >= limit || (x->waited_ms >= limit && x->came < speed * seconds))
-                return error_set(e, ERROR_SOURCE, ETIMEDOUT,
-                                 "%s: less than %" PRIu64 " bytes a second for %u seconds", x->host,
-                                 speed, seconds);
-        if (x->waited_ms >= limit) {
+        if (x->came > 0 && x->came >= speed * seconds) {
                 x->waited_ms = 0;
                 x->came = 0;
         }
-        return 0;
+        x->waited_ms += waited;
+        if (x->waited_ms < (int64_t)seconds * 1000)
+                return 0;
+        return error_set(e, ERROR_SOURCE, ETIMEDOUT,
+                         "%s: less than %" PRIu64 " bytes a second for %u seconds", x->host, speed,
+                         seconds);
 }
 
 /* Waits for the network, then works. */
 static int wait_and_perform(struct exchange *x, struct error *e)
 {
-        uint64_t before = x->came;
         int64_t start = http_now_ms(), waited;
         int r;
 
@@ -414,7 +429,7 @@ static int wait_and_perform(struct exchange *x, struct error *e)
         r = perform(x, e);
         if (r < 0 || x->done)
                 return r;
-        return check_speed(x, waited, x->came - before, e);
+        return check_speed(x, waited, e);
 }
 
 int exchange_head(struct exchange *x, const struct http_head **ret, struct error *e)
