@@ -292,9 +292,19 @@ ssize_t fetch_read(struct fetch *f, void *buf, size_t n, struct error *e)
         return f->link ? read_child(f, buf, n, e) : read_file(f, buf, n, e);
 }
 
-bool fetch_again(const struct fetch *f)
+bool fetch_again(struct fetch *f)
 {
-        return f->link && link_again(f->link);
+        uint8_t *rest;
+
+        if (!f->link)
+                return false;
+        if (f->state == STATE_MOVING && link_has_choice(f->link)) {
+                rest = malloc(LIMIT_FETCH_FRAME);
+                while (rest && fetch_read(f, rest, LIMIT_FETCH_FRAME, NULL) > 0) {
+                }
+                free(rest);
+        }
+        return f->state == STATE_READY && link_again(f->link);
 }
 
 const struct buf *fetch_loader(const struct fetch *f)

@@ -95,12 +95,13 @@ int fetch_begin(struct fetch *f, uint64_t offset, struct error *e) _must_check_;
 ssize_t fetch_read(struct fetch *f, void *buf, size_t n, struct error *e) _must_check_;
 
 /*
- * Whether the transfer failed because its bytes were wrong, and a fetch_begin(f, 0) would take them
- * from somewhere else: from another mirror, or from the network instead of the spool. Whoever finds
- * out himself that the whole is wrong (an image continued in the middle) may begin again likewise,
- * once.
+ * After a refusal, by fetch_read() or by whoever looked at the image: whether the bytes were not
+ * those the source promised, and fetch_begin(f, 0) would take others from somewhere else: from
+ * another mirror, or from the network instead of the spool. Where that is possible at all, a
+ * transfer that was left in the middle is read to its end to find out. Each call that says yes
+ * leaves one possibility fewer.
  */
-bool fetch_again(const struct fetch *f);
+bool fetch_again(struct fetch *f);
 
 /* The boot loader that was found on the way, empty when there was none; valid after the end. */
 const struct buf *fetch_loader(const struct fetch *f);

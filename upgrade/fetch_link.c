@@ -427,6 +427,11 @@ int link_command(struct link *l, enum wire_command_kind kind, uint64_t offset, s
         return r < 0 ? link_broken(l, e) : 0;
 }
 
+bool link_has_choice(const struct link *l)
+{
+        return l->config.n_endpoints > 1 || l->counters.spooled > 0;
+}
+
 bool link_again(const struct link *l)
 {
         return l->again;

@@ -36,6 +36,9 @@ int link_take_all(struct link *l, void *buf, size_t n, struct error *e) _must_ch
 /* The child did what it may not do: ends it. */
 int link_broken(struct link *l, struct error *e);
 
+/* Whether there is more than one place that bytes can come from. */
+bool link_has_choice(const struct link *l);
+
 /* Whether the last error came with the offer to begin again. */
 bool link_again(const struct link *l);
 
