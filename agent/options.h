@@ -31,7 +31,7 @@ struct option_spec {
 };
 
 /* Longest table. */
-#define OPTIONS_MAX 24u
+#define OPTIONS_MAX 32u
 
 /*
  * Reads argv (from the verb's name on) into the targets. argument (may be NULL: none is allowed)

@@ -124,6 +124,8 @@ static int fill(struct json_object *root, const struct upgrade_report *r, const 
         int result = json_add_str(root, "result", e ? "failed" : upgrade_result_name(r->result));
 
         if (result == 0)
+                result = json_add_bool(root, "dry_run", r->dry_run);
+        if (result == 0)
                 result = json_add_str(root, "target", entry_role_name(r->target));
         if (result == 0)
                 result = json_add_str(root, "source", r->source);

@@ -401,7 +401,7 @@ int upgrade_run(const struct upgrade_world *world, const struct upgrade_wish *wi
         uint64_t start = now_ms();
         int r;
 
-        *ret = (struct upgrade_report){.target = wish->target};
+        *ret = (struct upgrade_report){.target = wish->target, .dry_run = wish->dry_run};
         r = begin(&j, e);
         if (r == 0)
                 r = upgrade_resolve(&j, e);

@@ -74,6 +74,7 @@ struct upgrade_report {
         bool copied;                                /* from another image on the ESP */
         unsigned retries;
         uint64_t ms;
+        bool dry_run;          /* as wished */
         bool reboot_needed;    /* another image than the running one is next */
         bool recovery_pending; /* all: waits for the confirmation of active */
         char loader[64];       /* version of the boot loader that was put there; "" = none was */

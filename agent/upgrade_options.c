@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/upgrade_options.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/report.h"
+#include "agent/stop.h"
+#include "upgrade/source_name.h"
+
+void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_SPECS])
+{
+        const struct option_spec filled[UPGRADE_SPECS] = {
+                {"source", OPTION_TEXT, &o->source},
+                {"recovery", OPTION_FLAG, &o->recovery},
+                {"all", OPTION_FLAG, &o->all},
+                {"check", OPTION_FLAG, &o->check},
+                {"dry-run", OPTION_FLAG, &o->dry_run},
+                {"force", OPTION_FLAG, &o->force},
+                {"allow-downgrade", OPTION_FLAG, &o->allow_downgrade},
+                {"json", OPTION_FLAG, &o->json},
+                {"progress-fd", OPTION_NUMBER, &o->progress_fd},
+                {"wait", OPTION_NUMBER, &o->wait},
+                {"delay", OPTION_NUMBER, &o->delay},
+                {"ca", OPTION_TEXT, &o->ca},
+                {"auth", OPTION_TEXT, &o->auth},
+                {"insecure", OPTION_LIST, &o->insecure},
+                {"mirror", OPTION_LIST, &o->mirrors},
+                {"limit-rate", OPTION_SIZE, &o->limit_rate},
+                {"attempts", OPTION_NUMBER, &o->attempts},
+                {"tcti", OPTION_TEXT, &o->tcti},
+        };
+
+        memcpy(specs, filled, sizeof(filled));
+}
+
+int upgrade_check_options(const struct upgrade_options *o, struct error *e)
+{
+        if (!o->source) {
+                error_set(e, ERROR_USAGE, EINVAL, "--source is missing");
+                error_advise(e, "give oci:REGISTRY/NAME:TAG, https://..., ocifile:TAR, dir:PATH or "
+                                "file:PATH");
+                return -EINVAL;
+        }
+        if (o->recovery && o->all)
+                return error_set(e, ERROR_USAGE, EINVAL, "--recovery and --all exclude each other");
+        if (o->progress_fd > 0 && o->progress_fd < 3)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--progress-fd: 1 and 2 are for text; open another one");
+        return 0;
+}
+
+bool upgrade_only_looks(const struct upgrade_options *o)
+{
+        return o->check || o->dry_run;
+}
+
+/* Text for people goes to standard error, unless a program reads along. */
+static struct progress *make_progress(const struct upgrade_options *o)
+{
+        bool terminal = isatty(STDERR_FILENO);
+        const struct progress_options options = {
+                .text_fd = o->json && !terminal ? -EBADF : STDERR_FILENO,
+                .terminal = terminal,
+                .json_fd = o->progress_fd > 0 ? (int)o->progress_fd : -EBADF};
+
+        return progress_new(&options);
+}
+
+int upgrade_execute(const struct upgrade_options *o, struct upgrade_world *world, int spool,
+                    struct upgrade_report *ret, struct error *e)
+{
+        const struct fetch_options fetch = {.env = world->env,
+                                            .ca_file = o->ca,
+                                            .auth_file = o->auth,
+                                            .insecure = o->insecure.item,
+                                            .n_insecure = o->insecure.n,
+                                            .mirrors = o->mirrors.item,
+                                            .n_mirrors = o->mirrors.n,
+                                            .rate_limit = o->limit_rate,
+                                            .attempts = (unsigned)o->attempts,
+                                            .spool = spool};
+        _cleanup_(source_name_done) struct source_name name = {.text = NULL};
+        _cleanup_(progress_free_p) struct progress *progress = NULL;
+        struct upgrade_wish wish = {.source = &name,
+                                    .target = o->recovery ? ENTRY_ROLE_RECOVERY : ENTRY_ROLE_ACTIVE,
+                                    .all = o->all,
+                                    .check = o->check,
+                                    .dry_run = o->dry_run,
+                                    .force = o->force};
+        int r = source_name_parse(o->source, &name, e);
+
+        if (r < 0)
+                return r;
+        progress = make_progress(o);
+        world->fetch = &fetch;
+        world->progress = progress;
+        world->stop = stop_wanted;
+        r = upgrade_run(world, &wish, ret, e);
+        world->fetch = NULL;
+        world->progress = NULL;
+        return r;
+}
+
+int upgrade_finish(const struct upgrade_options *o, const struct upgrade_report *report, int r,
+                   const struct error *e)
+{
+        int code = r < 0 ? error_exit_code(e->class) : 0;
+        _cleanup_json_ struct json_object *document = NULL;
+
+        if (r == 0 && o->check && report->result == UPGRADE_NOTHING)
+                code = error_exit_code(ERROR_NOTHING);
+        if (!o->json) {
+                if (r < 0)
+                        return report_failure("upgrade", false, e);
+                upgrade_report_text(report);
+                return code;
+        }
+        document = upgrade_report_json(report, r < 0 ? e : NULL);
+        if (!document || report_print(document, NULL) < 0)
+                return r < 0 ? report_failure("upgrade", false, e)
+                             : error_exit_code(ERROR_INTERNAL);
+        return code;
+}
