@@ -177,7 +177,7 @@ def agent(payload, registry, folder, tag):
     before = sum(size for size, _ in node.files().values())
     os.sync()
     run = node.begin_upgrade(f'oci:127.0.0.1:{registry.port}/demo:{tag}', '--insecure', f'127.0.0.1:{registry.port}', '--json')
-    watcher = Watcher(run.process.pid)
+    watcher = Watcher(run.process.pid, but=('python3', 'sh'))
     result = run.wait()
     peak = watcher.end()
     if result.rc != 0:

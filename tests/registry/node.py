@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,21 @@ from tools import BUILD
 MEMORY = 48 << 20
 # Longer than any limit of the agent's own.
 PATIENCE = 150
+
+
+# The kernel counts the memory of whoever started a program as the program's own, up to the moment of exec: a small process
+# starts it, and says on its descriptor 3 what it used. It leads a process group, so that signals reach both.
+LAUNCHER = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGINT, lambda *_: None)
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGPIPE],
+                      file_actions=[(os.POSIX_SPAWN_CLOSE, 3)])
+_, status, usage = os.wait4(pid, 0)
+os.write(3, b"%d %d" % (usage.ru_maxrss * 1024, usage.ru_oublock * 512))
+rc = os.waitstatus_to_exitcode(status)
+os._exit(rc if rc >= 0 else 128 - rc)
+"""
 
 
 @dataclass
@@ -39,12 +56,17 @@ class Result:
 class Run:
     """A program in a process group of its own, with nothing of this process' environment but env."""
 
-    def __init__(self, argv, folder, env=None, stdin=subprocess.DEVNULL):
-        self.out, self.err = (folder / f"{name}.{os.urandom(4).hex()}" for name in ("out", "err"))
+    def __init__(self, argv, folder, env=None, measured=True):
+        """measured: a launcher stands between, and signals go to the whole group."""
+        self.out, self.err, self.used = (folder / f"{name}.{os.urandom(4).hex()}" for name in ("out", "err", "used"))
         self.start = time.monotonic()
-        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+        argv = [str(a) for a in argv]
+        with open(self.out, "wb") as out, open(self.err, "wb") as err, open(self.used, "wb") as used:
+            # Descriptor 3, whatever it is here.
+            words = ["sh", "-c", f'exec "$@" 3>&{used.fileno()}', "sh", sys.executable, "-I", "-S", "-c", LAUNCHER, *argv]
             self.process = subprocess.Popen(
-                [str(a) for a in argv], stdin=stdin, stdout=out, stderr=err, start_new_session=True,
+                words if measured else argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+                pass_fds=[used.fileno()] if measured else [],
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(folder / "home"), **(env or {})})
         self.pidfd = os.pidfd_open(self.process.pid)
 
@@ -57,21 +79,19 @@ class Run:
 
     def ended(self, timeout):
         """Whether it ends in that time."""
-        import select
         return bool(select.select([self.pidfd], [], [], max(timeout, 0))[0])
 
     def wait(self, timeout=PATIENCE):
         if not self.ended(timeout):
             self.kill()
-        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.wait()
         seconds = time.monotonic() - self.start
-        self.process.returncode = os.waitstatus_to_exitcode(status)
         os.close(self.pidfd)
-        out, err = (path.read_text(errors="replace") for path in (self.out, self.err))
-        self.out.unlink()
-        self.err.unlink()
-        result = Result(self.process.returncode, out, err, seconds, usage.ru_maxrss * 1024,
-                        usage.ru_oublock * 512)
+        out, err, used = (path.read_text(errors="replace") for path in (self.out, self.err, self.used))
+        for path in (self.out, self.err, self.used):
+            path.unlink()
+        memory, written = map(int, used.split() or (0, 0))
+        result = Result(self.process.returncode, out, err, seconds, memory, written)
         assert seconds < timeout, f"no end: {result}"
         return result
 
@@ -170,15 +190,15 @@ class Node:
     def trust(self):
         return ("--db", self.keys / "db.pem", "--policy-key", self.keys / "tpm2-pcr-public.pem")
 
-    def begin_verify(self, source, *options, env=None):
-        return Run([BUILD / "tb-agent", "verify", source, *self.trust(), *options], self.folder, env)
+    def begin_verify(self, source, *options, **how):
+        return Run([BUILD / "tb-agent", "verify", source, *self.trust(), *options], self.folder, **how)
 
     def verify(self, source, *options, env=None, timeout=PATIENCE):
         return self.begin_verify(source, *options, env=env).wait(timeout)
 
-    def begin_upgrade(self, source, *options, env=None):
+    def begin_upgrade(self, source, *options, **how):
         argv = [BUILD / "tests/upgrade-here", "--esp", self.esp, "--state", self.state, *self.trust(), "--source", source]
-        return Run([*argv, *options], self.folder, env)
+        return Run([*argv, *options], self.folder, **how)
 
     def upgrade(self, source, *options, env=None, timeout=PATIENCE):
         return self.begin_upgrade(source, *options, env=env).wait(timeout)
