@@ -28,7 +28,8 @@
 
 /*
  * A file that can be read from any offset: one on disk, or one on a server that knows Range. The
- * stream belongs to the struct and lives until the next open.
+ * stream belongs to the struct and lives until the next open. An end behind the file's means to its
+ * end, a begin there gives an empty stream.
  */
 struct file_ranges {
         int (*open)(struct file_ranges *f, uint64_t begin, uint64_t end, struct stream **ret,
@@ -75,15 +76,16 @@ struct local_layer {
 };
 
 struct local_image {
-        char manifest[OCI_DIGEST_TEXT_SIZE]; /* "" in a docker-archive without one */
+        char manifest[OCI_DIGEST_TEXT_SIZE]; /* "" for a docker-archive */
         struct oci_facts facts;
         bool raw;
         unsigned n_layers;
         struct local_layer *layers; /* bottom first */
 };
 
-/* What a store holds for this platform: by index.json, else by Docker's manifest.json. Errors as of
- * oci_document_parse(), and of the store. */
+/* What a store holds for this platform: by oci-layout and index.json, else by Docker's
+ * manifest.json. Several images that would do are refused (-ENOTUNIQ). Errors as of
+ * oci_document_parse(), oci_index_pick(), oci_config_parse() and of the store. */
 int local_image_find(struct oci_store *s, const struct oci_platform *want, struct local_image **ret,
                      struct error *e) _must_check_;
 void local_image_free(struct local_image *i);
@@ -105,7 +107,7 @@ bool layout_is(int dirfd);
 
 /*
  * A file of an EFI tree by its path, components compared without regard to case (an exact one is
- * preferred, two others are refused as ambiguous: -ENOTUNIQ). No links, no mount to elsewhere but
- * the folder. A descriptor of a regular file, or negative errno with e filled.
+ * preferred, two others are refused as ambiguous: -ENOTUNIQ). No links. A descriptor of a regular
+ * file, or negative errno with e filled.
  */
 int tree_open(int dirfd, const char *path, struct error *e) _must_check_;

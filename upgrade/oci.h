@@ -128,6 +128,9 @@ int oci_index_pick(const struct oci_index *x, const struct oci_platform *want,
                    const struct oci_descriptor **ret, struct oci_facts *ret_facts, struct error *e)
         _must_check_;
 
+/* How many entries are as good as the one that oci_index_pick() takes; 0: it would fail. */
+unsigned oci_index_count(const struct oci_index *x, const struct oci_platform *want);
+
 /*
  * An image configuration: the platform it names must be this one (-EXDEV, ERROR_REFUSED), one that
  * names none is fine. Its version label goes into ret, all else is empty.

@@ -318,6 +318,22 @@ static int nothing_fits(const struct oci_index *x, const struct oci_platform *wa
                          want->architecture, buf_str(&list));
 }
 
+unsigned oci_index_count(const struct oci_index *x, const struct oci_platform *want)
+{
+        int best = 0;
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < x->n; i++) {
+                int f = fitness(x, &x->entries[i], want);
+
+                if (f > best)
+                        n = 0;
+                best = f > best ? f : best;
+                n += f == best && f > 0;
+        }
+        return n;
+}
+
 int oci_index_pick(const struct oci_index *x, const struct oci_platform *want,
                    const struct oci_descriptor **ret, struct oci_facts *ret_facts, struct error *e)
 {
