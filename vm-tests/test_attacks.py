@@ -60,6 +60,7 @@ def test_planted_loader_variable_is_removed_and_not_believed(machine):
     assert node_facts(machine)['role'] == 'active'
     assert machine.run(['tb-agent', 'status', '--json'], check=True).json()['measured'] is True
     assert machine.run(['test', '-e', counter]).rc != 0
+    machine.power_off()
     assert entries(machine) == ['active.conf', 'passive.conf', 'recovery.conf']
 
 
