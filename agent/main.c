@@ -9,6 +9,7 @@
 
 #include "agent/verbs.h"
 #include "base/error.h"
+#include "base/file.h"
 
 static const struct {
         const char *name;
@@ -48,6 +49,7 @@ int main(int argc, char **argv)
         const struct env env = ENV_INIT;
         char *boot_argv[] = {(char[]){"boot"}, NULL};
 
+        file_ensure_stdio();
         /* Key material may be in memory: no core dump, no debugger of another user. */
         (void)prctl(PR_SET_DUMPABLE, 0);
         /* The kernel calls us /init. Being process 1 is not enough: in a container every first

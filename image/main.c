@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "image/verb.h"
 #include "image/words.h"
 
@@ -108,6 +109,7 @@ int main(int argc, char *argv[])
         struct error e = ERROR_INIT;
         int r;
 
+        file_ensure_stdio();
         if (argc < 1)
                 return error_exit_code(ERROR_USAGE);
         r = run(argv, &e);
