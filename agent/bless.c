@@ -48,13 +48,24 @@ static int confirm(const struct env *env, const char *path, struct error *e)
         return r < 0 ? r : unmounted;
 }
 
-static void read_role(const struct env *env, struct bless_result *ret)
+static int read_role(const struct env *env, struct bless_result *ret, struct error *e)
 {
         _cleanup_json_ struct json_object *report = NULL;
         const char *role;
+        _cleanup_(buf_done) struct buf counter = BUF_INIT(4096);
+        struct error error = ERROR_INIT;
+        int r = boot_report_read(env, &report, &error);
 
-        if (boot_report_read(env, &report, NULL) == 0 && json_get_str(report, "role", &role) == 0)
+        if (r == 0 && json_get_str(report, "role", &role) == 0)
                 (void)snprintf(ret->role, sizeof(ret->role), "%s", role);
+        /* A report that got lost must not cost a good boot its confirmation. */
+        if (r == -ENOENT && loader_boot_count_path(env, &counter) == -ENOENT) {
+                *e = error;
+                return r;
+        }
+        if (r < 0)
+                log_warning("%s", error.text);
+        return 0;
 }
 
 /* A boot that works must not fail its confirmation, and fall back, because of the floor: "status"
@@ -86,12 +97,15 @@ static int confirm_if_counted(const struct env *env, struct bless_result *ret, s
 
 static int bless(const struct env *env, struct bless_result *ret, struct error *e)
 {
-        _cleanup_close_ int lock = lock_take(env, e);
-        int r;
+        _cleanup_close_ int lock = -EBADF;
+        int r = geteuid() != 0 ? error_set(e, ERROR_PRECONDITION, EPERM, "only root can bless")
+                               : read_role(env, ret, e);
 
+        if (r < 0)
+                return r;
+        lock = lock_take(env, e);
         if (lock < 0)
                 return lock;
-        read_role(env, ret);
         r = health_check(health_dirs, &ret->checks, e);
         if (r == 0)
                 r = confirm_if_counted(env, ret, e);

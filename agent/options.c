@@ -118,6 +118,6 @@ int options_parse(int argc, char **argv, const struct option_spec *specs, size_t
                         return r;
         }
         if (argument && !*argument)
-                return error_set(e, ERROR_USAGE, EINVAL, "an argument is missing");
+                return error_set(e, ERROR_USAGE, ENODATA, "an argument is missing");
         return 0;
 }

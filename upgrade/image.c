@@ -212,8 +212,10 @@ static void prove_sbat(struct attempt *a)
         int r = 0;
 
         if (!a->demands->level) {
-                proof_set(a->proofs, PROOF_SBAT, PROOF_NOT_APPLICABLE,
-                          "this machine has no SBAT level (it boots without shim)");
+                proof_set(a->proofs, PROOF_SBAT, PROOF_NOT_APPLICABLE, "%s",
+                          a->demands->elsewhere
+                                  ? "the level of the machine it is for is not known here"
+                                  : "this machine has no SBAT level (it boots without shim)");
                 return;
         }
         if (text)
@@ -259,11 +261,15 @@ static void prove_policy_key(struct attempt *a)
         if (r < 0)
                 proof_fail(a->proofs, PROOF_POLICY_KEY, ERROR_POLICY_KEY, &error);
         else if (a->demands->n_keys == 0)
-                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_NOT_APPLICABLE,
-                          "nothing is sealed yet: the image's own key will be enrolled");
+                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_NOT_APPLICABLE, "%s",
+                          a->demands->elsewhere
+                                  ? "what the disk is sealed to is not known here: name the key "
+                                    "with --policy-key"
+                                  : "nothing is sealed yet: the image's own key will be enrolled");
         else
-                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_PASSED,
-                          "the disk is sealed to this key");
+                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_PASSED, "%s",
+                          a->demands->keys_given ? "it is the key that was given"
+                                                 : "the disk is sealed to this key");
 }
 
 /* The image's own signature over its own measurement, verified with its own key. */
@@ -441,8 +447,9 @@ static void prove_version(struct attempt *a)
         int r;
 
         if (!a->demands->floor) {
-                proof_set(a->proofs, PROOF_VERSION, PROOF_NOT_APPLICABLE,
-                          "no version floor is set");
+                proof_set(a->proofs, PROOF_VERSION, PROOF_NOT_APPLICABLE, "%s",
+                          a->demands->elsewhere ? "the version floor is not known here"
+                                                : "no version floor is set");
                 return;
         }
         r = floor_make(a->image->product, a->image->version, &own, &error);

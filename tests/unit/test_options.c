@@ -96,7 +96,7 @@ static void bad_words_are_named(void **state)
                 struct error e = ERROR_INIT;
                 struct words w = {0};
 
-                assert_int_equal(parse(cases[i].args, &w, cases[i].with_argument, &e), -EINVAL);
+                assert_true(parse(cases[i].args, &w, cases[i].with_argument, &e) < 0);
                 assert_int_equal(e.class, ERROR_USAGE);
                 assert_non_null(strstr(e.text, cases[i].named));
         }
