@@ -285,6 +285,14 @@ static int find_signature(struct attempt *a, struct error *e)
         if (!a->image->key)
                 return error_set(e, ERROR_REFUSED, ENOKEY,
                                  "there is no key to check the signature with");
+        if (usi_stub_version(a->usi) == 0) {
+                r = error_set(e, ERROR_REFUSED, EOPNOTSUPP,
+                              "the image does not say that systemd-stub starts it (section "
+                              ".sdmagic): what gets measured into PCR 11 cannot be known");
+                error_advise(e, "build the image with tb-image usi and the stub of systemd 252 or "
+                                "later");
+                return r;
+        }
         r = usi_pcr11(a->usi, IMAGE_PHASE_PATH, a->image->pcr11, e);
         if (r == 0)
                 r = pcrsig_parse(text->data, text->len, &a->image->signatures, e);

@@ -235,6 +235,68 @@ static void test_proofs_tell_of_profiles(void **state)
         drop_key(&k);
 }
 
+/* A plain image of this stub text, its PCR 11 signed, and what is said of the signature. */
+static void signed_with_stub(const struct keys *k, const char *magic, struct proofs *ret)
+{
+        char *signature = NULL;
+
+        for (int round = 0; round < 2; round++) {
+                const struct peimage_section sections[] = {
+                        {.name = ".sdmagic", .data = magic, .size = strlen(magic)},
+                        {.name = ".linux", .data = "kernel", .size = 6},
+                        {.name = ".osrel", .data = "ID=x\n", .size = 5},
+                        {.name = ".cmdline", .data = "quiet", .size = 5},
+                        {.name = ".initrd", .data = "root", .size = 4},
+                        {.name = ".pcrpkey", .data = k->pem, .size = strlen(k->pem)},
+                        {.name = ".pcrsig",
+                         .data = signature ?: "{}",
+                         .size = strlen(signature ?: "{}")},
+                };
+                _cleanup_close_ int fd = peimage_make(sections, ARRAY_SIZE(sections));
+                const struct image_demands demands = {.db = NULL};
+                _cleanup_(buf_done) struct buf out = BUF_INIT(LIMIT_PCRSIG);
+                _cleanup_(usi_free_p) struct usi *u = NULL;
+                struct verified_image *v = NULL;
+                uint8_t pcr11[1][SHA256_SIZE];
+
+                if (round > 0) {
+                        assert_true(image_verify(fd, "test", &demands, ret, &v, NULL) < 0);
+                        free(signature);
+                        return;
+                }
+                assert_int_equal(usi_open(fd, &u, NULL), 0);
+                assert_int_equal(usi_pcr11(u, PATH, pcr11[0], NULL), 0);
+                assert_int_equal(pcrsig_build(k->key, k->pem, strlen(k->pem),
+                                              (const uint8_t(*)[SHA256_SIZE])pcr11, 1, &out, NULL),
+                                 0);
+                signature = strndup(buf_str(&out), out.len);
+                assert_non_null(signature);
+        }
+}
+
+/* The signature is right for the sections, but who knows what such a program measures. */
+static void test_signature_counts_only_with_a_known_stub(void **state)
+{
+        static const char *const foreign[] = {"#### LoaderInfo: systemd-boot 252 ####", "none"};
+        struct proofs proofs;
+        struct keys k;
+
+        (void)state;
+        make_key(&k);
+        signed_with_stub(&k, "#### LoaderInfo: systemd-stub 252 ####", &proofs);
+        assert_int_equal(proofs.item[PROOF_PCR_SIGNATURE].state, PROOF_PASSED);
+        for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
+                const struct proof *said = &proofs.item[PROOF_PCR_SIGNATURE];
+
+                signed_with_stub(&k, foreign[i], &proofs);
+                assert_int_equal(said->state, PROOF_FAILED);
+                assert_int_equal(said->class, ERROR_PCR_SIGNATURE);
+                assert_non_null(strstr(said->text, "systemd-stub"));
+                assert_non_null(strstr(said->advice, "252"));
+        }
+        drop_key(&k);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -242,6 +304,7 @@ int main(void)
                 cmocka_unit_test(test_signature_of_another_key_does_not_unlock),
                 cmocka_unit_test(test_expected_measurements),
                 cmocka_unit_test(test_proofs_tell_of_profiles),
+                cmocka_unit_test(test_signature_counts_only_with_a_known_stub),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
