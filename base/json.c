@@ -72,13 +72,17 @@ int json_add_bool(struct json_object *obj, const char *key, bool value)
 
 int json_add_null(struct json_object *obj, const char *key)
 {
+        if (!obj)
+                return -EINVAL;
         return json_object_object_add(obj, key, NULL) < 0 ? -ENOMEM : 0;
 }
 
 int json_append(struct json_object *array, struct json_object *value)
 {
-        if (!value)
-                return -ENOMEM;
+        if (!array || !value) {
+                (void)json_object_put(value);
+                return array ? -ENOMEM : -EINVAL;
+        }
         if (json_object_array_add(array, value) < 0) {
                 (void)json_object_put(value);
                 return -ENOMEM;

@@ -153,6 +153,8 @@ static void test_add(void **state)
         assert_int_equal(json_add_obj(o, "a", a), 0);
         assert_int_equal(json_add_obj(o, "x", NULL), -ENOMEM);
         assert_int_equal(json_add_obj(NULL, "x", json_object_new_int(1)), -EINVAL);
+        assert_int_equal(json_add_str(NULL, "x", NULL), -EINVAL);
+        assert_int_equal(json_append(NULL, json_object_new_int(1)), -EINVAL);
         assert_string_equal(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN),
                             "{\"s\":\"x\\\"y\",\"none\":null,\"n\":18446744073709551615,"
                             "\"b\":false,\"z\":null,\"a\":[1]}");
