@@ -214,6 +214,17 @@ def test_options_are_in_the_manual():
             assert f"*{option}*" in manual, (verb, option)
 
 
+def test_fields_are_in_the_manual(tmp_path, keys, rootfs):
+    manual = (TOP / "man/tb-image.1.scd").read_text().replace("\\", "")
+    manual = manual[manual.index("# JSON"):manual.index("# ENVIRONMENT")]
+    made = json.loads(build_usi(tmp_path, keys, rootfs, extra=["--json"]).stdout)
+    shown = json.loads(tb_image("inspect", "--json", tmp_path / "image.efi").stdout)
+    failed = json.loads(tb_image("inspect", "--json", "/nonexistent", check=False).stdout)
+    inner = [failed["error"], shown["policies"][0], shown["signatures"][0], shown["sections"][0]]
+    for key in {key for document in [made, shown, failed, *inner] for key in document}:
+        assert f"_{key}_" in manual, key
+
+
 @pytest.mark.parametrize("words", [[], ["bogus"], ["sign"], ["sign", "--bogus"], ["usi"], ["inspect"],
                                    ["inspect", "a", "b"], ["usi", "--compression-level", "20"]])
 def test_usage_errors(words):
