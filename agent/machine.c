@@ -101,7 +101,7 @@ static int read_key_file(const char *path, struct machine *m, struct error *e)
         int r = file_read(AT_FDCWD, path, &pem);
 
         if (r < 0)
-                return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, strerrordesc_np(-r));
+                return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, file_strerror(r));
         r = add_key(m, pem.data, pem.len, e);
         if (r < 0 && e)
                 e->class = ERROR_CONFIG;

@@ -33,6 +33,9 @@ struct image_reader {
         struct error usi_error, authenticode_error;
 };
 
+/* Of the image's own title in a boot menu; the role follows. */
+#define ENTRY_TITLE_MAX 100u
+
 /* What the proofs are given with. */
 struct attempt {
         const struct image_demands *demands;
@@ -652,6 +655,18 @@ int image_add(const struct esp *esp, const struct verified_image *v, uint32_t nu
         return esp_add_stream(esp, path, v->fd, v->size, v->sha256, e);
 }
 
+/* Bytes of text that make at most max, without a part of a character at the end. */
+static size_t cut_utf8(const char *text, size_t max)
+{
+        size_t n = strnlen(text, max + 1);
+
+        if (n <= max)
+                return n;
+        for (n = max; n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80; n--)
+                ;
+        return n;
+}
+
 int image_entry(const struct verified_image *v, uint32_t number, enum entry_role role,
                 enum entry_key key, char ret[ENTRY_SIZE], struct error *e)
 {
@@ -667,8 +682,8 @@ int image_entry(const struct verified_image *v, uint32_t number, enum entry_role
         if (role >= ENTRY_ROLE_MAX || !sort_keys[role] ||
             image_path(number, path, sizeof(path)) < 0)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "boot entry");
-        (void)snprintf(entry.title, sizeof(entry.title), "%.100s (%s)", v->title,
-                       entry_role_name(role));
+        (void)snprintf(entry.title, sizeof(entry.title), "%.*s (%s)",
+                       (int)cut_utf8(v->title, ENTRY_TITLE_MAX), v->title, entry_role_name(role));
         (void)snprintf(entry.sort_key, sizeof(entry.sort_key), "%s", sort_keys[role]);
         (void)snprintf(entry.version, sizeof(entry.version), "%s", v->version);
         (void)snprintf(entry.image, sizeof(entry.image), "/%s", path);
