@@ -67,13 +67,24 @@ static int confirm(const struct env *env, const char *path, struct situation *re
         return node_esp_close(env, &esp, r, e);
 }
 
-static void read_role(const struct env *env, struct bless_result *ret)
+static int read_role(const struct env *env, struct bless_result *ret, struct error *e)
 {
         _cleanup_json_ struct json_object *report = NULL;
         const char *role;
+        _cleanup_(buf_done) struct buf counter = BUF_INIT(4096);
+        struct error error = ERROR_INIT;
+        int r = boot_report_read(env, &report, &error);
 
-        if (boot_report_read(env, &report, NULL) == 0 && json_get_str(report, "role", &role) == 0)
+        if (r == 0 && json_get_str(report, "role", &role) == 0)
                 (void)snprintf(ret->role, sizeof(ret->role), "%s", role);
+        /* A report that got lost must not cost a good boot its confirmation. */
+        if (r == -ENOENT && loader_boot_count_path(env, &counter) == -ENOENT) {
+                *e = error;
+                return r;
+        }
+        if (r < 0)
+                log_warning("%s", error.text);
+        return 0;
 }
 
 /* A boot that works must not fail its confirmation, and fall back, because of the floor: "status"
@@ -243,11 +254,15 @@ static int expire(const struct env *env, const struct bless_options *o, struct b
 static int act(const struct env *env, const struct bless_options *o, struct bless_result *ret,
                struct error *e)
 {
-        _cleanup_close_ int lock = lock_take(env, "bless", o->wait, e);
+        _cleanup_close_ int lock = -EBADF;
+        int r = geteuid() != 0 ? error_set(e, ERROR_PRECONDITION, EPERM, "only root can bless")
+                               : read_role(env, ret, e);
 
+        if (r < 0)
+                return r;
+        lock = lock_take(env, "bless", o->wait, e);
         if (lock < 0)
                 return lock;
-        read_role(env, ret);
         return o->expire ? expire(env, o, ret, e) : bless(env, o, ret, e);
 }
 

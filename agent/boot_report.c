@@ -94,7 +94,7 @@ void boot_report_partition(struct boot_report *b, struct json_object *record)
 
 void boot_report_problem(struct boot_report *b, const char *text)
 {
-        ignore(json_append(b->problems, json_object_new_string(text)));
+        ignore(json_append(b->problems, json_new_str(text)));
 }
 
 static char *report_path(const struct env *env, const char *name)

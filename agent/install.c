@@ -2,6 +2,7 @@
 /* tb-agent install: command line, question, report. */
 #include "agent/install.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -110,6 +111,8 @@ static int install(const struct env *env, const struct install_options *o, struc
         lock = lock_take(env, "install", 0, e);
         if (lock < 0)
                 return lock;
+        /* Who reads the messages may go away; an installation goes on. */
+        (void)signal(SIGPIPE, SIG_IGN);
         if (!o->dry_run) {
                 r = install_drop_stale(e);
                 if (r < 0)
@@ -118,8 +121,11 @@ static int install(const struct env *env, const struct install_options *o, struc
         r = install_prepare(env, &o->wishes, &plan, e);
         if (r < 0)
                 return r;
-        if (!o->json || !o->yes)
-                install_describe(&plan);
+        /* A dry run's plan is its result; otherwise it belongs to the question. */
+        if (!o->json)
+                install_describe(&plan, o->dry_run ? stdout : stderr);
+        else if (!o->yes && !o->dry_run)
+                install_describe(&plan, stderr);
         if (!o->dry_run) {
                 r = confirm(&plan, o, e);
                 if (r == 0)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "agent/machine.h"
 #include "agent/source.h"
@@ -10,6 +11,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "partition/disk.h"
+#include "partition/disk_content.h"
 #include "partition/layout.h"
 #include "partition/tpm.h"
 
@@ -32,9 +34,16 @@ struct install_plan {
         struct proofs proofs;
         struct source source;
         struct layout layout;
-        uint8_t pcr7[SHA256_SIZE];   /* value the partitions will be bound to */
-        struct disk_partition *lost; /* what the kernel knows on the disk now */
+        uint8_t pcr7[SHA256_SIZE]; /* value the partitions will be bound to */
+        struct install_loss *lost; /* what is on the disk now */
         size_t n_lost;
+};
+
+/* The disk itself when something stands on it without a partition, and each partition. */
+struct install_loss {
+        char name[64]; /* kernel name */
+        uint64_t size;
+        struct disk_content content;
 };
 
 struct install_wishes {
@@ -54,8 +63,8 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
 int install_drop_stale(struct error *e) _must_check_;
 void install_plan_done(struct install_plan *p);
 
-/* The plan as text on standard error for people (before a question), and as JSON. */
-void install_describe(const struct install_plan *p);
+/* The plan as text for people, and as JSON. */
+void install_describe(const struct install_plan *p, FILE *out);
 struct json_object *install_plan_json(const struct install_plan *p);
 
 /*

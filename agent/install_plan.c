@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/install.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/report.h"
 #include "base/codec.h"
+#include "base/file.h"
+#include "base/limits.h"
 #include "base/num.h"
 #include "partition/luks.h"
+#include "partition/module.h"
 
 static int check_tpm(struct install_plan *p, struct error *e)
 {
@@ -19,6 +23,97 @@ static int check_tpm(struct install_plan *p, struct error *e)
                 r = tpm_check(tpm, e);
         if (r == 0)
                 r = tpm_read_pcrs(tpm, INSTALL_LITERAL_PCRS, p->pcr7, e);
+        return r;
+}
+
+static bool knows_filesystem(const struct env *env, const char *name)
+{
+        _cleanup_(buf_done) struct buf list = BUF_INIT(LIMIT_SYSFS_FILE);
+        _cleanup_free_ char *path = NULL, *line = NULL;
+
+        /* "\text4\n", "nodev\ttmpfs\n" */
+        if (asprintf(&path, "%s/filesystems", env->proc) < 0) {
+                path = NULL;
+                return false;
+        }
+        if (asprintf(&line, "\t%s\n", name) < 0) {
+                line = NULL;
+                return false;
+        }
+        return file_read(AT_FDCWD, path, &list) == 0 && strstr(buf_str(&list), line);
+}
+
+static int lacks(const char *what, struct error *e)
+{
+        error_set(e, ERROR_PRECONDITION, ENODEV, "this kernel has no %s", what);
+        error_advise(e, "install from a live session of the image itself");
+        return -ENODEV;
+}
+
+/* An installation that cannot be finished must not begin: what it needs of the kernel is there
+ * before anything is destroyed. */
+static int check_kernel(const struct env *env, struct error *e)
+{
+        static const char *const modules[] = {"vfat", "ext4", "dm_mod", "dm_crypt"};
+        _cleanup_(module_close_p) struct module_loader *loader = NULL;
+        _cleanup_free_ char *mapper = NULL;
+        int r = module_open(env, &loader, e);
+
+        for (size_t i = 0; i < ARRAY_SIZE(modules) && r == 0; i++)
+                r = module_load(loader, modules[i], e);
+        if (r < 0)
+                return r;
+        if (asprintf(&mapper, "%s/class/misc/device-mapper", env->sysfs) < 0) {
+                mapper = NULL;
+                return error_oom(e);
+        }
+        if (!knows_filesystem(env, "vfat"))
+                return lacks("vfat, which the EFI system partition needs", e);
+        if (!knows_filesystem(env, "ext4"))
+                return lacks("ext4, which the data partitions need", e);
+        return file_exists(AT_FDCWD, mapper)
+                       ? 0
+                       : lacks("device-mapper, which encrypted partitions need", e);
+}
+
+static void add_loss(struct install_plan *p, const char *name, uint64_t size,
+                     const struct disk_content *content)
+{
+        struct install_loss *l = &p->lost[p->n_lost++];
+
+        (void)snprintf(l->name, sizeof(l->name), "%s", name);
+        l->size = size;
+        l->content = *content;
+}
+
+/* What cannot be read is lost all the same. */
+static int find_losses(struct install_plan *p, struct error *e)
+{
+        struct disk_content content;
+        struct disk_partition *list;
+        size_t n;
+        int r = disk_partitions(p->disk, &list, &n, e);
+
+        if (r < 0)
+                return r;
+        p->lost = calloc(n + 1, sizeof(*p->lost));
+        if (!p->lost)
+                r = error_oom(e);
+        if (r == 0 && disk_content_read(p->disk->path, &content, NULL) == 0 && *content.type)
+                add_loss(p, p->disk->name, p->disk->size, &content);
+        for (size_t i = 0; i < n && r == 0; i++) {
+                _cleanup_free_ char *path = NULL;
+
+                if (asprintf(&path, "%s/%s", p->env->dev, list[i].name) < 0) {
+                        path = NULL;
+                        r = error_oom(e);
+                        break;
+                }
+                if (disk_content_read(path, &content, NULL) < 0)
+                        content = (struct disk_content){.type = ""};
+                add_loss(p, list[i].name, list[i].size, &content);
+        }
+        disk_free_partitions(list, n);
         return r;
 }
 
@@ -35,7 +130,7 @@ static int check_disk(struct install_plan *p, const char *target, uint64_t esp_s
         /* From here on to the end: what is shown and asked about is what will be written to. */
         r = disk_lock(p->disk, e);
         if (r == 0)
-                r = disk_partitions(p->disk, &p->lost, &p->n_lost, e);
+                r = find_losses(p, e);
         if (r == 0)
                 r = layout_esp_size(image_size(p->source.image), esp_size, &size, e);
         if (r == 0)
@@ -87,6 +182,8 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         *p = (struct install_plan){.env = env, .source = SOURCE_INIT};
         r = machine_check_secure_boot(env, e);
         if (r == 0)
+                r = check_kernel(env, e);
+        if (r == 0)
                 r = check_tpm(p, e);
         if (r == 0)
                 r = check_source(p, wishes, e);
@@ -103,41 +200,51 @@ void install_plan_done(struct install_plan *p)
         machine_done(&p->machine);
         disk_free(p->disk);
         p->disk = NULL;
-        disk_free_partitions(p->lost, p->n_lost);
+        free(p->lost);
         p->lost = NULL;
         p->n_lost = 0;
 }
 
 /* What an operator should see before saying yes: everything that is not simply in order. */
-static void describe_proofs(const struct install_plan *p)
+static void describe_proofs(const struct install_plan *p, FILE *out)
 {
         for (unsigned i = 0; i < PROOF_MAX; i++) {
                 const struct proof *proof = &p->proofs.item[i];
 
                 if (proof->state == PROOF_WARNING || proof->state == PROOF_OVERRIDDEN)
-                        report_text(stderr, "%-8s %s: %s\n", proof_state_name(proof->state),
+                        report_text(out, "%-8s %s: %s\n", proof_state_name(proof->state),
                                     proof_name((enum proof_id)i), proof->text);
         }
 }
 
-void install_describe(const struct install_plan *p)
+static void describe_loss(const struct install_loss *l, FILE *out)
 {
         char size[32];
 
-        report_text(stderr, "image    %s, version %s, %s\n", image_title(p->source.image),
+        report_text(out, "  lost   %s, %s, %s%s%s%s\n", l->name,
+                    format_size(l->size, size, sizeof(size)),
+                    *l->content.type ? l->content.type : "nothing known on it",
+                    *l->content.label ? " \"" : "", l->content.label,
+                    *l->content.label ? "\"" : "");
+}
+
+void install_describe(const struct install_plan *p, FILE *out)
+{
+        char size[32];
+
+        report_text(out, "image    %s, version %s, %s\n", image_title(p->source.image),
                     *image_version(p->source.image) ? image_version(p->source.image) : "none",
                     format_size(image_size(p->source.image), size, sizeof(size)));
-        report_text(stderr, "loader   systemd-boot %s\n", p->source.loader.version);
-        describe_proofs(p);
-        report_text(stderr, "disk     %s %s %s, %s\n", p->disk->path,
+        report_text(out, "loader   systemd-boot %s\n", p->source.loader.version);
+        describe_proofs(p, out);
+        report_text(out, "disk     %s %s %s, %s\n", p->disk->path,
                     *p->disk->model ? p->disk->model : "(no model)",
                     *p->disk->serial ? p->disk->serial : "(no serial)",
                     format_size(p->disk->size, size, sizeof(size)));
         for (size_t i = 0; i < p->n_lost; i++)
-                report_text(stderr, "  lost   %s, %s\n", p->lost[i].name,
-                            format_size(p->lost[i].size, size, sizeof(size)));
+                describe_loss(&p->lost[i], out);
         for (size_t i = 0; i < p->layout.n; i++)
-                report_text(stderr, "  new    %u %s, %s\n", p->layout.partitions[i].number,
+                report_text(out, "  new    %u %s, %s\n", p->layout.partitions[i].number,
                             p->layout.partitions[i].name,
                             format_size(p->layout.partitions[i].size, size, sizeof(size)));
 }
@@ -180,6 +287,22 @@ static int add_partition(struct json_object *array, const struct layout_partitio
         return r;
 }
 
+static int add_lost(struct json_object *array, const struct install_loss *l)
+{
+        struct json_object *o = json_object_new_object();
+        int r = json_append(array, o);
+
+        if (r == 0)
+                r = json_add_str(o, "name", l->name);
+        if (r == 0)
+                r = json_add_u64(o, "size", l->size);
+        if (r == 0)
+                r = json_add_str(o, "type", *l->content.type ? l->content.type : NULL);
+        if (r == 0)
+                r = json_add_str(o, "label", *l->content.label ? l->content.label : NULL);
+        return r;
+}
+
 static int add_image(struct json_object *root, const struct install_plan *p)
 {
         struct json_object *o = json_object_new_object();
@@ -216,7 +339,7 @@ struct json_object *install_plan_json(const struct install_plan *p)
         for (size_t i = 0; i < p->layout.n && r == 0; i++)
                 r = add_partition(new, &p->layout.partitions[i]);
         for (size_t i = 0; i < p->n_lost && r == 0; i++)
-                r = json_append(lost, json_object_new_string(p->lost[i].name));
+                r = add_lost(lost, &p->lost[i]);
         if (r == 0)
                 r = add_disk(root, p);
         if (r == 0)

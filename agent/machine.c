@@ -103,7 +103,7 @@ static int read_key_file(const char *path, struct machine *m, struct error *e)
         int r = file_read(AT_FDCWD, path, &pem);
 
         if (r < 0)
-                return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, strerrordesc_np(-r));
+                return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, file_strerror(r));
         r = add_key(m, pem.data, pem.len, e);
         if (r < 0 && e)
                 e->class = ERROR_CONFIG;
@@ -192,6 +192,24 @@ static bool is_node(const struct env *env)
 
         return boot_report_read(env, &report, NULL) == 0 &&
                json_get_str(report, "role", &role) == 0 && strcmp(role, "live") != 0;
+}
+
+/* Neither a node nor a live session that may become one. */
+static bool is_elsewhere(const struct env *env)
+{
+        _cleanup_json_ struct json_object *report = NULL;
+
+        return boot_report_read(env, &report, NULL) == -ENOENT;
+}
+
+/* The usual device is not there, and nobody asked for another TPM. One that is there and cannot be
+ * opened is a TPM all the same. */
+static bool has_no_tpm(const struct env *env)
+{
+        static const struct env usual = ENV_INIT;
+        const char *device = strchr(usual.tcti, ':') + 1;
+
+        return strcmp(env->tcti, usual.tcti) == 0 && !file_exists(AT_FDCWD, device);
 }
 
 static int read_keys(const struct env *env, const struct machine_options *o, struct machine *m,
@@ -357,8 +375,9 @@ static int ask_tpm(const struct env *env, const struct machine_options *o, struc
         struct error error = ERROR_INIT;
         int r = tpm_open(env->tcti, &tpm, &error);
 
-        if (r < 0 && !o->fresh && is_node(env)) {
-                /* A node without its TPM has lost more than a proof. */
+        /* A node without its TPM has lost more than a proof, and a TPM that was asked for or is
+         * there has something to say about the image. */
+        if (r < 0 && ((!o->fresh && is_node(env)) || !has_no_tpm(env))) {
                 *e = error;
                 return r;
         }
@@ -415,6 +434,8 @@ int machine_read(const struct env *env, const struct machine_options *options, s
                 machine_done(m);
                 return r;
         }
+        m->demands.elsewhere = !options->fresh && is_elsewhere(env);
+        m->demands.keys_given = options->policy_key != NULL;
         m->demands.db = m->db;
         m->demands.dbx = m->dbx;
         m->demands.level = m->level;

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-agent: one program, one verb per run. As the first process of a USI ("/init") the verb is
  * boot. */
-#include <stdio.h>
+#include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "agent/verbs.h"
 #include "base/error.h"
+#include "base/file.h"
 
 static const struct {
         const char *name;
@@ -44,11 +46,25 @@ static bool is_init(const char *name)
         return slash && strcmp(slash + 1, "init") == 0;
 }
 
+/* A result that nobody could read is no success. */
+static int end_output(int rc)
+{
+        struct error e = ERROR_INIT;
+
+        errno = 0;
+        if (fflush(stdout) == 0 && !ferror(stdout))
+                return rc;
+        error_errno(&e, errno ?: EIO, "standard output");
+        (void)fprintf(stderr, "tb-agent: %s\n", e.text);
+        return rc != 0 ? rc : error_exit_code(e.class);
+}
+
 int main(int argc, char **argv)
 {
         const struct env env = ENV_INIT;
         char *boot_argv[] = {(char[]){"boot"}, NULL};
 
+        file_ensure_stdio();
         /* Key material may be in memory: no core dump, no debugger of another user. */
         (void)prctl(PR_SET_DUMPABLE, 0);
         /* The kernel calls us /init. Being process 1 is not enough: in a container every first
@@ -59,17 +75,18 @@ int main(int argc, char **argv)
                 (void)fprintf(stderr, "tb-agent: a verb is missing; try \"tb-agent --help\"\n");
                 return error_exit_code(ERROR_USAGE);
         }
-        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+            strcmp(argv[1], "help") == 0) {
                 print_help();
-                return 0;
+                return end_output(0);
         }
         if (strcmp(argv[1], "--version") == 0) {
                 (void)printf("tb-agent %s\n", TB_VERSION);
-                return 0;
+                return end_output(0);
         }
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
                 if (strcmp(argv[1], verbs[i].name) == 0)
-                        return verbs[i].run(&env, argc - 1, argv + 1);
+                        return end_output(verbs[i].run(&env, argc - 1, argv + 1));
         }
         (void)fprintf(stderr, "tb-agent: unknown verb \"%s\"; try \"tb-agent --help\"\n", argv[1]);
         return error_exit_code(ERROR_USAGE);

@@ -2,13 +2,9 @@
 #include "agent/options.h"
 
 #include <assert.h>
-#include <getopt.h>
 #include <string.h>
 
 #include "base/num.h"
-
-/* getopt_long() returns this plus the place in the table; below are characters. */
-#define FIRST 256
 
 static int take(const struct option_spec *spec, const char *value, struct error *e)
 {
@@ -42,44 +38,91 @@ static int take(const struct option_spec *spec, const char *value, struct error 
         return error_set(e, ERROR_INTERNAL, EINVAL, "option table");
 }
 
-static int take_argument(int argc, char **argv, const char **argument, struct error *e)
+/* The words of a command line, and what was seen of them. */
+struct reading {
+        int argc, next;
+        char **argv;
+        const struct option_spec *specs;
+        size_t n;
+        uint32_t seen; /* bit i: specs[i] was given */
+};
+
+static const struct option_spec *find(const struct reading *r, const char *name, size_t length)
 {
-        if (optind < argc && argument && !*argument)
-                *argument = argv[optind++];
-        if (optind < argc)
-                return error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"",
-                                 argv[optind]);
-        if (argument && !*argument)
-                return error_set(e, ERROR_USAGE, EINVAL, "an argument is missing");
-        return 0;
+        for (size_t i = 0; i < r->n; i++) {
+                if (strncmp(r->specs[i].name, name, length) == 0 && !r->specs[i].name[length])
+                        return &r->specs[i];
+        }
+        return NULL;
+}
+
+/* "--name", "--name=value", "--name value". Names are whole: an abbreviation that works today would
+ * mean another option tomorrow, and "--y" must never confirm anything. */
+static int read_option(struct reading *r, const char *word, struct error *e)
+{
+        const char *equals = strchr(word, '='), *value = equals ? equals + 1 : NULL;
+        size_t length = equals ? (size_t)(equals - word) : strlen(word);
+        const struct option_spec *spec = NULL;
+        uint32_t bit;
+
+        if (strncmp(word, "--", 2) == 0)
+                spec = find(r, word + 2, length - 2);
+        if (!spec)
+                return error_set(e, ERROR_USAGE, EINVAL, "unknown option \"%s\"", word);
+        bit = UINT32_C(1) << (spec - r->specs);
+        if ((r->seen & bit) && spec->kind != OPTION_LIST)
+                return error_set(e, ERROR_USAGE, EINVAL, "--%s is given twice", spec->name);
+        r->seen |= bit;
+        if (spec->kind == OPTION_FLAG)
+                return value ? error_set(e, ERROR_USAGE, EINVAL, "--%s takes no value", spec->name)
+                             : take(spec, NULL, e);
+        if (!value && r->next < r->argc)
+                value = r->argv[r->next++];
+        if (!value || !*value)
+                return error_set(e, ERROR_USAGE, EINVAL, "--%s needs a value", spec->name);
+        return take(spec, value, e);
+}
+
+/* How a failure is reported has to be known even when the failure is in the words before it. */
+static void look_for_json(const struct reading *r)
+{
+        const struct option_spec *json = find(r, "json", 4);
+
+        for (int i = 1; json && json->kind == OPTION_FLAG && i < r->argc; i++) {
+                if (strcmp(r->argv[i], "--") == 0)
+                        return;
+                if (strcmp(r->argv[i], "--json") == 0)
+                        *(bool *)json->target = true;
+        }
 }
 
 int options_parse(int argc, char **argv, const struct option_spec *specs, size_t n,
                   const char **argument, struct error *e)
 {
-        struct option table[OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
-        int c, r;
+        struct reading reading = {.argc = argc, .next = 1, .argv = argv, .specs = specs, .n = n};
+        bool only_arguments = false;
 
         assert(n <= OPTIONS_MAX);
-        for (size_t i = 0; i < n; i++)
-                table[i + 1] = (struct option){
-                        .name = specs[i].name,
-                        .has_arg = specs[i].kind == OPTION_FLAG ? no_argument : required_argument,
-                        .val = FIRST + (int)i};
-        opterr = 0;
-        optind = 1;
-        while ((c = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-                if (c == 'h')
+        look_for_json(&reading);
+        while (reading.next < argc) {
+                const char *word = argv[reading.next++];
+                int r = 0;
+
+                if (!only_arguments && strcmp(word, "--") == 0)
+                        only_arguments = true;
+                else if (!only_arguments &&
+                         (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0))
                         return 1;
-                if (c == ':')
-                        return error_set(e, ERROR_USAGE, EINVAL, "%s needs a value",
-                                         argv[optind - 1]);
-                if (c < FIRST)
-                        return error_set(e, ERROR_USAGE, EINVAL, "unknown option \"%s\"",
-                                         argv[optind - 1]);
-                r = take(&specs[c - FIRST], optarg, e);
+                else if (!only_arguments && word[0] == '-' && word[1])
+                        r = read_option(&reading, word, e);
+                else if (argument && !*argument && *word)
+                        *argument = word;
+                else
+                        r = error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"", word);
                 if (r < 0)
                         return r;
         }
-        return take_argument(argc, argv, argument, e);
+        if (argument && !*argument)
+                return error_set(e, ERROR_USAGE, ENODATA, "an argument is missing");
+        return 0;
 }

@@ -34,9 +34,11 @@ struct option_spec {
 #define OPTIONS_MAX 32u
 
 /*
- * Reads argv (from the verb's name on) into the targets. argument (may be NULL: none is allowed)
- * gets the one word that is no option; it is needed unless its target has a value already. 0; 1
- * when --help was given; -EINVAL (ERROR_USAGE).
+ * Reads argv (from the verb's name on) into the targets. Options may stand anywhere before "--", by
+ * their whole name; only a list may be given twice. argument (may be NULL: none is allowed) gets
+ * the one word that is no option; it is needed unless its target has a value already. 0; 1 when
+ * --help or -h was given; -EINVAL (ERROR_USAGE), -ENODATA (likewise) without the argument. An
+ * option "json" is read first, so that its target is right in any case.
  */
 int options_parse(int argc, char **argv, const struct option_spec *specs, size_t n,
                   const char **argument, struct error *e) _must_check_;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 
@@ -37,6 +38,7 @@ static int unknown_source(const char *name, struct error *e)
 
 /* What the steps of opening share. */
 struct opening {
+        const char *name;
         const struct image_demands *demands;
         bool loader_needed;
         struct proofs *proofs;
@@ -46,15 +48,20 @@ struct opening {
 static int load_image(struct opening *o, struct error *e)
 {
         struct source *s = o->source;
+        struct stat st;
 
         s->image_fd = open(s->image_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (s->image_fd < 0) {
                 int r = error_set(e, ERROR_SOURCE, errno, "image %s: %s", s->image_path,
                                   strerrordesc_np(errno));
 
-                error_advise(e, "run this in a live session, or name the image with its source");
+                if (strcmp(o->name, SOURCE_LIVE) == 0)
+                        error_advise(e, "run this in a live session, or name a source");
                 return r;
         }
+        if (fstat(s->image_fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+                return error_set(e, ERROR_USAGE, EINVAL, "image %s: no regular file",
+                                 s->image_path);
         return image_verify(s->image_fd, s->image_path, o->demands, o->proofs, &s->image, e);
 }
 
@@ -65,6 +72,10 @@ static int load_loader(struct opening *o, const char *path, struct error *e)
         struct error error = ERROR_INIT;
         int r = bootloader_load(AT_FDCWD, path, &o->source->loader, &error);
 
+        if (r == -ENOENT) {
+                error.class = ERROR_SOURCE; /* not the machine is incomplete: the source is */
+                error_advise(&error, "the source has to bring its boot loader");
+        }
         if (r == 0)
                 r = bootloader_verify(&o->source->loader, o->demands->db, o->demands->dbx, &why,
                                       &error);
@@ -119,7 +130,8 @@ int source_open(const char *name, const struct image_demands *demands, bool load
 {
         _cleanup_free_ struct proofs *own = calloc(1, sizeof(*own));
         struct source s = SOURCE_INIT;
-        struct opening o = {.demands = demands,
+        struct opening o = {.name = name ?: SOURCE_LIVE,
+                            .demands = demands,
                             .loader_needed = loader_needed,
                             .proofs = ret_proofs ? ret_proofs : own,
                             .source = &s};
@@ -127,14 +139,12 @@ int source_open(const char *name, const struct image_demands *demands, bool load
 
         if (!own)
                 return error_oom(e);
-        if (!name)
-                name = SOURCE_LIVE;
-        if (strncmp(name, "dir:", 4) == 0 && name[4])
-                r = load_tree(&o, name + 4, e);
-        else if (strncmp(name, "file:", 5) == 0 && name[5])
-                r = load_file(&o, name + 5, e);
+        if (strncmp(o.name, "dir:", 4) == 0 && o.name[4])
+                r = load_tree(&o, o.name + 4, e);
+        else if (strncmp(o.name, "file:", 5) == 0 && o.name[5])
+                r = load_file(&o, o.name + 5, e);
         else
-                r = unknown_source(name, e);
+                r = unknown_source(o.name, e);
         if (r < 0) {
                 source_done(&s);
                 return r;

@@ -48,7 +48,7 @@ static int parse_options(int argc, char **argv, struct verify_options *o, struct
 
         if (r > 0)
                 print_help();
-        else if (r < 0 && !o->source)
+        else if (r == -ENODATA)
                 error_advise(e, "give a source: dir:PATH or file:PATH");
         return r;
 }
@@ -63,6 +63,22 @@ static void print_text(const struct proofs *proofs)
                 if (*p->advice)
                         report_text(stdout, "%31s%s\n", "", p->advice);
         }
+}
+
+/* Proofs of the machine that could not be asked for, as a list of names; "" when all were given. */
+static int list_unknown(const struct machine *machine, const struct proofs *proofs, struct buf *out)
+{
+        static const enum proof_id of_machine[] = {PROOF_SBAT, PROOF_POLICY_KEY, PROOF_PCR7,
+                                                   PROOF_VERSION};
+        int r = 0;
+
+        for (size_t i = 0; machine->demands.elsewhere && i < ARRAY_SIZE(of_machine) && r == 0;
+             i++) {
+                if (proofs->item[of_machine[i]].state == PROOF_NOT_APPLICABLE)
+                        r = buf_printf(out, "%s%s", out->len > 0 ? ", " : "",
+                                       proof_name(of_machine[i]));
+        }
+        return r;
 }
 
 /* With the error when the image was refused (NULL: accepted), so that one document says everything.
@@ -89,6 +105,7 @@ static int verify(const struct env *env, const struct verify_options *o)
 {
         _cleanup_(source_done) struct source source = SOURCE_INIT;
         _cleanup_(machine_done) struct machine machine = {0};
+        _cleanup_(buf_done) struct buf unknown = BUF_INIT(256);
         _cleanup_free_ struct proofs *proofs = calloc(1, sizeof(*proofs));
         struct error error = ERROR_INIT, output = ERROR_INIT;
         int r = proofs ? machine_read(env, &o->machine, &machine, &error) : error_oom(&error);
@@ -106,7 +123,13 @@ static int verify(const struct env *env, const struct verify_options *o)
         print_text(proofs);
         if (r < 0)
                 return report_failure("verify", false, &error);
-        report_text(stdout, "accepted: this image will boot and unlock here\n");
+        if (list_unknown(&machine, proofs, &unknown) < 0)
+                return report_failure("verify", false, (error_oom(&error), &error));
+        if (unknown.len > 0)
+                report_text(stdout, "accepted as far as it can be known here, which is not: %s\n",
+                            buf_str(&unknown));
+        else
+                report_text(stdout, "accepted: this image will boot and unlock here\n");
         return 0;
 }
 

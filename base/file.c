@@ -9,6 +9,45 @@
 
 #include "base/codec.h"
 
+void file_ensure_stdio(void)
+{
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+                int opened;
+
+                if (fcntl(fd, F_GETFD) >= 0)
+                        continue;
+                opened = open("/dev/null", O_RDWR | O_NOCTTY);
+                /* An initramfs may be without /dev yet. This holds the number, too, and whoever
+                 * writes there is told that it fails, as before. */
+                if (opened < 0)
+                        opened = open("/", O_PATH | O_DIRECTORY);
+                (void)opened; /* the lowest free number, which is fd */
+        }
+}
+
+int file_open_regular(int dirfd, const char *path)
+{
+        _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        struct stat st;
+
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EOPNOTSUPP;
+        return TAKE_FD(fd);
+}
+
+const char *file_strerror(int r)
+{
+        if (r == -E2BIG)
+                return "larger than what is accepted";
+        if (r == -EOPNOTSUPP)
+                return "not a regular file";
+        return strerrordesc_np(-r) ?: "unknown error";
+}
+
 ssize_t file_pread(int fd, void *buf, size_t n, uint64_t offset)
 {
         size_t done = 0;
@@ -66,10 +105,10 @@ int file_write(int fd, const void *buf, size_t n)
 
 int file_read(int dirfd, const char *path, struct buf *out)
 {
-        _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        _cleanup_close_ int fd = file_open_regular(dirfd, path);
 
         if (fd < 0)
-                return -errno;
+                return fd;
         for (;;) {
                 size_t room = out->max - out->len;
                 uint8_t extra, *p = &extra;

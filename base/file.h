@@ -15,6 +15,23 @@
 /* Size of one read or write when streaming: large enough for devices, small enough for memory. */
 #define FILE_CHUNK ((size_t)(256 * 1024))
 
+/*
+ * Opens /dev/null for each of the descriptors 0 to 2 that is closed: else the next file that is
+ * opened takes the number, and what is printed goes into it. The first thing main() does.
+ */
+void file_ensure_stdio(void);
+
+/*
+ * Opens a regular file for reading, and never waits: a FIFO nobody writes to does not stop the
+ * program. Returns a descriptor or negative errno: -EISDIR for a directory, -EOPNOTSUPP for
+ * anything else that is no regular file. Files of sysfs, procfs and efivarfs are regular.
+ */
+int file_open_regular(int dirfd, const char *path) _must_check_;
+
+/* Words for a negative errno of the functions here that fit better than those of the C library
+ * ("-E2BIG": larger than what is accepted). Never NULL. */
+const char *file_strerror(int r);
+
 /* Whole transfers: retry EINTR and short counts. Negative errno; file_pread returns bytes, 0 at the
  * end of the file. */
 ssize_t file_pread(int fd, void *buf, size_t n, uint64_t offset) _must_check_;
@@ -22,9 +39,9 @@ int file_pwrite(int fd, const void *buf, size_t n, uint64_t offset) _must_check_
 int file_write(int fd, const void *buf, size_t n) _must_check_;
 
 /*
- * Reads a whole file into out (appending), bounded by out->max: -E2BIG above it. dirfd may be
- * AT_FDCWD. Works on sysfs and efivarfs files too, which report sizes that mean nothing and cannot
- * seek.
+ * Reads a whole regular file (see file_open_regular()) into out, appending, bounded by out->max:
+ * -E2BIG above it. dirfd may be AT_FDCWD. Works on sysfs and efivarfs files too, which report sizes
+ * that mean nothing and cannot seek.
  */
 int file_read(int dirfd, const char *path, struct buf *out) _must_check_;
 

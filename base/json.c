@@ -10,6 +10,40 @@
 /* Our documents nest four levels; a deeper one is an attack on the parser's stack. */
 #define JSON_DEPTH 16
 
+/* Bytes of the UTF-8 character at p (RFC 3629), 0 when there is none. Ends at the NUL at latest. */
+static size_t utf8_length(const uint8_t *p)
+{
+        size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+
+        if (n == 0 || p[0] > 0xf4)
+                return 0;
+        for (size_t i = 1; i < n; i++)
+                if ((p[i] & 0xc0) != 0x80)
+                        return 0;
+        /* Overlong forms, surrogates, and what lies beyond U+10FFFF. */
+        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+                return 0;
+        return n;
+}
+
+struct json_object *json_new_str(const char *value)
+{
+        static const char replacement[] = "\xef\xbf\xbd";
+        _cleanup_(buf_done) struct buf text = BUF_INIT(3 * strlen(value));
+
+        for (const uint8_t *p = (const uint8_t *)value; *p;) {
+                size_t n = utf8_length(p);
+                int r = n > 0 ? buf_add(&text, p, n)
+                              : buf_add(&text, replacement, sizeof(replacement) - 1);
+
+                if (r < 0)
+                        return NULL;
+                p += n > 0 ? n : 1;
+        }
+        return json_object_new_string(buf_str(&text));
+}
+
 int json_add_obj(struct json_object *obj, const char *key, struct json_object *value)
 {
         if (!obj || !value) {
@@ -25,8 +59,7 @@ int json_add_obj(struct json_object *obj, const char *key, struct json_object *v
 
 int json_add_str(struct json_object *obj, const char *key, const char *value)
 {
-        return value ? json_add_obj(obj, key, json_object_new_string(value))
-                     : json_add_null(obj, key);
+        return value ? json_add_obj(obj, key, json_new_str(value)) : json_add_null(obj, key);
 }
 
 int json_add_u64(struct json_object *obj, const char *key, uint64_t value)
@@ -41,13 +74,17 @@ int json_add_bool(struct json_object *obj, const char *key, bool value)
 
 int json_add_null(struct json_object *obj, const char *key)
 {
+        if (!obj)
+                return -EINVAL;
         return json_object_object_add(obj, key, NULL) < 0 ? -ENOMEM : 0;
 }
 
 int json_append(struct json_object *array, struct json_object *value)
 {
-        if (!value)
-                return -ENOMEM;
+        if (!array || !value) {
+                (void)json_object_put(value);
+                return array ? -ENOMEM : -EINVAL;
+        }
         if (json_object_array_add(array, value) < 0) {
                 (void)json_object_put(value);
                 return -ENOMEM;

@@ -24,8 +24,16 @@ static inline void json_put_p(struct json_object **o)
 #define _cleanup_json_ _cleanup_(json_put_p)
 
 /*
+ * A new string. What is no valid UTF-8 in value (file names, command lines and certificates hold
+ * any bytes) becomes U+FFFD, one for each byte, so that the document stays JSON. NULL when memory
+ * ran out.
+ */
+struct json_object *json_new_str(const char *value) _must_check_;
+
+/*
  * Insertions: 0, -ENOMEM, or -EINVAL when obj is NULL. json_add_obj takes ownership of value in
- * every case (NULL value = out of memory).
+ * every case (NULL value = out of memory). json_add_str takes any bytes, as json_new_str() does; a
+ * NULL text becomes null.
  */
 int json_add_obj(struct json_object *obj, const char *key, struct json_object *value) _must_check_;
 int json_add_str(struct json_object *obj, const char *key, const char *value) _must_check_;

@@ -2,13 +2,13 @@
 #include "base/log.h"
 
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "base/file.h"
+#include "base/json.h"
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 static enum log_format format = LOG_FORMAT_TEXT;
@@ -45,7 +45,7 @@ static void write_json(enum log_level level, const char *text)
         (void)json_object_object_add(
                 o, "time", json_object_new_double((double)now.tv_sec + (double)now.tv_nsec / 1e9));
         (void)json_object_object_add(o, "level", json_object_new_string(levels[level].name));
-        (void)json_object_object_add(o, "message", json_object_new_string(text));
+        (void)json_object_object_add(o, "message", json_new_str(text));
         (void)fprintf(stderr, "%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
         (void)json_object_put(o);
 }

@@ -395,7 +395,7 @@ int sigdb_add_file(struct sigdb *db, const char *path, struct error *e)
 
         r = file_read(AT_FDCWD, path, &content);
         if (r < 0)
-                return error_set(e, ERROR_CONFIG, -r, "cannot read %s: %s", path, strerror(-r));
+                return error_set(e, ERROR_CONFIG, -r, "cannot read %s: %s", path, file_strerror(r));
         r = add_content(db, &content, &s, e);
         /* Somebody named this file to say something with it: nothing is not what was meant. */
         if (r == 0 && db->n == before) {

@@ -21,6 +21,7 @@ struct writer {
         uint8_t *chunk;
         uint64_t epoch;
         unsigned capabilities; /* files whose capabilities get lost */
+        const char *first;     /* of them, borrowed from the tree */
         cpio_sink sink;
         void *ctx;
         bool failed; /* the sink did; sink_error says why */
@@ -136,8 +137,8 @@ static int write_content(struct writer *w, const struct tree *t, const struct tr
 
         if (fd < 0)
                 return fd;
-        if (fgetxattr(fd, "security.capability", NULL, 0) > 0)
-                w->capabilities++;
+        if (fgetxattr(fd, "security.capability", NULL, 0) > 0 && w->capabilities++ == 0)
+                w->first = entry->path;
         while (done < entry->size) {
                 uint64_t left = entry->size - done;
                 size_t n = left < FILE_CHUNK ? (size_t)left : FILE_CHUNK;
@@ -174,8 +175,11 @@ int cpio_write(const struct tree *t, uint64_t epoch, unsigned level, cpio_sink s
         }
         if (archive_write_close(w.archive) != ARCHIVE_OK || w.failed)
                 return failed(&w, e);
-        if (w.capabilities > 0)
-                say_warning("%u files have capabilities, which an initramfs cannot carry",
-                            w.capabilities);
+        if (w.capabilities == 1)
+                say_warning("%s has capabilities, which an initramfs cannot carry", w.first);
+        if (w.capabilities > 1)
+                say_warning("%s and %u more files have capabilities, which an initramfs cannot "
+                            "carry",
+                            w.first, w.capabilities - 1);
         return 0;
 }

@@ -7,26 +7,18 @@
 #include <stdio.h>
 
 #include "base/file.h"
-#include "base/limits.h"
+#include "image/input.h"
 
 /* What the firmware and TPMs of today accept as a minimum. */
 #define RSA_BITS_MIN 2048
-
-static int config_errno(struct error *e, int code, const char *name)
-{
-        int r = error_errno(e, code, "cannot read %s", name);
-
-        if (e)
-                e->class = ERROR_CONFIG;
-        return r;
-}
 
 int keyfile_open_dir(const char *path, struct error *e)
 {
         _cleanup_close_ int fd = file_open_dir(AT_FDCWD, path);
 
         if (fd < 0) {
-                int r = config_errno(e, -fd, path);
+                int r = error_set(e, ERROR_CONFIG, -fd, "cannot read %s: %s", path,
+                                  file_strerror(fd));
 
                 error_advise(e, "make keys with \"tb-image keys %s\"", path);
                 return r;
@@ -49,11 +41,12 @@ static void bio_free_p(BIO **bio)
  */
 static int open_bio(int dirfd, const char *name, BIO **ret, struct error *e)
 {
-        _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+        _cleanup_close_ int fd = -EBADF;
         FILE *stream;
+        int r = input_open_at(dirfd, name, &fd, e);
 
-        if (fd < 0)
-                return config_errno(e, errno, name);
+        if (r < 0)
+                return r;
         stream = fdopen(fd, "re");
         if (!stream)
                 return error_oom(e);
@@ -134,7 +127,5 @@ int keyfile_signer(int dirfd, EVP_PKEY **ret_key, X509 **ret_cert, struct error 
 
 int keyfile_bytes(int dirfd, const char *name, struct buf *out, struct error *e)
 {
-        int r = file_read(dirfd, name, out);
-
-        return r < 0 ? config_errno(e, -r, name) : 0;
+        return input_read_at(dirfd, name, out, e);
 }

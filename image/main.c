@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "image/document.h"
+#include "image/say.h"
 #include "image/verb.h"
 #include "image/words.h"
 
@@ -10,7 +13,7 @@ static const struct verb {
         const char *name;
         const char *summary;
         const char *help;
-        int (*run)(char *const argv[], struct error *e);
+        int (*run)(char *const argv[], bool *json, struct error *e);
 } verbs[] = {
         {"keys", "make Secure Boot and PCR policy keys",
          "Usage: tb-image keys [OPTIONS] DIR\n"
@@ -34,7 +37,8 @@ static const struct verb {
          "  --kernel FILE           kernel\n"
          "  --cmdline TEXT          kernel command line\n"
          "  --os-release FILE       os-release of the image\n"
-         "  --keys DIR              directory made by \"tb-image keys\"\n"
+         "  --keys DIR              directory made by \"tb-image keys\"; not needed with both\n"
+         "                          --unsigned and --policy-keys\n"
          "  --out FILE              image to write\n"
          "  --stub FILE             systemd-stub (default\n"
          "                          /usr/lib/systemd/boot/efi/linuxx64.efi.stub)\n"
@@ -54,8 +58,9 @@ static const struct verb {
         {"inspect", "show what is in an image",
          "Usage: tb-image inspect [--json] FILE\n"
          "\n"
-         "Shows sections, versions, predicted PCR 11 values, which of them are signed, and the\n"
-         "Authenticode signatures of a USI. Certificates are not checked against any trust store.\n"
+         "Shows sections, versions, predicted PCR 11 values and which of them are signed, and the\n"
+         "Authenticode signatures; of a PE image that is no USI, what applies to it. Certificates\n"
+         "are not checked against any trust store.\n"
          "\n"
          "  --json       print the result as JSON\n",
          verb_inspect},
@@ -74,7 +79,7 @@ static void print_overview(void)
                "  --version  version of the program\n");
 }
 
-static int run(char *const argv[], struct error *e)
+static int run(char *const argv[], bool *json, struct error *e)
 {
         if (!argv[1])
                 return error_set(e, ERROR_USAGE, EINVAL, "no verb given");
@@ -91,7 +96,7 @@ static int run(char *const argv[], struct error *e)
 
                 if (strcmp(argv[1], verbs[i].name) != 0)
                         continue;
-                r = verbs[i].run(argv + 1, e);
+                r = verbs[i].run(argv + 1, json, e);
                 if (r == WORDS_HELP) {
                         fputs(verbs[i].help, stdout);
                         return 0;
@@ -103,14 +108,25 @@ static int run(char *const argv[], struct error *e)
         return error_set(e, ERROR_USAGE, EINVAL, "unknown verb \"%s\"", argv[1]);
 }
 
+static void report(const char *verb, bool json, const struct error *e)
+{
+        if (json && document_failure(verb, e) == 0)
+                return;
+        say(stderr, "tb-image: error: %s\n", e->text);
+        if (e->advice[0] != '\0')
+                say(stderr, "tb-image: advice: %s\n", e->advice);
+}
+
 int main(int argc, char *argv[])
 {
         struct error e = ERROR_INIT;
+        bool json = false;
         int r;
 
+        file_ensure_stdio();
         if (argc < 1)
                 return error_exit_code(ERROR_USAGE);
-        r = run(argv, &e);
+        r = run(argv, &json, &e);
         if (r == 0 && fflush(stdout) != 0)
                 r = error_errno(&e, errno, "cannot write to standard output");
         if (r == 0)
@@ -119,8 +135,6 @@ int main(int argc, char *argv[])
                 (void)error_set(&e, ERROR_INTERNAL, -r, "failed without a reason (%d)", r);
         if (e.class == ERROR_USAGE)
                 error_advise(&e, "see \"tb-image --help\"");
-        fprintf(stderr, "tb-image: error: %s\n", e.text);
-        if (e.advice[0] != '\0')
-                fprintf(stderr, "tb-image: advice: %s\n", e.advice);
+        report(argv[1], json, &e);
         return error_exit_code(e.class);
 }

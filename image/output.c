@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/codec.h"
 #include "base/file.h"
@@ -45,6 +46,31 @@ static int set_names(struct output *o, const char *path)
         return o->dir < 0 ? o->dir : 0;
 }
 
+static int refused(struct error *e, int code, const char *path, const char *what)
+{
+        int r = error_set(e, ERROR_CONFIG, code, "cannot write %s: %s", path, what);
+
+        error_advise(e, "name a regular file in a directory that exists");
+        return r;
+}
+
+/* What stands under the name: 1 and its permissions for a regular file, 0 for nothing. */
+static int look_at_target(const struct output *o, mode_t *ret_mode, struct error *e)
+{
+        struct stat st;
+
+        if (fstatat(o->dir, o->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : error_errno(e, errno, "cannot write %s", o->path);
+        if (S_ISDIR(st.st_mode))
+                return refused(e, EISDIR, o->path, "it is a directory");
+        if (S_ISLNK(st.st_mode))
+                return refused(e, ELOOP, o->path, "it is a symbolic link");
+        if (!S_ISREG(st.st_mode))
+                return refused(e, EEXIST, o->path, "it is there and no regular file");
+        *ret_mode = st.st_mode & 0777;
+        return 1;
+}
+
 /* Without a name where the file system can do that: a killed build leaves nothing behind then. */
 static int create(struct output *o)
 {
@@ -75,14 +101,23 @@ static int give_name(struct output *o)
 int output_open(const char *path, struct output **ret, struct error *e)
 {
         _cleanup_(output_free_p) struct output *o = calloc(1, sizeof(*o));
-        int r;
+        mode_t mode = 0;
+        int r, replaces;
 
         if (!o)
                 return error_oom(e);
         o->dir = o->fd = -EBADF;
         r = set_names(o, path);
-        if (r == 0)
-                r = create(o);
+        if (r == -EISDIR || r == -ENOENT || r == -ENOTDIR)
+                return refused(e, -r, path, strerrordesc_np(-r));
+        if (r < 0)
+                return error_errno(e, -r, "cannot create %s", path);
+        replaces = look_at_target(o, &mode, e);
+        if (replaces < 0)
+                return replaces;
+        r = create(o);
+        if (r == 0 && replaces && fchmod(o->fd, mode) < 0)
+                r = -errno;
         if (r < 0)
                 return error_errno(e, -r, "cannot create %s", path);
         *ret = TAKE_PTR(o);
@@ -96,8 +131,11 @@ int output_fd(const struct output *o)
 
 int output_commit(struct output *o, struct error *e)
 {
-        int r;
+        mode_t mode;
+        int r = look_at_target(o, &mode, e);
 
+        if (r < 0)
+                return r;
         r = file_sync(o->fd);
         if (r == 0)
                 r = give_name(o);

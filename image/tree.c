@@ -307,3 +307,32 @@ int tree_open(const struct tree *t, const struct tree_entry *entry, struct error
                                  entry->path);
         return TAKE_FD(fd);
 }
+
+static int no_init(struct error *e, int code, const char *why)
+{
+        int r = error_set(e, ERROR_CONFIG, code, "the root directory has no usable /init: %s", why);
+
+        error_advise(e, "the kernel starts /init of the image: put an executable there, or a link "
+                        "to one");
+        return r;
+}
+
+int tree_check_init(const struct tree *t, struct error *e)
+{
+        struct open_how how = {
+                .flags = O_PATH | O_CLOEXEC,
+                .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+        };
+        _cleanup_close_ int fd = (int)syscall(SYS_openat2, t->root, "/init", &how, sizeof(how));
+        struct stat st;
+
+        if (fd < 0)
+                return no_init(e, errno, strerrordesc_np(errno));
+        if (fstat(fd, &st) < 0)
+                return failed(e, errno, "init");
+        if (!S_ISREG(st.st_mode))
+                return no_init(e, EINVAL, "it is no regular file");
+        if ((st.st_mode & 0111) == 0)
+                return no_init(e, EACCES, "it is not executable");
+        return 0;
+}

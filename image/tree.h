@@ -53,3 +53,9 @@ const struct tree_entry *tree_at(const struct tree *t, size_t i);
  * when it is not the file that was found by the walk. Returns a descriptor the caller closes.
  */
 int tree_open(const struct tree *t, const struct tree_entry *entry, struct error *e) _must_check_;
+
+/*
+ * Whether the kernel would find a first process: /init has to be an executable regular file, or a
+ * symbolic link to one; absolute links begin at the root of the tree. ERROR_CONFIG.
+ */
+int tree_check_init(const struct tree *t, struct error *e) _must_check_;

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tb-image inspect: what is in an image, and whether its own promises hold. */
-#include <fcntl.h>
+/*
+ * tb-image inspect: what is in an image, and whether its own promises hold. A PE image that is no
+ * USI (a boot loader) makes fewer of them: what it is for, and who signed it.
+ */
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/codec.h"
-#include "base/json.h"
 #include "base/limits.h"
+#include "image/document.h"
+#include "image/input.h"
+#include "image/say.h"
 #include "image/verb.h"
 #include "image/words.h"
 #include "upgrade/authenticode.h"
@@ -26,11 +30,18 @@ static const char *const phases[] = {
         "sysinit:ready",
 };
 
+/* Those that are printed for people even when nobody signed them. */
+#define PHASE_NONE 0u
+#define PHASE_INITRD 1u
+
 struct image {
         int fd;
-        struct usi *usi;
-        struct pcrsig *pcrsig;       /* NULL = unsigned policy */
+        struct pe *pe;
+        uint64_t size;
+        uint8_t sha256[SHA256_SIZE];
         uint8_t digest[SHA256_SIZE]; /* Authenticode */
+        struct usi *usi;             /* NULL = it is none, and what follows is empty */
+        struct pcrsig *pcrsig;       /* NULL = unsigned policy */
         uint8_t pcr11[ARRAY_SIZE(phases)][SHA256_SIZE];
         uint8_t pol[ARRAY_SIZE(phases)][SHA256_SIZE];
         bool fits[ARRAY_SIZE(phases)];
@@ -40,6 +51,7 @@ static void image_done(struct image *i)
 {
         pcrsig_free(i->pcrsig);
         usi_free(i->usi);
+        pe_free(i->pe);
         close_p(&i->fd);
 }
 
@@ -65,18 +77,12 @@ static int check_phases(struct image *i, struct error *e)
         return 0;
 }
 
-static int load(struct image *i, const char *path, struct error *e)
+static int load_usi(struct image *i, struct error *e)
 {
         const struct buf *text;
         int r;
 
-        i->fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (i->fd < 0)
-                return error_set(e, ERROR_CONFIG, errno, "cannot open: %s", strerrordesc_np(errno));
         r = usi_open(i->fd, &i->usi, e);
-        if (r < 0)
-                return r;
-        r = authenticode_digest(usi_pe(i->usi), i->digest, e);
         if (r < 0)
                 return r;
         text = usi_pcrsig(i->usi);
@@ -86,6 +92,37 @@ static int load(struct image *i, const char *path, struct error *e)
                         return r;
         }
         return check_phases(i, e);
+}
+
+static int load(struct image *i, const char *path, struct error *e)
+{
+        int r;
+
+        r = input_open(path, &i->fd, e);
+        if (r < 0)
+                return r;
+        r = pe_open(i->fd, &i->pe, e);
+        if (r == 0)
+                r = authenticode_digest(i->pe, i->digest, e);
+        if (r == 0 && pe_find(i->pe, usi_section_name(USI_LINUX)))
+                r = load_usi(i, e);
+        if (r < 0)
+                return error_wrap(e, r, "%s", path);
+        r = digest_fd(i->fd, i->sha256, &i->size);
+        return r < 0 ? error_errno(e, -r, "cannot read %s", path) : 0;
+}
+
+/* Name of a machine type, as uname -m has it. */
+static void name_machine(const struct image *i, char *ret, size_t n)
+{
+        uint16_t machine = pe_header(i->pe)->machine;
+
+        if (machine == PE_MACHINE_X86_64)
+                (void)snprintf(ret, n, "x86_64");
+        else if (machine == PE_MACHINE_AARCH64)
+                (void)snprintf(ret, n, "aarch64");
+        else
+                (void)snprintf(ret, n, "0x%04x", (unsigned)machine);
 }
 
 /* Phase whose policy an element of the signature document is for, -1 for none of the known. */
@@ -127,7 +164,7 @@ static int each_signature(const struct image *i, signature_sink sink, void *ctx,
         for (;;) {
                 _cleanup_(authenticode_pkcs7_p) PKCS7 *p7 = NULL;
                 struct signature s;
-                int r = authenticode_next(usi_pe(i->usi), &offset, &p7, e);
+                int r = authenticode_next(i->pe, &offset, &p7, e);
 
                 if (r <= 0)
                         return r;
@@ -144,66 +181,81 @@ static int print_signature(void *ctx, const struct signature *s)
         unsigned *n = ctx;
 
         ++*n;
-        printf("signed by      %s (%s)\n", s->subject,
-               s->digest_fits ? "digest fits" : "DIGEST DOES NOT FIT");
+        say(stdout, "signed by      %s (%s)\n", s->subject,
+            s->digest_fits ? "digest fits" : "DIGEST DOES NOT FIT");
         return 0;
 }
 
-static void print_hex(const char *label, const uint8_t *digest)
+static void print_hex(const char *label, const uint8_t *digest, const char *remark)
 {
         char hex[SHA256_HEX_SIZE];
 
         hex_encode(digest, SHA256_SIZE, hex);
-        printf("%-14s %s\n", label, hex);
+        say(stdout, "%-14s %s%s\n", label, hex, remark);
 }
 
 static void print_phases(const struct image *i)
 {
         char hex[SHA256_HEX_SIZE];
 
-        print_hex("pcr11", i->pcr11[0]);
+        print_hex("pcr11", i->pcr11[PHASE_NONE], " (before the first phase)");
+        print_hex("", i->pcr11[PHASE_INITRD], " (enter-initrd)");
         if (!i->pcrsig)
-                printf("pcr signature  none\n");
+                say(stdout, "pcr signature  none\n");
         for (unsigned k = 0; i->pcrsig && pcrsig_at(i->pcrsig, k); k++) {
                 int phase = phase_of(i, pcrsig_at(i->pcrsig, k));
 
                 if (phase < 0) {
-                        print_hex("SIGNED POLICY", pcrsig_at(i->pcrsig, k)->pol);
-                        printf("               fits no known phase of this image\n");
+                        print_hex("SIGNED POLICY", pcrsig_at(i->pcrsig, k)->pol, "");
+                        say(stdout, "               fits no known phase of this image\n");
                         continue;
                 }
                 hex_encode(i->pcr11[phase], SHA256_SIZE, hex);
-                printf("signed phase   %s (%s)\n               %s\n",
-                       phases[phase][0] ? phases[phase] : "(none)",
-                       i->fits[phase] ? "signature fits" : "SIGNATURE DOES NOT FIT", hex);
+                say(stdout, "signed phase   %s (%s)\n               %s\n",
+                    phases[phase][0] ? phases[phase] : "(none)",
+                    i->fits[phase] ? "signature fits" : "SIGNATURE DOES NOT FIT", hex);
         }
+}
+
+static void print_usi(const struct image *i)
+{
+        say(stdout, "name           %s\n", usi_pretty_name(i->usi) ?: "-");
+        say(stdout, "image          %s version %s\n", usi_image_id(i->usi) ?: "-",
+            usi_image_version(i->usi) ?: "-");
+        say(stdout, "command line   %s\n", usi_cmdline(i->usi) ?: "-");
+        if (usi_stub_version(i->usi) > 0)
+                say(stdout, "systemd-stub   %u\n", usi_stub_version(i->usi));
+        else
+                say(stdout, "systemd-stub   UNKNOWN: what it measures cannot be known\n");
 }
 
 static int print_text(const struct image *i, struct error *e)
 {
         const struct pe_section *s;
+        char machine[16];
         unsigned n = 0;
         int r;
 
-        printf("name           %s\n", usi_pretty_name(i->usi) ?: "-");
-        printf("image          %s version %s\n", usi_image_id(i->usi) ?: "-",
-               usi_image_version(i->usi) ?: "-");
-        printf("command line   %s\n", usi_cmdline(i->usi) ?: "-");
-        if (usi_stub_version(i->usi) > 0)
-                printf("systemd-stub   %u\n", usi_stub_version(i->usi));
-        printf("size           %llu\n", (unsigned long long)usi_size(i->usi));
-        print_hex("sha256", usi_sha256(i->usi));
-        print_hex("authenticode", i->digest);
-        print_phases(i);
+        if (i->usi)
+                print_usi(i);
+        else
+                say(stdout, "kind           PE image, no USI (it has no section .linux)\n");
+        name_machine(i, machine, sizeof(machine));
+        say(stdout, "machine        %s\n", machine);
+        say(stdout, "size           %llu\n", (unsigned long long)i->size);
+        print_hex("sha256", i->sha256, "");
+        print_hex("authenticode", i->digest, "");
+        if (i->usi)
+                print_phases(i);
         r = each_signature(i, print_signature, &n, e);
         if (r < 0)
                 return r;
         if (n == 0)
-                printf("signed by      nobody\n");
-        printf("\nsection        size       address    offset\n");
-        for (unsigned k = 0; (s = pe_section_at(usi_pe(i->usi), k)); k++)
-                printf("%-9s %9u    0x%08x 0x%08x\n", s->name, s->virtual_size, s->virtual_address,
-                       s->raw_offset);
+                say(stdout, "signed by      nobody\n");
+        say(stdout, "\nsection        size       address    offset\n");
+        for (unsigned k = 0; (s = pe_section_at(i->pe, k)); k++)
+                say(stdout, "%-9s %9u    0x%08x 0x%08x\n", s->name, s->virtual_size,
+                    s->virtual_address, s->raw_offset);
         return 0;
 }
 
@@ -233,9 +285,9 @@ static int add_signature(void *ctx, const struct signature *s)
 static int add_sections(const struct image *i, struct json_object *array)
 {
         const struct pe_section *s;
-        int r = 0;
+        int r = array ? 0 : -ENOMEM;
 
-        for (unsigned k = 0; r == 0 && (s = pe_section_at(usi_pe(i->usi), k)); k++) {
+        for (unsigned k = 0; r == 0 && (s = pe_section_at(i->pe, k)); k++) {
                 struct json_object *o = json_object_new_object();
 
                 r = json_append(array, o);
@@ -253,7 +305,7 @@ static int add_sections(const struct image *i, struct json_object *array)
 
 static int add_policies(const struct image *i, struct json_object *array)
 {
-        int r = 0;
+        int r = array ? 0 : -ENOMEM;
 
         for (unsigned k = 0; r == 0 && i->pcrsig && pcrsig_at(i->pcrsig, k); k++) {
                 const struct pcrsig_entry *entry = pcrsig_at(i->pcrsig, k);
@@ -263,8 +315,6 @@ static int add_policies(const struct image *i, struct json_object *array)
                 r = json_append(array, o);
                 if (r == 0)
                         r = json_add_str(o, "phase", phase < 0 ? NULL : phases[phase]);
-                if (r == 0 && phase >= 0)
-                        r = add_hex(o, "pcr11", i->pcr11[phase]);
                 if (r == 0)
                         r = add_hex(o, "policy", entry->pol);
                 if (r == 0)
@@ -275,21 +325,12 @@ static int add_policies(const struct image *i, struct json_object *array)
         return r;
 }
 
-/* A new array that root owns, NULL when memory ran out. */
-static struct json_object *add_array(struct json_object *root, const char *key)
+static int add_usi(const struct image *i, struct json_object *root)
 {
-        struct json_object *array = json_object_new_array();
-
-        return json_add_obj(root, key, array) < 0 ? NULL : array;
-}
-
-static int add_facts(const struct image *i, struct json_object *root)
-{
+        struct json_object *values;
         int r;
 
-        r = json_add_u64(root, "version", 1);
-        if (r == 0)
-                r = json_add_str(root, "pretty_name", usi_pretty_name(i->usi));
+        r = json_add_str(root, "pretty_name", usi_pretty_name(i->usi));
         if (r == 0)
                 r = json_add_str(root, "image_id", usi_image_id(i->usi));
         if (r == 0)
@@ -298,55 +339,63 @@ static int add_facts(const struct image *i, struct json_object *root)
                 r = json_add_str(root, "cmdline", usi_cmdline(i->usi));
         if (r == 0)
                 r = json_add_u64(root, "stub_version", usi_stub_version(i->usi));
+        if (r < 0)
+                return r;
+        values = document_object(root, "pcr11");
+        for (unsigned k = 0; r == 0 && k < ARRAY_SIZE(phases); k++)
+                r = add_hex(values, phases[k], i->pcr11[k]);
+        return r < 0 ? r : add_policies(i, document_array(root, "policies"));
+}
+
+static int add_facts(const struct image *i, struct json_object *root)
+{
+        char machine[16];
+        int r;
+
+        name_machine(i, machine, sizeof(machine));
+        r = json_add_str(root, "kind", i->usi ? "usi" : "pe");
         if (r == 0)
-                r = json_add_u64(root, "size", usi_size(i->usi));
+                r = json_add_str(root, "machine", machine);
         if (r == 0)
-                r = add_hex(root, "sha256", usi_sha256(i->usi));
+                r = json_add_u64(root, "size", i->size);
+        if (r == 0)
+                r = add_hex(root, "sha256", i->sha256);
         if (r == 0)
                 r = add_hex(root, "authenticode", i->digest);
-        if (r == 0)
-                r = add_hex(root, "pcr11", i->pcr11[0]);
         return r;
 }
 
 static int print_json(const struct image *i, struct error *e)
 {
-        _cleanup_json_ struct json_object *root = json_object_new_object();
-        struct json_object *policies, *signatures, *sections;
-        const char *text;
+        _cleanup_json_ struct json_object *root = document_new("inspect");
+        struct json_object *signatures;
         int r;
 
         r = add_facts(i, root);
-        policies = add_array(root, "policies");
-        signatures = add_array(root, "signatures");
-        sections = add_array(root, "sections");
-        if (r < 0 || !policies || !signatures || !sections || add_policies(i, policies) < 0 ||
-            add_sections(i, sections) < 0)
+        if (r == 0 && i->usi)
+                r = add_usi(i, root);
+        signatures = document_array(root, "signatures");
+        if (r < 0 || !signatures)
                 return error_oom(e);
         r = each_signature(i, add_signature, signatures, e);
         if (r < 0)
                 return r;
-        text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN |
-                                                            JSON_C_TO_STRING_NOSLASHESCAPE);
-        if (!text)
-                return error_oom(e);
-        puts(text);
-        return 0;
+        return add_sections(i, document_array(root, "sections")) < 0 ? error_oom(e)
+                                                                     : document_print(root, e);
 }
 
-int verb_inspect(char *const argv[], struct error *e)
+int verb_inspect(char *const argv[], bool *json, struct error *e)
 {
         _cleanup_(image_done) struct image i = {.fd = -EBADF};
         const char *path = NULL;
-        bool json = false;
-        const struct words_option options[] = {{.name = "json", .flag = &json}};
+        const struct words_option options[] = {{.name = "json", .flag = json}};
         int r;
 
         r = words_parse(argv, options, ARRAY_SIZE(options), &path, 1, "the image", e);
+        if (r == 0)
+                r = load(&i, path, e);
         if (r != 0)
                 return r;
-        r = load(&i, path, e);
-        if (r == 0)
-                r = json ? print_json(&i, e) : print_text(&i, e);
+        r = *json ? print_json(&i, e) : print_text(&i, e);
         return r < 0 ? error_wrap(e, r, "%s", path) : 0;
 }

@@ -274,7 +274,6 @@ static int open_target(struct keys *k, const struct settings *s, struct error *e
                                             KEYFILE_DB_CERT,
                                             KEYFILE_POLICY_PRIVATE,
                                             KEYFILE_POLICY_PUBLIC,
-                                            KEYFILE_INCOMPLETE,
                                             "guid.txt"};
 
         if (mkdir(s->dir, 0700) == 0)
@@ -284,6 +283,12 @@ static int open_target(struct keys *k, const struct settings *s, struct error *e
         k->dir = file_open_dir(AT_FDCWD, s->dir);
         if (k->dir < 0)
                 return error_errno(e, -k->dir, "cannot open directory %s", s->dir);
+        if (file_exists(k->dir, KEYFILE_INCOMPLETE)) {
+                (void)error_set(e, ERROR_CONFIG, EEXIST,
+                                "%s holds incomplete keys: making them was interrupted", s->dir);
+                error_advise(e, "remove the directory %s and make keys again", s->dir);
+                return -EEXIST;
+        }
         for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
                 if (!file_exists(k->dir, names[i]))
                         continue;
@@ -331,18 +336,19 @@ static void roll_back(struct keys *k, const char *dir)
                 (void)rmdir(dir);
 }
 
-int verb_keys(char *const argv[], struct error *e)
+int verb_keys(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.name = NULL, .days = 3650, .bits = 2048};
         _cleanup_(keys_done) struct keys k = {.dir = -EBADF};
         const char *days = NULL, *bits = NULL;
         const struct words_option options[] = {
-                {.name = "name", .value = &s.name},
+                {.name = "name", .value = &s.name, .not_empty = true},
                 {.name = "days", .value = &days},
                 {.name = "bits", .value = &bits},
         };
         int r;
 
+        (void)json;
         r = words_parse(argv, options, ARRAY_SIZE(options), &s.dir, 1, "the directory", e);
         if (r == 0)
                 r = words_number("days", days, 1, 36500, &s.days, e);
@@ -354,6 +360,10 @@ int verb_keys(char *const argv[], struct error *e)
                 return error_set(e, ERROR_USAGE, EINVAL, "--bits is a multiple of 8");
         if (!s.name)
                 s.name = "Trusted Boot";
+        for (const char *p = s.name; *p; p++)
+                if ((unsigned char)*p < ' ' || *p == 0x7f)
+                        return error_set(e, ERROR_USAGE, EINVAL,
+                                         "control character in the common name");
         r = epoch_get((uint64_t)time(NULL), &s.epoch, e);
         if (r == 0)
                 r = open_target(&k, &s, e);

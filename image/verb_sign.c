@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-image sign: adds an Authenticode signature to a PE image. */
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "image/input.h"
 #include "image/keyfile.h"
 #include "image/output.h"
 #include "image/verb.h"
@@ -36,12 +35,12 @@ static int copy(int from, int to, struct error *e)
         }
 }
 
-int verb_sign(char *const argv[], struct error *e)
+int verb_sign(char *const argv[], bool *json, struct error *e)
 {
         const char *keys = NULL, *out = NULL, *in = NULL;
         const struct words_option options[] = {
-                {.name = "keys", .value = &keys, .required = true},
-                {.name = "out", .value = &out, .required = true},
+                {.name = "keys", .value = &keys, .required = true, .not_empty = true},
+                {.name = "out", .value = &out, .required = true, .not_empty = true},
         };
         _cleanup_close_ int dir = -EBADF, fd = -EBADF;
         _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;
@@ -49,6 +48,7 @@ int verb_sign(char *const argv[], struct error *e)
         _cleanup_(output_free_p) struct output *output = NULL;
         int r;
 
+        (void)json;
         r = words_parse(argv, options, ARRAY_SIZE(options), &in, 1, "the image to sign", e);
         if (r != 0)
                 return r;
@@ -58,11 +58,9 @@ int verb_sign(char *const argv[], struct error *e)
         r = keyfile_signer(dir, &key, &cert, e);
         if (r < 0)
                 return error_wrap(e, r, "%s", keys);
-        fd = open(in, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return error_set(e, ERROR_CONFIG, errno, "cannot open %s: %s", in,
-                                 strerrordesc_np(errno));
-        r = output_open(out, &output, e);
+        r = input_open(in, &fd, e);
+        if (r == 0)
+                r = output_open(out, &output, e);
         if (r == 0)
                 r = copy(fd, output_fd(output), e);
         if (r < 0)

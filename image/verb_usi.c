@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-image usi: a root directory, a kernel and a command line become one signed image. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,8 +8,11 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "image/cpio.h"
+#include "image/document.h"
 #include "image/epoch.h"
+#include "image/input.h"
 #include "image/keyfile.h"
+#include "image/leak.h"
 #include "image/output.h"
 #include "image/say.h"
 #include "image/stub.h"
@@ -21,15 +23,20 @@
 #include "upgrade/osrelease.h"
 #include "upgrade/pcrsig.h"
 #include "upgrade/usi.h"
+#include "upgrade/usi_probe.h"
 
 #define DEFAULT_STUB "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 /* The only phase in which volumes may be unlocked. */
 #define SIGNED_PHASE "enter-initrd"
+/* What a node's version floor and its boot entries hold (partition/floor.h, upgrade/entry.h). A
+ * version is compared by the rules of UAPI.10; the last two signs separate there. */
+#define ID_MAX 64u
+#define VERSION_MAX 127u
+#define VERSION_CHARACTERS "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-.~^_+"
 
 struct settings {
         const char *rootfs, *kernel, *cmdline, *os_release, *keys, *out, *stub, *policy_keys;
         bool without_signature;
-        bool json;
         unsigned level;
         uint64_t epoch;
 };
@@ -71,27 +78,36 @@ static void inputs_done(struct inputs *in)
         tree_free(in->tree);
 }
 
-static int parse(char *const argv[], struct settings *s, struct error *e)
+static int parse(char *const argv[], bool *json, struct settings *s, struct error *e)
 {
         const char *level = NULL;
         const struct words_option options[] = {
-                {.name = "rootfs", .value = &s->rootfs, .required = true},
-                {.name = "kernel", .value = &s->kernel, .required = true},
+                {.name = "rootfs", .value = &s->rootfs, .required = true, .not_empty = true},
+                {.name = "kernel", .value = &s->kernel, .required = true, .not_empty = true},
                 {.name = "cmdline", .value = &s->cmdline, .required = true},
-                {.name = "os-release", .value = &s->os_release, .required = true},
-                {.name = "keys", .value = &s->keys, .required = true},
-                {.name = "out", .value = &s->out, .required = true},
-                {.name = "stub", .value = &s->stub},
-                {.name = "policy-keys", .value = &s->policy_keys},
+                {.name = "os-release",
+                 .value = &s->os_release,
+                 .required = true,
+                 .not_empty = true},
+                {.name = "keys", .value = &s->keys, .not_empty = true},
+                {.name = "out", .value = &s->out, .required = true, .not_empty = true},
+                {.name = "stub", .value = &s->stub, .not_empty = true},
+                {.name = "policy-keys", .value = &s->policy_keys, .not_empty = true},
                 {.name = "unsigned", .flag = &s->without_signature},
                 {.name = "compression-level", .value = &level},
-                {.name = "json", .flag = &s->json},
+                {.name = "json", .flag = json},
         };
         int r;
 
         r = words_parse(argv, options, ARRAY_SIZE(options), NULL, 0, "", e);
         if (r != 0)
                 return r;
+        if (!s->keys && !s->without_signature)
+                return error_set(e, ERROR_USAGE, EINVAL, "option --keys is missing");
+        if (!s->keys && !s->policy_keys)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "option --policy-keys or --keys is missing: the PCR policy is "
+                                 "signed in any case");
         if (!s->stub)
                 s->stub = DEFAULT_STUB;
         if (!s->policy_keys)
@@ -124,23 +140,54 @@ static int bad_input(struct error *e, int r, const char *what, const char *path)
         return error_wrap(e, r, "%s %s", what, path);
 }
 
+/* NULL and "" say nothing. */
+static bool is_named(const char *value)
+{
+        return value && *value;
+}
+
+static int bad_name(struct error *e, const char *key, const char *value, unsigned max)
+{
+        int r = error_set(e, ERROR_CONFIG, EINVAL, "%s=%s cannot be used", key, value);
+
+        error_advise(e, "at most %u characters: ASCII letters, digits%s", max,
+                     max == VERSION_MAX ? ", and - . ~ ^ _ +" : " and signs, no blanks");
+        return r;
+}
+
+/* What nodes keep, compare and show has to fit there: better told here than by every node. */
+static int check_names(const struct settings *s, const struct osrelease *release, struct error *e)
+{
+        const char *id = osrelease_get(release, "IMAGE_ID"),
+                   *version = osrelease_get(release, "IMAGE_VERSION");
+
+        if (!is_named(id) || !is_named(version))
+                say_warning("%s names no IMAGE_ID and IMAGE_VERSION: upgrades cannot compare "
+                            "versions",
+                            s->os_release);
+        for (const char *p = id; p && *p; p++)
+                if (*p <= ' ' || *p > '~')
+                        return bad_name(e, "IMAGE_ID", id, ID_MAX);
+        if (id && strlen(id) > ID_MAX)
+                return bad_name(e, "IMAGE_ID", id, ID_MAX);
+        if (version && (strlen(version) > VERSION_MAX ||
+                        strspn(version, VERSION_CHARACTERS) != strlen(version)))
+                return bad_name(e, "IMAGE_VERSION", version, VERSION_MAX);
+        return 0;
+}
+
 static int load_os_release(const struct settings *s, struct inputs *in, struct error *e)
 {
         _cleanup_(osrelease_free_p) struct osrelease *release = NULL;
         int r;
 
-        r = file_read(AT_FDCWD, s->os_release, &in->os_release);
+        r = input_read(s->os_release, &in->os_release, e);
         if (r < 0)
-                return error_set(e, ERROR_CONFIG, -r, "cannot read %s: %s", s->os_release,
-                                 strerrordesc_np(-r));
+                return r;
         r = osrelease_parse(in->os_release.data, in->os_release.len, &release, e);
-        if (r < 0)
-                return bad_input(e, r, "file", s->os_release);
-        if (!osrelease_get(release, "IMAGE_ID") || !osrelease_get(release, "IMAGE_VERSION"))
-                say_warning("%s names no IMAGE_ID and IMAGE_VERSION: upgrades cannot compare "
-                            "versions",
-                            s->os_release);
-        return 0;
+        if (r == 0)
+                r = check_names(s, release, e);
+        return r < 0 ? bad_input(e, r, "file", s->os_release) : 0;
 }
 
 static int load_keys(const struct settings *s, struct inputs *in, struct error *e)
@@ -164,36 +211,51 @@ static int load_keys(const struct settings *s, struct inputs *in, struct error *
         return r < 0 ? error_wrap(e, r, "%s", s->keys) : 0;
 }
 
-static int open_input(const char *path, int *ret, struct error *e)
+/* Only of systemd-stub is known what it measures. */
+static int check_stub(const struct settings *s, const struct inputs *in, struct error *e)
 {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        unsigned version = 0;
+        int r = usi_probe_stub(in->stub_fd, &version, e);
 
-        if (fd < 0)
-                return error_set(e, ERROR_CONFIG, errno, "cannot open %s: %s", path,
-                                 strerrordesc_np(errno));
-        *ret = fd;
-        return 0;
+        if (r < 0)
+                return bad_input(e, r, "stub", s->stub);
+        if (version > 0)
+                return 0;
+        r = error_set(e, ERROR_REFUSED, EOPNOTSUPP,
+                      "stub %s does not say that it is systemd-stub (section .sdmagic): what it "
+                      "would measure into PCR 11 cannot be known",
+                      s->stub);
+        error_advise(e, "take the stub of systemd 252 or later, such as %s", DEFAULT_STUB);
+        return r;
 }
 
-static int load_inputs(const struct settings *s, struct inputs *in, struct error *e)
+static int check_kernel(const struct settings *s, const struct inputs *in, uint16_t machine,
+                        struct error *e)
+{
+        bool kernel = false;
+        int r = usi_probe_kernel(in->kernel_fd, machine, &kernel, e);
+
+        if (r < 0)
+                return bad_input(e, r, "kernel", s->kernel);
+        if (kernel)
+                return 0;
+        r = error_set(e, ERROR_CONFIG, ENOEXEC, "kernel %s has no boot header of Linux", s->kernel);
+        error_advise(e,
+                     "give the kernel itself (vmlinuz): no image that holds one, no boot loader");
+        return r;
+}
+
+static int check_programs(const struct settings *s, const struct inputs *in, struct error *e)
 {
         uint16_t stub_type = 0, kernel_type = 0;
         int r;
 
-        r = check_cmdline(s->cmdline, e);
-        if (r == 0)
-                r = load_os_release(s, in, e);
-        if (r == 0)
-                r = open_input(s->stub, &in->stub_fd, e);
-        if (r == 0)
-                r = open_input(s->kernel, &in->kernel_fd, e);
-        if (r == 0)
-                r = load_keys(s, in, e);
-        if (r < 0)
-                return r;
         r = pe_probe_machine(in->stub_fd, &stub_type, e);
         if (r < 0)
                 return bad_input(e, r, "stub", s->stub);
+        r = check_stub(s, in, e);
+        if (r < 0)
+                return r;
         r = pe_probe_machine(in->kernel_fd, &kernel_type, e);
         if (r < 0)
                 return bad_input(e, r, "kernel", s->kernel);
@@ -201,7 +263,39 @@ static int load_inputs(const struct settings *s, struct inputs *in, struct error
                 return error_set(e, ERROR_CONFIG, EINVAL,
                                  "stub and kernel are for different machines (%#x and %#x)",
                                  (unsigned)stub_type, (unsigned)kernel_type);
-        return tree_scan(s->rootfs, &in->tree, e);
+        return check_kernel(s, in, kernel_type, e);
+}
+
+static int load_tree(const struct settings *s, struct inputs *in, struct error *e)
+{
+        int r;
+
+        r = tree_scan(s->rootfs, &in->tree, e);
+        if (r == 0)
+                r = tree_check_init(in->tree, e);
+        if (r == 0)
+                r = leak_check(in->tree, s->policy_keys, e);
+        if (r == 0 && s->keys && strcmp(s->keys, s->policy_keys) != 0)
+                r = leak_check(in->tree, s->keys, e);
+        return r;
+}
+
+static int load_inputs(const struct settings *s, struct inputs *in, struct error *e)
+{
+        int r;
+
+        r = check_cmdline(s->cmdline, e);
+        if (r == 0)
+                r = load_os_release(s, in, e);
+        if (r == 0)
+                r = input_open(s->stub, &in->stub_fd, e);
+        if (r == 0)
+                r = input_open(s->kernel, &in->kernel_fd, e);
+        if (r == 0)
+                r = load_keys(s, in, e);
+        if (r == 0)
+                r = check_programs(s, in, e);
+        return r == 0 ? load_tree(s, in, e) : r;
 }
 
 /* Signature document for a PCR value. Its length is the same for every value. */
@@ -302,59 +396,43 @@ static int build(const struct settings *s, const struct inputs *in, int fd, stru
 }
 
 static int print_json(const struct settings *s, const struct result *res, const char *digest,
-                      const char *pcr11, const char *policy)
+                      const char *pcr11, const char *policy, struct error *e)
 {
-        _cleanup_json_ struct json_object *root = json_object_new_object();
-        struct json_object *phases = json_object_new_object();
-        const char *text;
+        _cleanup_json_ struct json_object *root = document_new("usi");
         int r;
 
-        r = json_add_str(phases, SIGNED_PHASE, pcr11);
-        if (r < 0) {
-                (void)json_object_put(phases);
-                return r;
-        }
-        r = json_add_u64(root, "version", 1);
-        if (r == 0)
-                r = json_add_str(root, "out", s->out);
+        r = json_add_str(root, "out", s->out);
         if (r == 0)
                 r = json_add_u64(root, "size", res->size);
         if (r == 0)
                 r = json_add_str(root, "sha256", digest);
-        if (r == 0) {
-                r = json_add_obj(root, "pcr11", phases);
-                phases = NULL;
-        }
+        if (r == 0)
+                r = json_add_str(document_object(root, "pcr11"), SIGNED_PHASE, pcr11);
         if (r == 0)
                 r = json_add_str(root, "policy", policy);
-        (void)json_object_put(phases);
-        text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN |
-                                                            JSON_C_TO_STRING_NOSLASHESCAPE);
-        if (r < 0 || !text)
-                return -ENOMEM;
-        puts(text);
-        return 0;
+        return r < 0 ? error_oom(e) : document_print(root, e);
 }
 
-static int print(const struct settings *s, const struct result *res, struct error *e)
+static int print(const struct settings *s, bool json, const struct result *res, struct error *e)
 {
         char digest[SHA256_HEX_SIZE], pcr11[SHA256_HEX_SIZE], policy[SHA256_HEX_SIZE];
 
         hex_encode(res->digest, SHA256_SIZE, digest);
         hex_encode(res->pcr11, SHA256_SIZE, pcr11);
         hex_encode(res->policy, SHA256_SIZE, policy);
-        if (s->json)
-                return print_json(s, res, digest, pcr11, policy) < 0 ? error_oom(e) : 0;
-        printf("image   %s\n"
-               "size    %llu\n"
-               "sha256  %s\n"
-               "pcr11   %s (%s)\n"
-               "policy  %s\n",
-               s->out, (unsigned long long)res->size, digest, pcr11, SIGNED_PHASE, policy);
+        if (json)
+                return print_json(s, res, digest, pcr11, policy, e);
+        say(stdout,
+            "image   %s\n"
+            "size    %llu\n"
+            "sha256  %s\n"
+            "pcr11   %s (%s)\n"
+            "policy  %s\n",
+            s->out, (unsigned long long)res->size, digest, pcr11, SIGNED_PHASE, policy);
         return 0;
 }
 
-int verb_usi(char *const argv[], struct error *e)
+int verb_usi(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.level = CPIO_LEVEL_DEFAULT};
         _cleanup_(inputs_done) struct inputs in = INPUTS_INIT;
@@ -362,7 +440,7 @@ int verb_usi(char *const argv[], struct error *e)
         struct result res;
         int r;
 
-        r = parse(argv, &s, e);
+        r = parse(argv, json, &s, e);
         if (r != 0)
                 return r;
         r = epoch_get(0, &s.epoch, e);
@@ -375,6 +453,6 @@ int verb_usi(char *const argv[], struct error *e)
         if (r == 0)
                 r = output_commit(output, e);
         if (r == 0)
-                r = print(&s, &res, e);
+                r = print(&s, *json, &res, e);
         return r;
 }

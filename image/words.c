@@ -51,38 +51,57 @@ static bool help_asked(char *const argv[])
         return false;
 }
 
+/* What can only be said when all words are known. */
+static int check_options(const struct words_option *options, unsigned n, struct error *e)
+{
+        for (unsigned i = 0; i < n; i++) {
+                const struct words_option *o = &options[i];
+
+                if (o->required && !*o->value)
+                        return error_set(e, ERROR_USAGE, EINVAL, "option --%s is missing", o->name);
+                if (o->not_empty && *o->value && (*o->value)[0] == '\0')
+                        return error_set(e, ERROR_USAGE, EINVAL, "option --%s has an empty value",
+                                         o->name);
+        }
+        return 0;
+}
+
 int words_parse(char *const argv[], const struct words_option *options, unsigned n_options,
                 const char **positional, unsigned n_positional, const char *positional_name,
                 struct error *e)
 {
         unsigned found = 0;
         bool ended = false;
+        int first = 0;
 
         if (help_asked(argv + 1))
                 return WORDS_HELP;
         for (argv++; *argv; argv++) {
+                struct error *told = first == 0 ? e : NULL;
                 int r = 0;
 
                 if (!ended && strcmp(*argv, "--") == 0)
                         ended = true;
                 else if (!ended && strncmp(*argv, "--", 2) == 0)
-                        r = parse_option(&argv, options, n_options, e);
+                        r = parse_option(&argv, options, n_options, told);
                 else if (!ended && (*argv)[0] == '-' && (*argv)[1] != '\0')
-                        r = error_set(e, ERROR_USAGE, EINVAL, "unknown option %s", *argv);
+                        r = error_set(told, ERROR_USAGE, EINVAL, "unknown option %s", *argv);
                 else if (found == n_positional)
-                        r = error_set(e, ERROR_USAGE, EINVAL, "unexpected word \"%s\"", *argv);
+                        r = error_set(told, ERROR_USAGE, EINVAL, "unexpected word \"%s\"", *argv);
                 else
                         positional[found++] = *argv;
-                if (r < 0)
-                        return r;
+                if (first == 0)
+                        first = r;
         }
+        if (first < 0)
+                return first;
         if (found < n_positional)
                 return error_set(e, ERROR_USAGE, EINVAL, "%s is missing", positional_name);
-        for (unsigned i = 0; i < n_options; i++)
-                if (options[i].required && !*options[i].value)
-                        return error_set(e, ERROR_USAGE, EINVAL, "option --%s is missing",
-                                         options[i].name);
-        return 0;
+        for (unsigned i = 0; i < found; i++)
+                if (positional[i][0] == '\0')
+                        return error_set(e, ERROR_USAGE, EINVAL, "the name of %s is empty",
+                                         positional_name);
+        return check_options(options, n_options, e);
 }
 
 int words_number(const char *name, const char *text, unsigned min, unsigned max, unsigned *ret,

@@ -14,6 +14,7 @@ struct words_option {
         const char **value; /* takes a value when set, else it is a flag */
         bool *flag;
         bool required;
+        bool not_empty; /* the value is a name: "" is refused */
 };
 
 #define WORDS_HELP 1
@@ -21,7 +22,8 @@ struct words_option {
 /*
  * Parses argv[1] and on (argv[0] is the verb). Exactly n_positional words are expected;
  * positional_name says in messages what they are. Returns 0, WORDS_HELP when --help is among them
- * (nothing else is checked then), or ERROR_USAGE with -EINVAL.
+ * (nothing else is checked then), or ERROR_USAGE with -EINVAL for the first mistake; the flags are
+ * set even then, because one of them says how the mistake is to be told.
  */
 int words_parse(char *const argv[], const struct words_option *options, unsigned n_options,
                 const char **positional, unsigned n_positional, const char *positional_name,

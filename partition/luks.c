@@ -286,7 +286,10 @@ int luks_activate(struct luks *l, const char *name, int keyslot, const struct se
 
 int luks_deactivate(const char *name, struct error *e)
 {
-        int r = crypt_deactivate(NULL, name);
+        int r;
+
+        crypt_set_log_callback(NULL, take_message, NULL);
+        r = crypt_deactivate(NULL, name);
 
         return r < 0 ? error_errno(e, -r, "cannot deactivate %s", name) : 0;
 }

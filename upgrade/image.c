@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "partition/pcr7.h"
 #include "upgrade/authenticode_image.h"
+#include "upgrade/image_profiles.h"
 #include "upgrade/pcrsig.h"
 #include "upgrade/trust.h"
 #include "upgrade/usi_reader.h"
@@ -232,8 +233,10 @@ static void prove_sbat(struct attempt *a)
         int r = 0;
 
         if (!a->demands->level) {
-                proof_set(a->proofs, PROOF_SBAT, PROOF_NOT_APPLICABLE,
-                          "this machine has no SBAT level (it boots without shim)");
+                proof_set(a->proofs, PROOF_SBAT, PROOF_NOT_APPLICABLE, "%s",
+                          a->demands->elsewhere
+                                  ? "the level of the machine it is for is not known here"
+                                  : "this machine has no SBAT level (it boots without shim)");
                 return;
         }
         if (text)
@@ -279,11 +282,15 @@ static void prove_policy_key(struct attempt *a)
         if (r < 0)
                 proof_fail(a->proofs, PROOF_POLICY_KEY, ERROR_POLICY_KEY, &error);
         else if (a->demands->n_keys == 0)
-                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_NOT_APPLICABLE,
-                          "nothing is sealed yet: the image's own key will be enrolled");
+                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_NOT_APPLICABLE, "%s",
+                          a->demands->elsewhere
+                                  ? "what the disk is sealed to is not known here: name the key "
+                                    "with --policy-key"
+                                  : "nothing is sealed yet: the image's own key will be enrolled");
         else
-                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_PASSED,
-                          "the disk is sealed to this key");
+                proof_set(a->proofs, PROOF_POLICY_KEY, PROOF_PASSED, "%s",
+                          a->demands->keys_given ? "it is the key that was given"
+                                                 : "the disk is sealed to this key");
 }
 
 /* The image's own signature over its own measurement, verified with its own key. */
@@ -299,6 +306,14 @@ static int find_signature(struct attempt *a, struct error *e)
         if (!a->image->key)
                 return error_set(e, ERROR_REFUSED, ENOKEY,
                                  "there is no key to check the signature with");
+        if (usi_stub_version(a->usi) == 0) {
+                r = error_set(e, ERROR_REFUSED, EOPNOTSUPP,
+                              "the image does not say that systemd-stub starts it (section "
+                              ".sdmagic): what gets measured into PCR 11 cannot be known");
+                error_advise(e, "build the image with tb-image usi and the stub of systemd 252 or "
+                                "later");
+                return r;
+        }
         r = usi_pcr11(a->usi, IMAGE_PHASE_PATH, a->image->pcr11, e);
         if (r == 0)
                 r = pcrsig_parse(text->data, text->len, &a->image->signatures, e);
@@ -314,13 +329,51 @@ static int find_signature(struct attempt *a, struct error *e)
                        : error_set(e, ERROR_INTERNAL, ENOENT, "signature not found again");
 }
 
+/* systemd-measure(1) and Kairos sign these by default; a system that does not say the closing word
+ * reaches them. */
+static const char *const later_paths[] = {"", "enter-initrd:leave-initrd",
+                                          "enter-initrd:leave-initrd:sysinit",
+                                          "enter-initrd:leave-initrd:sysinit:ready"};
+
+/* Profiles besides the first whose start would leave the disk locked. */
+static unsigned locked_profiles(struct attempt *a, struct buf *out)
+{
+        unsigned n = 0;
+
+        for (unsigned i = 1; i < image_profiles_count(a->usi); i++) {
+                struct image_profile p;
+
+                image_profile_look(a->usi, i, IMAGE_PHASE_PATH, NULL, 0, a->image->key, &p);
+                if (p.unlocks)
+                        continue;
+                /* What does not fit is a long list, and its beginning says enough. */
+                if (buf_printf(out, "%s%u%s%s", n > 0 ? ", " : "", i, *p.id ? " " : "", p.id) == 0)
+                        n++;
+        }
+        return n;
+}
+
 static void prove_pcr_signature(struct attempt *a)
 {
+        _cleanup_(buf_done) struct buf list = BUF_INIT(256);
         struct error error = ERROR_INIT;
+        unsigned profiles;
 
         if (find_signature(a, &error) == 0) {
-                proof_set(a->proofs, PROOF_PCR_SIGNATURE, PROOF_PASSED,
-                          "its own PCR 11 is signed for the phase " IMAGE_PHASE_PATH);
+                profiles = image_profiles_count(a->usi);
+                if (locked_profiles(a, &list) > 0)
+                        proof_set(a->proofs, PROOF_PCR_SIGNATURE, PROOF_WARNING,
+                                  "its own PCR 11 is signed for the phase " IMAGE_PHASE_PATH
+                                  "; started with profile %s it could not unlock the disk",
+                                  buf_str(&list));
+                else if (profiles > 1)
+                        proof_set(a->proofs, PROOF_PCR_SIGNATURE, PROOF_PASSED,
+                                  "its own PCR 11 is signed for the phase " IMAGE_PHASE_PATH
+                                  ", with each of its %u profiles",
+                                  profiles);
+                else
+                        proof_set(a->proofs, PROOF_PCR_SIGNATURE, PROOF_PASSED,
+                                  "its own PCR 11 is signed for the phase " IMAGE_PHASE_PATH);
                 return;
         }
         error_advise(&error,
@@ -329,47 +382,46 @@ static void prove_pcr_signature(struct attempt *a)
         proof_fail(a->proofs, PROOF_PCR_SIGNATURE, ERROR_PCR_SIGNATURE, &error);
 }
 
-/* Whether the image's PCR 11 is signed for another phase path, too. Paths that cannot be computed
- * are not signed. */
-static bool signs_phase(struct attempt *a, const char *path)
+/* A later phase path that is signed as well, of whichever profile; NULL when there is none. */
+static const char *later_path(struct attempt *a)
 {
-        uint8_t pcr11[SHA256_SIZE], pol[SHA256_SIZE];
+        for (unsigned i = 0; i < image_profiles_count(a->usi); i++) {
+                struct image_profile p;
 
-        return usi_pcr11(a->usi, path, pcr11, NULL) == 0 && pcrsig_policy(pcr11, pol) == 0 &&
-               pcrsig_find(a->image->signatures, PCRSIG_MASK_PCR11,
-                           policy_key_fingerprint(a->image->key), pol);
+                image_profile_look(a->usi, i, IMAGE_PHASE_PATH, later_paths,
+                                   ARRAY_SIZE(later_paths), a->image->key, &p);
+                if (p.later_path)
+                        return p.later_path;
+        }
+        return NULL;
 }
 
-/* systemd-measure(1) and Kairos sign these by default; a system that does not say the closing word
- * reaches them. */
 static void prove_phases(struct attempt *a)
 {
-        static const char *const later[] = {"", "enter-initrd:leave-initrd",
-                                            "enter-initrd:leave-initrd:sysinit",
-                                            "enter-initrd:leave-initrd:sysinit:ready"};
-        unsigned entries = 0;
+        const struct pcrsig_entry *entry;
+        unsigned foreign = 0;
+        const char *path;
 
         if (!a->image->signature) {
                 proof_set(a->proofs, PROOF_PHASES, PROOF_NOT_APPLICABLE,
                           "there is no signature to look at");
                 return;
         }
-        for (size_t i = 0; i < ARRAY_SIZE(later); i++) {
-                if (!signs_phase(a, later[i]))
-                        continue;
+        path = later_path(a);
+        if (path) {
                 proof_set(a->proofs, PROOF_PHASES, PROOF_WARNING,
                           "the phase \"%s\" is signed as well: a system that does not close its "
                           "policy "
                           "could unseal later",
-                          later[i]);
+                          path);
                 return;
         }
-        while (pcrsig_at(a->image->signatures, entries))
-                entries++;
-        if (entries > 1)
+        for (unsigned i = 0; (entry = pcrsig_at(a->image->signatures, i)); i++)
+                foreign += !image_profiles_expect(a->usi, IMAGE_PHASE_PATH, entry->pol);
+        if (foreign > 0)
                 proof_set(a->proofs, PROOF_PHASES, PROOF_WARNING,
                           "%u more measurements are signed that are not this image's phases",
-                          entries - 1);
+                          foreign);
         else
                 proof_set(a->proofs, PROOF_PHASES, PROOF_PASSED, "nothing else is signed");
 }
@@ -424,8 +476,9 @@ static void prove_version(struct attempt *a)
         int r;
 
         if (!a->demands->floor) {
-                proof_set(a->proofs, PROOF_VERSION, PROOF_NOT_APPLICABLE,
-                          "no version floor is set");
+                proof_set(a->proofs, PROOF_VERSION, PROOF_NOT_APPLICABLE, "%s",
+                          a->demands->elsewhere ? "the version floor is not known here"
+                                                : "no version floor is set");
                 return;
         }
         r = floor_make(a->image->product, a->image->version, &own, &error);

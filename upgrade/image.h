@@ -33,6 +33,8 @@
 struct image_demands {
         const struct sigdb *db, *dbx; /* NULL: unknown, and the proof fails */
         const struct sbat *level;     /* NULL: this machine has no SBAT level */
+        bool elsewhere;  /* the image is for another machine: absence here says nothing about it */
+        bool keys_given; /* the policy keys below were named by somebody, and are of no disk here */
         /* Policy keys the disk is sealed to; none: the image's own key will be enrolled. */
         struct policy_key *const *keys;
         size_t n_keys;

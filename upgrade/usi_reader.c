@@ -5,16 +5,10 @@
 
 #include "base/num.h"
 #include "upgrade/usi_private.h"
-
-/* The stub's own identification, "#### LoaderInfo: systemd-stub 252.39-1 ####". */
-#define MAGIC_SECTION ".sdmagic"
-#define MAGIC_PREFIX "#### LoaderInfo: systemd-stub "
-#define MAGIC_LIMIT 512u
+#include "upgrade/usi_probe.h"
 
 /* Linux/x86 boot protocol, offsets inside a bzImage. */
 #define KERNEL_SETUP_SECTS 0x1f1u /* u8: 512-byte sectors of the setup code, 0 stands for 4 */
-#define KERNEL_MAGIC 0x202u       /* "HdrS" */
-#define KERNEL_PROTOCOL 0x206u    /* u16 */
 #define KERNEL_VERSION 0x20eu     /* u16: where the version text is, minus 0x200; 0 = nowhere */
 #define KERNEL_SECTOR 0x200u
 
@@ -38,7 +32,7 @@ static const struct {
         [USI_PCRSIG] = {KEEP_ALL, LIMIT_PCRSIG},
         [USI_PCRPKEY] = {KEEP_ALL, LIMIT_PCRPKEY},
         [USI_PROFILE] = {KEEP_ALL, LIMIT_OS_RELEASE},
-        [USI_MAGIC] = {KEEP_SHORT, MAGIC_LIMIT},
+        [USI_MAGIC] = {KEEP_SHORT, USI_MAGIC_LIMIT},
 };
 
 struct usi_reader {
@@ -126,7 +120,7 @@ static bool is_there(const struct usi *u, enum usi_section kind, unsigned group)
 
 static int find_parts(struct usi *u, struct error *e)
 {
-        const struct pe_section *magic = pe_find(u->pe, MAGIC_SECTION), *s;
+        const struct pe_section *magic = pe_find(u->pe, USI_MAGIC_SECTION), *s;
 
         u->parts = calloc(pe_header(u->pe)->n_sections, sizeof(*u->parts));
         if (!u->parts)
@@ -286,8 +280,7 @@ static void take_kernel_release(const struct buf *b, char ret[LIMIT_KERNEL_RELEA
 {
         size_t sectors, at;
 
-        if (b->len < KERNEL_VERSION + 2 || memcmp(b->data + KERNEL_MAGIC, "HdrS", 4) != 0 ||
-            le16_at(b->data + KERNEL_PROTOCOL) < 0x200)
+        if (!usi_probe_kernel_header(PE_MACHINE_X86_64, b->data, b->len))
                 return;
         sectors = b->data[KERNEL_SETUP_SECTS] > 0 ? b->data[KERNEL_SETUP_SECTS] : 4;
         at = le16_at(b->data + KERNEL_VERSION);
@@ -413,25 +406,6 @@ int usi_reader_push(struct usi_reader *reader, const void *data, size_t n, struc
 
 /* --- the end --- */
 
-/* The number behind "systemd-stub "; anything unexpected leaves the version unknown. */
-static unsigned parse_magic(const struct buf *text)
-{
-        char digits[8];
-        const char *p;
-        uint64_t v;
-        size_t n;
-
-        if (!begins_with(buf_str(text), MAGIC_PREFIX))
-                return 0;
-        p = buf_str(text) + strlen(MAGIC_PREFIX);
-        n = strspn(p, "0123456789");
-        if (n == 0 || n >= sizeof(digits))
-                return 0;
-        memcpy(digits, p, n);
-        digits[n] = '\0';
-        return parse_u64(digits, &v) == 0 ? (unsigned)v : 0;
-}
-
 static int parse_osrelease(struct usi *u, struct error *e)
 {
         const struct buf *text = usi_content(u, 0, USI_OSREL);
@@ -472,7 +446,7 @@ static int finish(struct usi_reader *reader, struct error *e)
                 if (r < 0)
                         return r;
                 if (p->kind == USI_MAGIC)
-                        u->stub_version = parse_magic(&p->content);
+                        u->stub_version = usi_probe_magic(&p->content);
         }
         r = parse_osrelease(u, e);
         if (r == 0)

@@ -14,7 +14,7 @@ CLOSING_WORD = b'tb-agent-handover'
 DATA = {'oem': '/dev/vda2', 'persistent': '/dev/vda3'}
 MOUNT = {'oem': '/oem', 'persistent': '/usr/local'}
 # "boot failed" is what tb-agent boot says before it restarts the machine.
-BOOT_FAILED = r'boot failed: .*'
+BOOT_FAILED = r'boot failed: [^\n]*\n'     # the whole line: the console arrives in pieces
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from imagetools import tb_image
+from imagetools import make_rootfs, tb_image
 
 
 @pytest.fixture(scope="session")
@@ -13,10 +13,4 @@ def keys(tmp_path_factory):
 
 @pytest.fixture
 def rootfs(tmp_path):
-    root = tmp_path / "root"
-    (root / "usr/bin").mkdir(parents=True)
-    (root / "etc").mkdir()
-    (root / "usr/bin/init").write_text("#!/bin/sh\n")
-    (root / "etc/hostname").write_text("demo\n")
-    (root / "bin").symlink_to("usr/bin")
-    return root
+    return make_rootfs(tmp_path / "root")

@@ -2,6 +2,7 @@
 """Runs tb-image and, next to it, tools that were written by others and know the same formats."""
 import os
 import pathlib
+import struct
 import subprocess
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -16,23 +17,53 @@ CMDLINE = "console=ttyS0 quiet"
 
 def tool(*argv, check=True, **kwargs):
     """Runs a program with captured output (bytes)."""
-    done = subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+    done = subprocess.run([a if isinstance(a, bytes) else str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
     if check:
         assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
     return done
 
 
-def tb_image(*argv, epoch=EPOCH, check=True, cwd=None):
+def tb_image(*argv, epoch=EPOCH, check=True, **kwargs):
     env = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
     if epoch is not None:
         env["SOURCE_DATE_EPOCH"] = epoch
-    return tool(BUILD / "tb-image", *argv, check=check, env=env, cwd=cwd)
+    return tool(BUILD / "tb-image", *argv, check=check, env=env, **kwargs)
 
 
-def build_usi(folder, keys, rootfs, out="image.efi", kernel=STUB, cmdline=CMDLINE, os_release=OS_RELEASE,
+def kernel_bytes(machine=0x8664, mark=True):
+    """As much of a Linux kernel as tools look at: PE headers and the boot header of its machine."""
+    data = bytearray(4096)
+    data[:2] = b"MZ"
+    struct.pack_into("<I", data, 0x3c, 0x240)
+    data[0x240:0x246] = b"PE\0\0" + struct.pack("<H", machine)
+    if mark and machine == 0x8664:
+        data[0x202:0x208] = b"HdrS" + struct.pack("<H", 0x20f)
+    elif mark:
+        data[0x38:0x3c] = b"ARM\x64"
+    return bytes(data)
+
+
+def make_kernel(folder, **kwargs):
+    (folder / "kernel").write_bytes(kernel_bytes(**kwargs))
+    return folder / "kernel"
+
+
+def make_rootfs(root):
+    """The smallest one that is taken."""
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "etc").mkdir()
+    (root / "usr/bin/init").write_text("#!/bin/sh\n")
+    (root / "usr/bin/init").chmod(0o755)
+    (root / "etc/hostname").write_text("demo\n")
+    (root / "bin").symlink_to("usr/bin")
+    (root / "init").symlink_to("/bin/init")
+    return root
+
+
+def build_usi(folder, keys, rootfs, out="image.efi", kernel=None, cmdline=CMDLINE, os_release=OS_RELEASE,
               extra=(), **kwargs):
     (folder / "os-release").write_bytes(os_release if isinstance(os_release, bytes) else os_release.encode())
-    return tb_image("usi", "--rootfs", rootfs, "--kernel", kernel, "--cmdline", cmdline, "--os-release",
+    return tb_image("usi", "--rootfs", rootfs, "--kernel", kernel or make_kernel(folder), "--cmdline", cmdline, "--os-release",
                     folder / "os-release", "--keys", keys, "--out", folder / out, *extra, **kwargs)
 
 

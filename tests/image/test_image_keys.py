@@ -105,11 +105,14 @@ def test_half_made_keys_are_not_used(keys, tmp_path):
     done = tb_image("sign", "--keys", tmp_path, "--out", tmp_path / "out", "/dev/null", check=False)
     assert done.returncode == 4
     assert b"incomplete" in done.stderr
-    assert tb_image("keys", tmp_path, check=False).returncode == 4
+    done = tb_image("keys", tmp_path, check=False)
+    assert done.returncode == 4
+    assert b"interrupted" in done.stderr and b"advice: remove the directory " in done.stderr
 
 
 @pytest.mark.parametrize("words", [["--bits", "1024"], ["--bits", "2049"], ["--days", "0"], ["--days", "x"],
-                                   ["--name"], ["a", "b"], []])
+                                   ["--name"], ["a", "b"], [], ["--name", "", "k"], ["--name", "a\nb", "k"],
+                                   ["--name=a\x7f", "k"], [""]])
 def test_usage(tmp_path, words):
     done = tb_image("keys", *words, check=False, cwd=tmp_path)
     assert done.returncode == 2

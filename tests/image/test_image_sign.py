@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """tb-image sign, inspect, and what the program says about itself."""
+import hashlib
 import json
+import os
 import re
+import stat
 import subprocess
 
 import pytest
@@ -71,7 +74,9 @@ def test_inspect(tmp_path, keys, rootfs):
     assert report["size"] == built["size"] and report["sha256"] == built["sha256"]
     [policy] = report["policies"]
     assert policy["phase"] == "enter-initrd"
-    assert policy["pcr11"] == built["pcr11"]["enter-initrd"]
+    assert (report["schema"], report["verb"], report["kind"], report["machine"]) == (1, "inspect", "usi", "x86_64")
+    assert report["pcr11"]["enter-initrd"] == built["pcr11"]["enter-initrd"]
+    assert list(report["pcr11"])[:2] == ["", "enter-initrd"] and len(set(report["pcr11"].values())) == 7
     assert policy["policy"] == built["policy"]
     assert policy["fits"] is True
     assert report["signatures"] == [{"subject": "/CN=Trusted Boot db", "digest_fits": True}]
@@ -80,6 +85,8 @@ def test_inspect(tmp_path, keys, rootfs):
     text = tb_image("inspect", tmp_path / "image.efi").stdout.decode()
     assert "signed phase   enter-initrd (signature fits)" in text
     assert "(digest fits)" in text
+    assert f"{report['pcr11']['']} (before the first phase)\n" in text
+    assert f"{report['pcr11']['enter-initrd']} (enter-initrd)\n" in text
 
 
 def test_inspect_tells_tampering(tmp_path, keys, rootfs):
@@ -93,10 +100,102 @@ def test_inspect_tells_tampering(tmp_path, keys, rootfs):
     assert "SIGNED POLICY" in text and "DIGEST DOES NOT FIT" in text
 
 
-def test_inspect_refuses_other_images(keys):
-    done = tb_image("inspect", BOOT, check=False)
-    assert done.returncode == 6
-    assert b".linux" in done.stderr
+def test_inspect_of_a_boot_loader(tmp_path, keys):
+    signed = tmp_path / "boot.efi"
+    tb_image("sign", "--keys", keys, "--out", signed, BOOT)
+    report = json.loads(tb_image("inspect", "--json", signed).stdout)
+    assert list(report) == ["schema", "verb", "kind", "machine", "size", "sha256", "authenticode", "signatures", "sections"]
+    assert (report["kind"], report["machine"], report["size"]) == ("pe", "x86_64", signed.stat().st_size)
+    assert report["sha256"] == hashlib.sha256(signed.read_bytes()).hexdigest()
+    assert report["signatures"] == [{"subject": "/CN=Trusted Boot db", "digest_fits": True}]
+    text = tb_image("inspect", signed).stdout.decode()
+    assert "no USI" in text and "machine        x86_64\n" in text and "/CN=Trusted Boot db (digest fits)" in text
+    assert "pcr11" not in text
+    data = bytearray(signed.read_bytes())
+    data[5000] ^= 1
+    signed.write_bytes(data)
+    assert json.loads(tb_image("inspect", "--json", signed).stdout)["signatures"][0]["digest_fits"] is False
+    assert "signed by      nobody" in tb_image("inspect", BOOT).stdout.decode()
+
+
+def test_inspect_refuses_what_is_no_image(tmp_path):
+    (tmp_path / "text").write_text("text" * 100)
+    assert tb_image("inspect", tmp_path / "text", check=False).returncode == 6
+
+
+def test_inspect_of_untrusted_text(tmp_path, keys, rootfs):
+    """Whatever bytes stand in an image: terminals are not controlled, and JSON stays JSON."""
+    build_usi(tmp_path, keys, rootfs)
+    data = (tmp_path / "image.efi").read_bytes()
+    assert data.count(b"console=ttyS0 quiet") == 1
+    (tmp_path / "image.efi").write_bytes(data.replace(b"console=ttyS0 quiet", b"c=\x1b[2J\x07\xff\xfe\xc3( \xe2\x82\xac qui"))
+    report = json.loads(tb_image("inspect", "--json", tmp_path / "image.efi").stdout.decode("utf-8"))
+    assert report["cmdline"] == "c=\x1b[2J\x07\ufffd\ufffd\ufffd( \u20ac qui"
+    text = tb_image("inspect", tmp_path / "image.efi").stdout
+    assert b"\x1b" not in text and b"c=?[2J?" in text
+
+
+@pytest.mark.parametrize("words, code, klass", [
+    (["inspect", "--json", "/nonexistent"], 4, "config"), (["inspect", "/nonexistent", "--json"], 4, "config"),
+    (["inspect", "--json", "/dev/null"], 4, "config"), (["inspect", "--bogus", "--json", "x"], 2, "usage"),
+    (["inspect", "--json"], 2, "usage"), (["usi", "--json"], 2, "usage"), (["inspect", "--json", "/bin/sh"], 6, "refused")])
+def test_failures_as_json(words, code, klass):
+    done = tb_image(*words, check=False)
+    assert done.returncode == code and done.stderr == b""
+    report = json.loads(done.stdout)
+    assert list(report) == ["schema", "verb", "error"]
+    assert (report["schema"], report["verb"]) == (1, words[0])
+    assert list(report["error"]) == ["class", "exit_code", "text", "advice"]
+    assert (report["error"]["class"], report["error"]["exit_code"]) == (klass, code)
+    assert report["error"]["text"]
+
+
+def test_file_names_that_are_no_text():
+    done = tb_image("inspect", "--json", b"/nonexistent/\xff\x1b", check=False)
+    assert json.loads(done.stdout.decode("utf-8"))["error"]["text"].startswith("cannot read /nonexistent/\ufffd\x1b: ")
+    done = tb_image("inspect", b"/nonexistent/\x1b[2J", check=False)
+    assert b"/nonexistent/?[2J" in done.stderr
+
+
+def test_output_replaces_only_files(tmp_path, keys):
+    target = tmp_path / "target"
+    target.write_text("kept")
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("none")
+    os.mkfifo(tmp_path / "fifo")
+    os.mknod(tmp_path / "full", stat.S_IFCHR | 0o666, os.makedev(1, 7))
+    (tmp_path / "folder").mkdir()
+    before = sorted((p.name, p.lstat().st_mode, p.lstat().st_ino) for p in tmp_path.iterdir())
+    for name in ["link", "dangling", "fifo", "full", "folder", "folder/", "none/x"]:
+        done = tb_image("sign", "--keys", keys, "--out", f"{tmp_path}/{name}", BOOT, check=False, timeout=60)
+        assert done.returncode == 4 and b"cannot write" in done.stderr, (name, done.stderr)
+    assert before == sorted((p.name, p.lstat().st_mode, p.lstat().st_ino) for p in tmp_path.iterdir())
+    assert target.read_text() == "kept"
+
+
+def test_permissions_of_the_output_stay(tmp_path, keys):
+    image = tmp_path / "boot.efi"
+    image.write_bytes(open(BOOT, "rb").read())
+    image.chmod(0o600)
+    tb_image("sign", "--keys", keys, "--out", image, image)
+    assert stat.S_IMODE(image.stat().st_mode) == 0o600
+
+
+def test_inputs_are_regular_files(tmp_path, keys):
+    os.mkfifo(tmp_path / "fifo")
+    for source, why in [(tmp_path / "fifo", b"not a regular file"), (tmp_path, b"Is a directory"),
+                        ("/dev/zero", b"not a regular file")]:
+        for words in [["sign", "--keys", keys, "--out", tmp_path / "out", source], ["inspect", source]]:
+            done = tb_image(*words, check=False, timeout=60)
+            assert done.returncode == 4 and why in done.stderr, (words, done.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["sign", "--keys", "", "--out", "o", "i"], ["sign", "--keys", "k", "--out=", "i"],
+                                   ["inspect", ""], ["sign", "--keys", "k", "--out", "o", ""]])
+def test_empty_names(words, tmp_path):
+    done = tb_image(*words, check=False, cwd=tmp_path)
+    assert done.returncode == 2 and b"empty" in done.stderr
 
 
 def test_help_and_version():
@@ -113,6 +212,17 @@ def test_options_are_in_the_manual():
     for verb in VERBS:
         for option in re.findall(r"--[a-z-]+", tb_image(verb, "--help").stdout.decode()):
             assert f"*{option}*" in manual, (verb, option)
+
+
+def test_fields_are_in_the_manual(tmp_path, keys, rootfs):
+    manual = (TOP / "man/tb-image.1.scd").read_text().replace("\\", "")
+    manual = manual[manual.index("# JSON"):manual.index("# ENVIRONMENT")]
+    made = json.loads(build_usi(tmp_path, keys, rootfs, extra=["--json"]).stdout)
+    shown = json.loads(tb_image("inspect", "--json", tmp_path / "image.efi").stdout)
+    failed = json.loads(tb_image("inspect", "--json", "/nonexistent", check=False).stdout)
+    inner = [failed["error"], shown["policies"][0], shown["signatures"][0], shown["sections"][0]]
+    for key in {key for document in [made, shown, failed, *inner] for key in document}:
+        assert f"_{key}_" in manual, key
 
 
 @pytest.mark.parametrize("words", [[], ["bogus"], ["sign"], ["sign", "--bogus"], ["usi"], ["inspect"],

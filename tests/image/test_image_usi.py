@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from imagetools import BUILD, CMDLINE, OS_RELEASE, STUB, build_usi, extract, section, tb_image, tool
+from imagetools import (BOOT, BUILD, CMDLINE, OS_RELEASE, STUB, build_usi, extract, kernel_bytes, make_kernel,
+                        section, tb_image, tool)
 
 MEASURE = "/lib/systemd/systemd-measure"
 SECTIONS = [".osrel", ".cmdline", ".pcrpkey", ".pcrsig", ".linux", ".initrd"]
@@ -38,7 +39,7 @@ def test_sections(tmp_path, keys, rootfs):
         assert int(address, 16) % 4096 == 0
         assert "CODE" not in flags and "READONLY" in flags
         assert int(size, 16) == section(tmp_path / "image.efi", name, tmp_path).stat().st_size
-    assert section(tmp_path / "image.efi", ".linux", tmp_path).read_bytes() == open(STUB, "rb").read()
+    assert section(tmp_path / "image.efi", ".linux", tmp_path).read_bytes() == kernel_bytes()
     assert section(tmp_path / "image.efi", ".cmdline", tmp_path).read_text() == CMDLINE
     assert section(tmp_path / "image.efi", ".osrel", tmp_path).read_text() == OS_RELEASE
     assert (section(tmp_path / "image.efi", ".pcrpkey", tmp_path).read_bytes()
@@ -49,8 +50,8 @@ def test_pcr11(tmp_path, keys, rootfs):
     done = build_usi(tmp_path, keys, rootfs, extra=["--json"])
     report = json.loads(done.stdout)
     data = (tmp_path / "image.efi").read_bytes()
-    assert list(report) == ["version", "out", "size", "sha256", "pcr11", "policy"]
-    assert report["version"] == 1
+    assert list(report) == ["schema", "verb", "out", "size", "sha256", "pcr11", "policy"]
+    assert (report["schema"], report["verb"]) == (1, "usi")
     assert report["out"] == str(tmp_path / "image.efi")
     assert report["size"] == len(data)
     assert report["sha256"] == hashlib.sha256(data).hexdigest()
@@ -62,7 +63,7 @@ def test_pcr11(tmp_path, keys, rootfs):
 def test_pcr11_of_random_content(tmp_path, keys, rootfs, seed):
     r = random.Random(seed)
     kernel = tmp_path / "kernel"
-    kernel.write_bytes(open(STUB, "rb").read() + r.randbytes(r.randrange(1, 700000)))
+    kernel.write_bytes(kernel_bytes() + r.randbytes(r.randrange(1, 700000)))
     (rootfs / "blob").write_bytes(r.randbytes(r.randrange(1, 700000)))
     cmdline = "".join(chr(r.randrange(0x20, 0x7f)) for _ in range(r.randrange(1, 4000)))
     release = f"IMAGE_ID=x\nIMAGE_VERSION={seed}\n" + "# " + "x" * r.randrange(2000) + "\n"
@@ -141,11 +142,13 @@ def test_reproducible(tmp_path, keys, rootfs):
     build_usi(tmp_path, keys, rootfs)
     other = tmp_path / "elsewhere"
     (other / "root").mkdir(parents=True)
+    (other / "root/init").symlink_to("/bin/init")
     (other / "root/etc").mkdir()
     (other / "root/etc/hostname").write_text("demo\n")
     (other / "root/bin").symlink_to("usr/bin")
     (other / "root/usr/bin").mkdir(parents=True)
     (other / "root/usr/bin/init").write_text("#!/bin/sh\n")
+    (other / "root/usr/bin/init").chmod(0o755)
     for path in [*other.rglob("*")]:
         os.utime(path, (2e9, 2e9), follow_symlinks=False)
     shutil.copytree(keys, other / "keys")
@@ -238,8 +241,8 @@ def test_mount_points_are_not_crossed(tmp_path, keys, rootfs):
               'exec "$@"')
     (tmp_path / "os-release").write_text(OS_RELEASE)
     done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", rootfs,
-                           tmp_path / "other", BUILD / "tb-image", "usi", "--rootfs", rootfs, "--kernel", STUB,
-                           "--cmdline", "x", "--os-release", tmp_path / "os-release", "--keys", keys, "--out",
+                           tmp_path / "other", BUILD / "tb-image", "usi", "--rootfs", rootfs, "--kernel",
+                           make_kernel(tmp_path), "--cmdline", "x", "--os-release", tmp_path / "os-release", "--keys", keys, "--out",
                            tmp_path / "image.efi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if b"unshare failed" in done.stderr or b"permission denied" in done.stderr:
         pytest.skip("no mount namespaces here")
@@ -274,14 +277,6 @@ def test_missing_version_is_a_warning(tmp_path, keys, rootfs):
     assert b"warning" in done.stderr and b"IMAGE_VERSION" in done.stderr
 
 
-def other_kernel(folder, machine):
-    data = bytearray(open(STUB, "rb").read())
-    at = int.from_bytes(data[0x3c:0x40], "little") + 4
-    data[at:at + 2] = machine.to_bytes(2, "little")
-    (folder / "kernel").write_bytes(data)
-    return folder / "kernel"
-
-
 @pytest.mark.parametrize("what", ["kernel text", "kernel machine", "os-release", "cmdline newline", "cmdline empty",
                                   "cmdline long", "no keys", "foreign certificate", "foreign policy key",
                                   "garbage key", "ec key", "encrypted key", "no rootfs", "stub text", "no kernel",
@@ -291,14 +286,14 @@ def test_bad_input_is_told_and_leaves_nothing(tmp_path, keys, rootfs, what):
     out.mkdir()
     k = tmp_path / "keys"
     shutil.copytree(keys, k)
-    words = dict(kernel=STUB, cmdline="quiet", os_release=OS_RELEASE, rootfs=rootfs, extra=[])
+    words = dict(kernel=make_kernel(tmp_path), cmdline="quiet", os_release=OS_RELEASE, rootfs=rootfs, extra=[])
     kwargs = {}
     text = tmp_path / "text"
     text.write_text("text " * 100)
     if what == "kernel text":
         words["kernel"] = text
     elif what == "kernel machine":
-        words["kernel"] = other_kernel(tmp_path, 0xaa64)
+        words["kernel"] = make_kernel(tmp_path, machine=0xaa64)
     elif what == "os-release":
         words["os_release"] = "IMAGE_ID=$(reboot)\n"
     elif what == "cmdline newline":
@@ -357,10 +352,184 @@ def test_killed_build_leaves_nothing(tmp_path, keys, rootfs):
     (tmp_path / "os-release").write_text(OS_RELEASE)
     out = tmp_path / "out"
     out.mkdir()
-    p = subprocess.Popen([BUILD / "tb-image", "usi", "--rootfs", rootfs, "--kernel", STUB, "--cmdline", "x",
-                          "--os-release", tmp_path / "os-release", "--keys", keys, "--out", out / "image.efi",
+    p = subprocess.Popen([BUILD / "tb-image", "usi", "--rootfs", rootfs, "--kernel", make_kernel(tmp_path),
+                          "--cmdline", "x", "--os-release", tmp_path / "os-release", "--keys", keys, "--out", out / "image.efi",
                           "--compression-level", "19"])
     time.sleep(0.5)
     p.kill()
     assert p.wait() == -9
     assert os.listdir(out) == []
+
+
+def built(folder, keys, rootfs, **kwargs):
+    """Exit code and messages of a build that may fail; a failed one leaves nothing."""
+    done = build_usi(folder, keys, rootfs, check=False, timeout=120, **kwargs)
+    assert (folder / "image.efi").exists() == (done.returncode == 0)
+    return done.returncode, done.stderr.decode(errors="replace")
+
+
+def test_stub_has_to_be_systemd_stub(tmp_path, keys, rootfs):
+    """A kernel or the boot loader would start as well, and measure nothing."""
+    tool("objcopy", "--remove-section", ".sdmagic", STUB, tmp_path / "mute.efi")
+    for stub in [BOOT, tmp_path / "mute.efi"]:
+        code, text = built(tmp_path, keys, rootfs, extra=["--stub", stub])
+        assert code == 6 and "does not say that it is systemd-stub" in text
+
+
+@pytest.mark.parametrize("kernel", ["boot loader", "stub", "usi", "unmarked", "other mark"])
+def test_kernel_has_to_be_a_kernel(tmp_path, keys, rootfs, kernel):
+    path = tmp_path / "given"
+    if kernel == "usi":
+        build_usi(tmp_path, keys, rootfs)
+        (tmp_path / "image.efi").rename(path)
+    elif kernel == "unmarked":
+        path.write_bytes(kernel_bytes(mark=False))
+    elif kernel == "other mark":
+        path.write_bytes(kernel_bytes(mark=False)[:0x38] + b"ARM\x64" + kernel_bytes(mark=False)[0x3c:])
+    else:
+        path = BOOT if kernel == "boot loader" else STUB
+    code, text = built(tmp_path, keys, rootfs, kernel=path)
+    assert code == 4 and "has no boot header of Linux" in text
+
+
+@pytest.mark.parametrize("what, why", [
+    ("none", "No such file"), ("plain", "not executable"), ("folder", "no regular file"), ("dangling", "No such file"),
+    ("outside", "No such file"), ("device", "no regular file"), ("loop", "symbolic links")])
+def test_init_has_to_be_there(tmp_path, keys, rootfs, what, why):
+    init = rootfs / "init"
+    init.unlink()
+    (tmp_path / "program").write_text("#!/bin/sh\n")
+    (tmp_path / "program").chmod(0o755)
+    if what == "plain":
+        init.write_text("x")
+        init.chmod(0o644)
+    elif what == "folder":
+        init.mkdir()
+    elif what == "dangling":
+        init.symlink_to("sbin/init")
+    elif what == "outside":
+        init.symlink_to(tmp_path / "program")
+    elif what == "device":
+        os.mknod(init, stat.S_IFCHR | 0o755, os.makedev(1, 3))
+    elif what == "loop":
+        init.symlink_to("init")
+    code, text = built(tmp_path, keys, rootfs)
+    assert code == 4 and "no usable /init" in text and why in text, text
+
+
+@pytest.mark.parametrize("target", ["usr/bin/init", "/usr/bin/init", "../../usr/bin/init", "/bin/init", "../bin/init"])
+def test_init_may_be_a_link_inside(tmp_path, keys, rootfs, target):
+    """A way above the root ends at the root, as it does when the image runs."""
+    (rootfs / "init").unlink()
+    (rootfs / "init").symlink_to(target)
+    assert built(tmp_path, keys, rootfs)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["PK.key", "KEK.key", "db.key", "tpm2-pcr-private.pem"])
+def test_private_keys_do_not_get_into_images(tmp_path, keys, rootfs, name):
+    shutil.copytree(keys, tmp_path / "k")
+    os.link(tmp_path / "k" / name, rootfs / "etc/linked")
+    code, text = built(tmp_path, tmp_path / "k", rootfs)
+    assert code == 4 and f"{name} as etc/linked" in text
+    (rootfs / "etc/linked").unlink()
+    shutil.copy(tmp_path / "k" / name, rootfs / "usr/copied")
+    code, text = built(tmp_path, tmp_path / "k", rootfs)
+    assert code == 4 and f"{name} as usr/copied" in text
+    (rootfs / "usr/copied").unlink()
+    (rootfs / "etc/public").write_bytes((tmp_path / "k/db.pem").read_bytes())
+    assert built(tmp_path, tmp_path / "k", rootfs)[0] == 0
+
+
+@pytest.mark.parametrize("where", ["root", "below", "policy"])
+def test_key_directory_below_the_root(tmp_path, keys, rootfs, where):
+    folder = rootfs if where == "root" else rootfs / "etc/keys"
+    folder.mkdir(exist_ok=True)
+    for p in keys.iterdir():
+        shutil.copy(p, folder)
+    code, text = built(tmp_path, keys if where == "policy" else folder, rootfs,
+                       extra=["--policy-keys", folder] if where == "policy" else [])
+    assert code == 4 and "the key directory" in text
+
+
+@pytest.mark.parametrize("version, good", [
+    ("7", True), ("1.2.3~rc1+k3s1", True), ("v1_0-2^x", True), ("9" * 127, True), ("9" * 128, False), ("'1 2'", False),
+    ("1/2", False), ("1:2", False), ("ä", False), ("'1\t2'", False)])
+def test_versions_that_nodes_can_keep(tmp_path, keys, rootfs, version, good):
+    code, text = built(tmp_path, keys, rootfs, os_release=f"IMAGE_ID=x\nIMAGE_VERSION={version}\n")
+    assert code == (0 if good else 4), text
+    if good:
+        assert not text
+        done = tool(BUILD / "tb-agent", "verify", f"file:{tmp_path}/image.efi", "--json", check=False)
+        proof = [p for p in json.loads(done.stdout)["proofs"] if p["proof"] == "format"]
+        assert proof[0]["state"] == "passed"
+    else:
+        assert "IMAGE_VERSION" in text and "advice:" in text
+
+
+@pytest.mark.parametrize("name, good", [("x" * 64, True), ("x" * 65, False), ("'a b'", False), ("ö", False)])
+def test_names_that_nodes_can_keep(tmp_path, keys, rootfs, name, good):
+    code, text = built(tmp_path, keys, rootfs, os_release=f"IMAGE_ID={name}\nIMAGE_VERSION=1\n")
+    assert code == (0 if good else 4) and ("IMAGE_ID" in text) == (not good)
+
+
+@pytest.mark.parametrize("option", ["--kernel", "--os-release", "--stub", "db.key", "db.pem", "tpm2-pcr-public.pem"])
+def test_inputs_are_regular_files(tmp_path, keys, rootfs, option):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "os-release").write_text(OS_RELEASE)
+    k = tmp_path / "k"
+    shutil.copytree(keys, k)
+    for bad, why in [(tmp_path / "fifo", "not a regular file"), (tmp_path, "Is a directory"), ("/dev/zero", "not a regular")]:
+        words = {"--kernel": make_kernel(tmp_path), "--os-release": tmp_path / "os-release", "--stub": STUB}
+        if option in words:
+            words[option] = bad
+        else:
+            (k / option).unlink()
+            (k / option).symlink_to(bad)
+        done = tb_image("usi", "--rootfs", rootfs, "--cmdline", "x", "--keys", k, "--out", tmp_path / "image.efi",
+                        *[w for pair in words.items() for w in pair], check=False, timeout=60)
+        assert done.returncode == 4 and why in done.stderr.decode(), done.stderr
+
+
+def test_large_os_release(tmp_path, keys, rootfs):
+    code, text = built(tmp_path, keys, rootfs, os_release="# " + "x" * 70000 + "\n")
+    assert code == 4 and "larger than what is accepted" in text
+
+
+def test_unsigned_needs_only_the_policy_key(tmp_path, keys, rootfs):
+    (tmp_path / "os-release").write_text(OS_RELEASE)
+    words = ["usi", "--rootfs", rootfs, "--kernel", make_kernel(tmp_path), "--cmdline", CMDLINE, "--os-release",
+             tmp_path / "os-release", "--out", tmp_path / "image.efi"]
+    assert tb_image(*words, check=False).returncode == 2
+    assert tb_image(*words, "--policy-keys", keys, check=False).returncode == 2
+    assert tb_image(*words, "--unsigned", check=False).returncode == 2
+    tb_image(*words, "--unsigned", "--policy-keys", keys)
+    build_usi(tmp_path, keys, rootfs, out="other.efi", extra=["--unsigned"])
+    tool("cmp", tmp_path / "image.efi", tmp_path / "other.efi")
+
+
+def test_capabilities_that_get_lost_are_told(tmp_path, keys, rootfs):
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    try:
+        os.setxattr(rootfs / "usr/bin/init", "security.capability", capability)
+    except OSError:
+        pytest.skip("no file capabilities here")
+    code, text = built(tmp_path, keys, rootfs)
+    assert text == "tb-image: warning: usr/bin/init has capabilities, which an initramfs cannot carry\n"
+    (rootfs / "usr/second").write_text("x")
+    os.setxattr(rootfs / "usr/second", "security.capability", capability)
+    code, text = built(tmp_path, keys, rootfs, out="image.efi")
+    assert "usr/bin/init and 1 more files have capabilities" in text
+
+
+def test_closed_standard_streams(tmp_path, keys, rootfs):
+    """Nothing that is printed gets into a file: without the streams the image is what it is with them."""
+    build_usi(tmp_path, keys, rootfs)
+    (tmp_path / "text").write_text("text")
+    words = ["--rootfs", rootfs, "--kernel", tmp_path / "kernel", "--cmdline", CMDLINE, "--os-release",
+             tmp_path / "os-release", "--keys", keys, "--out", tmp_path / "silent.efi"]
+    silent = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", BUILD / "tb-image"]
+    env = dict(os.environ, SOURCE_DATE_EPOCH="1700000000")
+    assert tool(*silent, "usi", *words, env=env).returncode == 0
+    tool("cmp", tmp_path / "image.efi", tmp_path / "silent.efi")
+    assert tool(*silent, "sign", "--keys", keys, "--out", tmp_path / "x", tmp_path / "text", check=False).returncode == 6
+    assert (tmp_path / "text").read_text() == "text" and not (tmp_path / "x").exists()

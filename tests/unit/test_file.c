@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <dirent.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -55,6 +56,65 @@ static void test_read_bounds(void **state)
         assert_int_equal(file_read(dir.fd, ".", &out), -EISDIR);
         scratch_put_text(&dir, "empty", "");
         assert_int_equal(file_read(dir.fd, "empty", &out), 0); /* although nothing fits */
+}
+
+/* What is no regular file is refused, and at once: nobody writes to the FIFO. */
+static void test_regular_only(void **state)
+{
+        _cleanup_(buf_done) struct buf out = BUF_INIT(9);
+        _cleanup_close_ int fd = -EBADF;
+
+        (void)state;
+        assert_int_equal(mkfifoat(dir.fd, "fifo", 0600), 0);
+        (void)alarm(10); /* ends a program that waits */
+        assert_int_equal(file_read(dir.fd, "fifo", &out), -EOPNOTSUPP);
+        assert_int_equal(file_open_regular(dir.fd, "fifo"), -EOPNOTSUPP);
+        (void)alarm(0);
+        assert_int_equal(file_read(AT_FDCWD, "/dev/zero", &out), -EOPNOTSUPP);
+        assert_int_equal(file_open_regular(dir.fd, "."), -EISDIR);
+        assert_int_equal(file_open_regular(dir.fd, "absent"), -ENOENT);
+        assert_int_equal(symlinkat("f", dir.fd, "link"), 0);
+        scratch_put_text(&dir, "f", "x");
+        fd = file_open_regular(dir.fd, "link");
+        assert_true(fd >= 0);
+}
+
+static void test_words(void **state)
+{
+        (void)state;
+        assert_string_equal(file_strerror(-E2BIG), "larger than what is accepted");
+        assert_string_equal(file_strerror(-EOPNOTSUPP), "not a regular file");
+        assert_string_equal(file_strerror(-ENOENT), "No such file or directory");
+        assert_string_equal(file_strerror(-100000), "unknown error");
+}
+
+/* Whether an opened file keeps clear of 0 to 2 although those were closed. */
+static int open_without_stdio(unsigned closed)
+{
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                for (int fd = 0; fd <= 2; fd++)
+                        if (closed & 1u << fd)
+                                (void)close(fd);
+                file_ensure_stdio();
+                for (int fd = 0; fd <= 2; fd++)
+                        if (fcntl(fd, F_GETFD) != 0)
+                                _exit(2);
+                if ((closed & 2) && write(STDOUT_FILENO, "x", 1) != 1)
+                        _exit(3);
+                _exit(openat(dir.fd, ".", O_RDONLY | O_CLOEXEC) > 2 ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_closed_stdio(void **state)
+{
+        (void)state;
+        for (unsigned closed = 0; closed < 8; closed++)
+                assert_int_equal(open_without_stdio(closed), 0);
 }
 
 /* Files that report a size of zero and have content. */
@@ -267,7 +327,8 @@ int main(void)
                 CASE(test_read_line),      CASE(test_positions),     CASE(test_full_device),
                 CASE(test_replace),        CASE(test_replace_fails), CASE(test_replace_link),
                 CASE(test_write_volatile), CASE(test_make_dirs),     CASE(test_open_dir),
-                CASE(test_random),         CASE(test_digest),
+                CASE(test_random),         CASE(test_digest),        CASE(test_regular_only),
+                CASE(test_words),          CASE(test_closed_stdio),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ struct parsed {
 static int parse(const char *const words[], struct parsed *p, struct error *e)
 {
         const struct words_option options[] = {
-                {.name = "name", .value = &p->name},
+                {.name = "name", .value = &p->name, .not_empty = true},
                 {.name = "needed", .value = &p->needed, .required = true},
                 {.name = "flag", .flag = &p->flag},
         };
@@ -79,6 +79,10 @@ static void test_usage_errors(void **state)
                 {{"thing", "--needed=y", "-x", NULL}, "unknown option -x"},
                 {{"thing", "--needed=y", "--flag=1", NULL}, "option --flag takes no value"},
                 {{"thing", "--needed=y", "--needed", "z", NULL}, "option --needed is given twice"},
+                {{"thing", "--needed=y", "--name=", NULL}, "option --name has an empty value"},
+                {{"thing", "--needed=y", "--name", "", NULL}, "option --name has an empty value"},
+                {{"", "--needed=y", NULL}, "the name of the thing is empty"},
+                {{"--bogus", "--other", "x", NULL}, "unknown option --bogus"}, /* the first */
         };
 
         (void)state;
@@ -89,6 +93,20 @@ static void test_usage_errors(void **state)
                 assert_int_equal(parse(table[i].words, &p, &e), -EINVAL);
                 assert_int_equal(e.class, ERROR_USAGE);
                 assert_string_equal(e.text, table[i].text);
+        }
+}
+
+/* A caller that reports in the way a flag asks for learns of it after a mistake, too. */
+static void test_flags_after_a_mistake(void **state)
+{
+        static const char *const table[][4] = {
+                {"--bogus", "--flag"}, {"a", "b", "--flag"}, {"--flag", "-x"}, {"--flag"}};
+        struct parsed p;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                assert_int_equal(parse(table[i], &p, NULL), -EINVAL);
+                assert_true(p.flag);
         }
 }
 
@@ -114,9 +132,8 @@ static void test_number(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_forms),
-                cmocka_unit_test(test_help),
-                cmocka_unit_test(test_usage_errors),
+                cmocka_unit_test(test_forms),        cmocka_unit_test(test_help),
+                cmocka_unit_test(test_usage_errors), cmocka_unit_test(test_flags_after_a_mistake),
                 cmocka_unit_test(test_number),
         };
 

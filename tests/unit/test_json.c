@@ -201,9 +201,58 @@ static void test_add(void **state)
         assert_int_equal(json_add_obj(o, "a", a), 0);
         assert_int_equal(json_add_obj(o, "x", NULL), -ENOMEM);
         assert_int_equal(json_add_obj(NULL, "x", json_object_new_int(1)), -EINVAL);
+        assert_int_equal(json_add_str(NULL, "x", NULL), -EINVAL);
+        assert_int_equal(json_append(NULL, json_object_new_int(1)), -EINVAL);
         assert_string_equal(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN),
                             "{\"s\":\"x\\\"y\",\"none\":null,\"n\":18446744073709551615,"
                             "\"b\":false,\"z\":null,\"a\":[1]}");
+}
+
+/* Bytes from images and file systems are no text until looked at. */
+static void test_any_bytes(void **state)
+{
+#define R "\xef\xbf\xbd"
+        static const struct {
+                const char *in, *out;
+        } table[] = {
+                {"", ""},
+                {"plain", "plain"},
+                {"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"},
+                {"\xc2\x80 \xdf\xbf \xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xf0\x90\x80\x80 "
+                 "\xf4\x8f\xbf\xbf",
+                 "\xc2\x80 \xdf\xbf \xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xf0\x90\x80\x80 "
+                 "\xf4\x8f\xbf\xbf"},
+                {"a\xff"
+                 "b",
+                 "a" R "b"},
+                {"\x80", R},
+                {"\xc3", R},
+                {"\xc3x", R "x"},
+                {"\xe2\x82", R R},
+                {"\xe2\x82z", R R "z"},
+                {"\xf0\x9f\x98", R R R},
+                {"\xc0\xaf", R R}, /* overlong */
+                {"\xc1\xbf", R R},
+                {"\xe0\x9f\xbf", R R R},
+                {"\xf0\x8f\xbf\xbf", R R R R},
+                {"\xed\xa0\x80", R R R},       /* surrogate */
+                {"\xf4\x90\x80\x80", R R R R}, /* above U+10FFFF */
+                {"\xf5\x80\x80\x80", R R R R},
+                {"\xc3\xa4\xc3", "\xc3\xa4" R},
+        };
+#undef R
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_json_ struct json_object *o = json_object_new_object(), *back = NULL;
+                const char *text, *s = NULL;
+
+                assert_int_equal(json_add_str(o, "s", table[i].in), 0);
+                text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+                assert_int_equal(parse(text, &back), 0);
+                assert_int_equal(json_get_str(back, "s", &s), 0);
+                assert_string_equal(s, table[i].out);
+        }
 }
 
 int main(void)
@@ -216,6 +265,7 @@ int main(void)
                 cmocka_unit_test(test_number_of_values),
                 cmocka_unit_test(test_get),
                 cmocka_unit_test(test_add),
+                cmocka_unit_test(test_any_bytes),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

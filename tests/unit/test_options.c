@@ -56,12 +56,15 @@ static void every_kind_is_read(void **state)
 
 static void help_ends_it(void **state)
 {
-        static const char *const args[] = {"--flag", "--help", "--nonsense", NULL};
+        static const char *const args[] = {"--flag", "--help", "--nonsense", NULL},
+                                 *const brief[] = {"-h", NULL};
         struct error e = ERROR_INIT;
         struct words w = {0};
 
         (void)state;
         assert_int_equal(parse(args, &w, true, &e), 1);
+        w = (struct words){0};
+        assert_int_equal(parse(brief, &w, true, &e), 1);
 }
 
 static void bad_words_are_named(void **state)
@@ -71,11 +74,24 @@ static void bad_words_are_named(void **state)
                 bool with_argument;
                 const char *named;
         } cases[] = {
-                {{"--nonsense"}, false, "--nonsense"}, {{"-x"}, false, "-x"},
-                {{"--text"}, false, "--text"},         {{"--size", "many"}, false, "many"},
-                {{"--size", "0"}, false, "--size"},    {{"word"}, false, "word"},
-                {{"one", "two"}, true, "two"},         {{"--flag"}, true, "missing"},
-                {{"--number", "1h"}, false, "1h"},     {{"--number", "604801"}, false, "604801"},
+                {{"--nonsense"}, false, "--nonsense"},
+                {{"-x"}, false, "-x"},
+                {{"--text"}, false, "--text"},
+                {{"--size", "many"}, false, "many"},
+                {{"--size", "0"}, false, "--size"},
+                {{"word"}, false, "word"},
+                {{"one", "two"}, true, "two"},
+                {{"--flag"}, true, "missing"},
+                {{"--fla"}, false, "--fla"},
+                {{"--flag=1"}, false, "no value"},
+                {{"--text="}, false, "--text"},
+                {{"--text", ""}, false, "--text"},
+                {{"--flag", "--flag"}, false, "twice"},
+                {{"--text=a", "--text=b"}, false, "twice"},
+                {{"-flag"}, false, "-flag"},
+                {{""}, true, "unexpected"},
+                {{"--number", "1h"}, false, "1h"},
+                {{"--number", "604801"}, false, "604801"},
         };
 
         (void)state;
@@ -83,10 +99,42 @@ static void bad_words_are_named(void **state)
                 struct error e = ERROR_INIT;
                 struct words w = {0};
 
-                assert_int_equal(parse(cases[i].args, &w, cases[i].with_argument, &e), -EINVAL);
+                assert_true(parse(cases[i].args, &w, cases[i].with_argument, &e) < 0);
                 assert_int_equal(e.class, ERROR_USAGE);
                 assert_non_null(strstr(e.text, cases[i].named));
         }
+}
+
+static void words_after_the_dashes_are_arguments(void **state)
+{
+        static const char *const args[] = {"--flag", "--", "--text", NULL}, *const lone[] = {"-",
+                                                                                             NULL};
+        struct error e = ERROR_INIT;
+        struct words w = {0};
+
+        (void)state;
+        assert_int_equal(parse(args, &w, true, &e), 0);
+        assert_string_equal(w.argument, "--text");
+        assert_null(w.text);
+        w = (struct words){0};
+        assert_int_equal(parse(lone, &w, true, &e), 0);
+        assert_string_equal(w.argument, "-");
+}
+
+static void json_is_known_before_the_failure(void **state)
+{
+        bool json = false;
+        const struct option_spec specs[] = {{"json", OPTION_FLAG, &json}};
+        char *argv[] = {(char[]){"verb"}, (char[]){"--nonsense"}, (char[]){"--json"}},
+             *other[] = {(char[]){"verb"}, (char[]){"--"}, (char[]){"--json"}};
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(options_parse(3, argv, specs, 1, NULL, &e), -EINVAL);
+        assert_true(json);
+        json = false;
+        assert_int_equal(options_parse(3, other, specs, 1, NULL, &e), -EINVAL);
+        assert_false(json);
 }
 
 static void lists_have_an_end(void **state)
@@ -114,6 +162,8 @@ int main(void)
                 cmocka_unit_test(every_kind_is_read),
                 cmocka_unit_test(help_ends_it),
                 cmocka_unit_test(bad_words_are_named),
+                cmocka_unit_test(words_after_the_dashes_are_arguments),
+                cmocka_unit_test(json_is_known_before_the_failure),
                 cmocka_unit_test(lists_have_an_end),
         };
 
