@@ -141,7 +141,7 @@ def swtpm(tmp_path):
     tool("swtpm", "socket", "--tpm2", "--daemon", "--pid", f"file={tmp_path}/tpm.pid", "--tpmstate", f"dir={tmp_path}/tpm",
          "--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}",
          "--flags", "not-need-init,startup-clear")
-    yield f"swtpm:port={port}"
+    yield f"swtpm:host=127.0.0.1,port={port}"
     os.kill(int((tmp_path / "tpm.pid").read_text()), signal.SIGTERM)
 
 

@@ -98,7 +98,7 @@ static int start_once(struct swtpm *s)
                 end_process(s);
                 return -EADDRINUSE;
         }
-        (void)snprintf(s->tcti, sizeof(s->tcti), "swtpm:port=%u", s->port);
+        (void)snprintf(s->tcti, sizeof(s->tcti), "swtpm:host=127.0.0.1,port=%u", s->port);
         return 0;
 }
 
