@@ -70,7 +70,10 @@ static struct progress *make_progress(const struct upgrade_options *o)
 int upgrade_execute(const struct upgrade_options *o, struct upgrade_world *world, int spool,
                     struct upgrade_report *ret, struct error *e)
 {
-        const struct fetch_options fetch = {.env = world->env,
+        /* Names, logins and the sandbox's own /proc are those of this process, wherever the node
+         * is mounted. */
+        static const struct env own = ENV_INIT;
+        const struct fetch_options fetch = {.env = &own,
                                             .ca_file = o->ca,
                                             .auth_file = o->auth,
                                             .insecure = o->insecure.item,
