@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -69,6 +70,28 @@ static int read_version(int fd, struct bootloader *b, struct error *e)
             parse_u64_max(buf_str(&magic), 99999, &major) < 0)
                 return not_ours(e);
         b->major = (unsigned)major;
+        return 0;
+}
+
+int bootloader_take(const struct buf *image, struct bootloader *ret, struct error *e)
+{
+        struct bootloader b = {.image = BUF_INIT(LIMIT_BOOT_LOADER)};
+        _cleanup_close_ int fd = memfd_create("boot-loader", MFD_CLOEXEC);
+        int r;
+
+        if (fd < 0)
+                return error_errno(e, errno, "boot loader");
+        r = file_write(fd, image->data, image->len);
+        if (r < 0)
+                return error_errno(e, -r, "boot loader");
+        r = read_version(fd, &b, e);
+        if (r < 0)
+                return error_wrap(e, r, "boot loader of the source");
+        if (buf_add(&b.image, image->data, image->len) < 0) {
+                bootloader_done(&b);
+                return error_oom(e);
+        }
+        *ret = b;
         return 0;
 }
 

@@ -21,6 +21,8 @@ struct bootloader {
  */
 int bootloader_load(int dirfd, const char *path, struct bootloader *ret, struct error *e)
         _must_check_;
+/* The same for one that came with an image and is in memory: a copy of the bytes. */
+int bootloader_take(const struct buf *image, struct bootloader *ret, struct error *e) _must_check_;
 /*
  * Whether this machine's firmware would start it, by db and dbx. ERROR_SIGNATURE or ERROR_REVOKED;
  * why (may be NULL) gets a sentence.
