@@ -37,3 +37,12 @@ enum entry_key bootloader_entry_key(const struct bootloader *b);
 /* Adds both copies: EFI/systemd/systemd-bootx64.efi, then EFI/BOOT/BOOTX64.EFI, which firmware
  * starts. */
 int bootloader_add(const struct esp *esp, const struct bootloader *b, struct error *e) _must_check_;
+
+/*
+ * Replaces the copies on the ESP that are older, one after the other in that order, each by an
+ * exchange: at every moment the path that firmware starts leads to a whole boot loader. A copy that
+ * is missing is added; one that is newer, or no systemd-boot, stays: nothing is downgraded, and
+ * what somebody put there is his. *ret_changed: something was replaced.
+ */
+int bootloader_update(const struct esp *esp, const struct bootloader *b, bool *ret_changed,
+                      struct error *e) _must_check_;
