@@ -121,12 +121,19 @@ $(TEST_BIN): $(B)/%: $(B)/obj/%.o $(call obj,$(SUPPORT_SRC)) $(AGENT_LIB) $(IMAG
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(test_libs) -o $@
 
+# The upgrade on a plain folder, for tests without a VM.
+HERE_SRC := tests/tools/upgrade_here.c
+$(B)/tests/upgrade-here: $(call obj,$(HERE_SRC)) $(AGENT_LIB) $(LIB)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(pkg_libs) -o $@
+
 $(B)/man/%: man/%.scd
 	$(call say,MAN,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-0} scdoc < $< > $@
 
--include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC)))
+-include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC)))
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 # Targets that a newcomer types install their packages first and then start make anew, because pkg-config's answers
@@ -176,7 +183,7 @@ check-run:
 	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry vm-tests
 
 .PHONY: tests
-tests: $(TEST_BIN)
+tests: $(TEST_BIN) $(B)/tests/upgrade-here
 
 .PHONY: check-style
 check-style:
@@ -188,7 +195,7 @@ both-compilers:
 	+$(Q)$(SELF) B=$(B)/werror-gcc CC=gcc WERROR=1 objects
 	+$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
 .PHONY: objects
-objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(FUZZ_SRC))
+objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC))
 
 # Unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 .PHONY: asan

@@ -19,6 +19,7 @@ static const struct {
 } verbs[] = {
         {"install", verb_install, "install this system on a disk"},
         {"verify", verb_verify, "prove that an image will boot and unlock here"},
+        {"upgrade", verb_upgrade, "get an image, prove it, and make it the next one"},
         {"boot", verb_boot, "first process of a USI: unlock, mount, hand over"},
         {"bless", verb_bless, "confirm the running boot after its health checks"},
         {"bootentry", verb_bootentry, "list boot entries, choose what the next boots start"},

@@ -44,16 +44,12 @@ static void print_help(void)
                 "  --wait SECONDS     wait for another agent to end (default: fail at once)\n"
                 "  --delay SECONDS    begin after a random time up to this\n"
                 "  --root DIR         the node's root is mounted there\n"
-                "  --ca FILE          PEM certificates to trust instead of the system's\n"
-                "  --auth FILE        logins of registries (config.json)\n"
-                "  --insecure HOST    HOST[:PORT] may be spoken to without TLS; several times\n"
-                "  --mirror HOST=URL  try URL before the registry HOST; several times\n"
-                "  --limit-rate SIZE  bytes a second, e.g. 10M\n"
-                "  --attempts N       tries of a step that fails for the moment\n"
                 "  --progress-fd N    write progress as JSON lines to this descriptor\n"
                 "  --tcti TCTI        TPM to use (default: device:/dev/tpmrm0)\n"
                 "  --json             print the result as JSON\n"
-                "  --help             show this text\n");
+                "  --help             show this text\n"
+                "%s",
+                source_help);
 }
 
 /* 0: go on; 1: help was shown; negative: *e is set. */

@@ -148,29 +148,42 @@ static int receive(struct upgrade_job *j, bool resume, bool *ret_resumed, struct
         return r;
 }
 
-/* What an earlier run left may have suffered by a power cut: then the image is loaded anew, once.
+/* So that a run after a killed one knows what the file on the ESP was to become. */
+static int remember_partial(struct upgrade_job *j, struct error *e)
+{
+        struct state_partial partial = {.number = j->plan.number};
+        int r;
+
+        if (!j->info->seekable)
+                return 0;
+        (void)snprintf(partial.key, sizeof(partial.key), "%s", j->key);
+        r = state_set_partial(j->state, &partial, e);
+        if (r == 0)
+                upgrade_remember(j);
+        return r;
+}
+
+/*
+ * Bytes that turned out to be wrong are loaded anew: from somewhere else, as long as there is
+ * somewhere; and when an earlier run left the begin of them, which may have suffered by a power
+ * cut.
  */
 static int receive_or_again(struct upgrade_job *j, struct error *e)
 {
-        const struct state_partial partial = {.number = j->plan.number};
-        struct state_partial begun = partial;
-        bool resumed;
-        int r;
+        bool resume = j->slots_wish.have == SLOTS_HAVE_PARTIAL, resumed;
+        int r = remember_partial(j, e);
 
-        (void)snprintf(begun.key, sizeof(begun.key), "%s", j->key);
-        if (j->info->seekable) {
-                r = state_set_partial(j->state, &begun, e);
-                if (r < 0)
+        while (r == 0) {
+                r = receive(j, resume, &resumed, e);
+                if (r == 0 || e->class == ERROR_SOURCE || e->class == ERROR_INTERRUPTED ||
+                    !(resumed || fetch_again(j->fetch)))
                         return r;
-                upgrade_remember(j);
+                log_warning("%s: loading it anew", e->text);
+                error_clear(e);
+                resume = false;
+                r = 0;
         }
-        r = receive(j, j->slots_wish.have == SLOTS_HAVE_PARTIAL, &resumed, e);
-        if (r == 0 || !resumed || e->class == ERROR_SOURCE || e->class == ERROR_INTERRUPTED)
-                return r;
-        log_warning("what an earlier run left is of no use (%s): loading it anew", e->text);
-        error_clear(e);
-        r = open_source(j, e);
-        return r < 0 ? r : receive(j, false, &resumed, e);
+        return r;
 }
 
 /* --- an image that is on the ESP already --- */
@@ -218,7 +231,20 @@ static int get_local(struct upgrade_job *j, struct error *e)
         r = upgrade_plan(j, e);
         if (r == 0)
                 r = slots_check_space(&j->plan, e);
-        return r < 0 ? r : slots_make_room(j->world->esp, &j->plan, ENTRY_KEY_EFI, NULL, e);
+        return r < 0 ? r : slots_make_room(j->world->esp, &j->plan, upgrade_entry_key(j), NULL, e);
+}
+
+/* The boot loader beside the image has to give the same proof to the firmware: a source that brings
+ * another one is not to be believed, whether it would be used or not. */
+static int take_loader(struct upgrade_job *j, struct error *e)
+{
+        const struct buf *bytes = j->fetch ? fetch_loader(j->fetch) : NULL;
+        int r;
+
+        if (!bytes || bytes->len == 0 || j->target != ENTRY_ROLE_ACTIVE)
+                return 0;
+        r = bootloader_take(bytes, &j->loader, e);
+        return r < 0 ? r : bootloader_verify(&j->loader, j->demands->db, j->demands->dbx, NULL, e);
 }
 
 int upgrade_get_image(struct upgrade_job *j, struct error *e)
@@ -229,6 +255,8 @@ int upgrade_get_image(struct upgrade_job *j, struct error *e)
                 r = get_local(j, e);
         if (r == 0 && !j->image)
                 r = receive_or_again(j, e);
+        if (r == 0)
+                r = take_loader(j, e);
         if (r < 0)
                 return r;
         memcpy(j->sha256, image_sha256(j->image), SHA256_SIZE);

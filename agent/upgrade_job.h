@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/upgrade_run.h"
+#include "upgrade/bootloader.h"
 #include "upgrade/image_receiver.h"
 #include "upgrade/state.h"
 
@@ -22,6 +23,7 @@ struct upgrade_job {
         bool has_sha256;
         uint8_t sha256[SHA256_SIZE]; /* of the new image */
         struct verified_image *image;
+        struct bootloader loader; /* that came with the image, proven; empty: none did */
         const struct image_demands *demands;
 };
 
@@ -37,6 +39,9 @@ int upgrade_get_image(struct upgrade_job *j, struct error *e) _must_check_;
 
 /* What is there, and the plan for the wish as far as it is known. */
 int upgrade_plan(struct upgrade_job *j, struct error *e) _must_check_;
+
+/* How the boot loader of this node wants images to be named. */
+enum entry_key upgrade_entry_key(const struct upgrade_job *j);
 
 /* -ECANCELED (ERROR_INTERRUPTED) when somebody wants this to end. */
 int upgrade_check_stop(const struct upgrade_job *j, struct error *e) _must_check_;

@@ -10,7 +10,7 @@
 
 void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_SPECS])
 {
-        const struct option_spec filled[UPGRADE_SPECS] = {
+        const struct option_spec own[UPGRADE_SPECS - SOURCE_SPECS] = {
                 {"source", OPTION_TEXT, &o->source},
                 {"recovery", OPTION_FLAG, &o->recovery},
                 {"all", OPTION_FLAG, &o->all},
@@ -22,16 +22,11 @@ void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_S
                 {"progress-fd", OPTION_NUMBER, &o->progress_fd},
                 {"wait", OPTION_NUMBER, &o->wait},
                 {"delay", OPTION_NUMBER, &o->delay},
-                {"ca", OPTION_TEXT, &o->ca},
-                {"auth", OPTION_TEXT, &o->auth},
-                {"insecure", OPTION_LIST, &o->insecure},
-                {"mirror", OPTION_LIST, &o->mirrors},
-                {"limit-rate", OPTION_SIZE, &o->limit_rate},
-                {"attempts", OPTION_NUMBER, &o->attempts},
                 {"tcti", OPTION_TEXT, &o->tcti},
         };
 
-        memcpy(specs, filled, sizeof(filled));
+        memcpy(specs, own, sizeof(own));
+        source_specs(&o->from, specs + ARRAY_SIZE(own));
 }
 
 int upgrade_check_options(const struct upgrade_options *o, struct error *e)
@@ -70,16 +65,7 @@ static struct progress *make_progress(const struct upgrade_options *o)
 int upgrade_execute(const struct upgrade_options *o, struct upgrade_world *world, int spool,
                     struct upgrade_report *ret, struct error *e)
 {
-        const struct fetch_options fetch = {.env = world->env,
-                                            .ca_file = o->ca,
-                                            .auth_file = o->auth,
-                                            .insecure = o->insecure.item,
-                                            .n_insecure = o->insecure.n,
-                                            .mirrors = o->mirrors.item,
-                                            .n_mirrors = o->mirrors.n,
-                                            .rate_limit = o->limit_rate,
-                                            .attempts = (unsigned)o->attempts,
-                                            .spool = spool};
+        struct fetch_options fetch;
         _cleanup_(source_name_done) struct source_name name = {.text = NULL};
         _cleanup_(progress_free_p) struct progress *progress = NULL;
         struct upgrade_wish wish = {.source = &name,
@@ -92,6 +78,8 @@ int upgrade_execute(const struct upgrade_options *o, struct upgrade_world *world
 
         if (r < 0)
                 return r;
+        source_fetch_options(&o->from, &fetch);
+        fetch.spool = spool;
         progress = make_progress(o);
         world->fetch = &fetch;
         world->progress = progress;

@@ -2,19 +2,19 @@
 /* Inside of "upgrade": its command line, and what is the same whatever node it works on. */
 #pragma once
 
-#include "agent/options.h"
+#include "agent/source_options.h"
 #include "agent/upgrade_run.h"
 
 struct upgrade_options {
-        const char *source, *ca, *auth, *tcti;
+        const char *source, *tcti;
+        struct source_options from;
         bool recovery, all, check, dry_run, force, allow_downgrade, json;
-        struct option_list insecure, mirrors;
-        uint64_t limit_rate, attempts, delay, wait;
+        uint64_t delay, wait;
         uint64_t progress_fd; /* 0: none */
 };
 
 /* As many as upgrade_specs() fills. */
-#define UPGRADE_SPECS 18u
+#define UPGRADE_SPECS (12u + SOURCE_SPECS)
 
 void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_SPECS]);
 

@@ -13,6 +13,7 @@
 static void job_done(struct upgrade_job *j)
 {
         image_free(j->image);
+        bootloader_done(&j->loader);
         fetch_free(j->fetch);
         state_free(j->state);
         situation_done(&j->situation);
@@ -117,6 +118,15 @@ static int remember_success(struct upgrade_job *j, struct error *e)
 
 /* --- plan --- */
 
+/* "efi" is understood by every version, "uki" by those that would rather have it. The loader that
+ * runs is the one on the ESP, or an older one. */
+enum entry_key upgrade_entry_key(const struct upgrade_job *j)
+{
+        const struct bootloader running = {.major = j->situation.loader.major};
+
+        return bootloader_entry_key(&running);
+}
+
 /* The file that an earlier run for the same thing left. */
 static void look_for_partial(struct upgrade_job *j)
 {
@@ -203,7 +213,6 @@ static bool wants_stop(void *arg)
 static int switch_entries(struct upgrade_job *j, struct error *e)
 {
         const struct slots_hooks hooks = {.stop = wants_stop, .arg = j};
-        enum entry_key key = ENTRY_KEY_EFI; /* understood by every version */
         uint32_t number = j->plan.number;
         int r;
 
@@ -217,7 +226,24 @@ static int switch_entries(struct upgrade_job *j, struct error *e)
                 return r;
         progress_phase(j->world->progress, "switch", 0);
         return slots_apply(j->world->esp, &j->plan,
-                           j->plan.outcome == SLOTS_CHANGE ? j->image : NULL, key, &hooks, e);
+                           j->plan.outcome == SLOTS_CHANGE ? j->image : NULL, upgrade_entry_key(j),
+                           &hooks, e);
+}
+
+/* Behind the switch: what runs now started by the old one, and the new image does so as well. */
+static void update_loader(struct upgrade_job *j)
+{
+        struct upgrade_report *r = j->report;
+        struct error error = ERROR_INIT;
+        bool changed = false;
+
+        if (j->loader.image.len == 0)
+                return;
+        progress_phase(j->world->progress, "boot-loader", 0);
+        if (bootloader_update(j->world->esp, &j->loader, &changed, &error) < 0)
+                warn(r, "the boot loader is not updated", &error);
+        if (changed)
+                (void)snprintf(r->loader, sizeof(r->loader), "%s", j->loader.version);
 }
 
 static void tidy_variables(struct upgrade_job *j)
@@ -227,6 +253,20 @@ static void tidy_variables(struct upgrade_job *j)
         if (j->target == ENTRY_ROLE_ACTIVE &&
             bootentry_clear(j->world->env, &j->report->cleared, &error) < 0)
                 warn(j->report, "a wish in the EFI variables may keep an old image", &error);
+}
+
+/* What was written and then refused is of no use to a later run. An image that an entry names, of
+ * this run or an earlier one, is never removed. */
+static void drop_image(const struct upgrade_job *j, const struct error *e)
+{
+        char path[IMAGE_PATH_SIZE];
+        struct error error = ERROR_INIT;
+
+        if (!j->image || j->report->written == 0 || e->class == ERROR_INTERRUPTED ||
+            e->class == ERROR_IO || image_path(j->plan.number, path) < 0)
+                return;
+        if (esp_remove(j->world->esp, path, &error) < 0)
+                log_debug("%s", error.text);
 }
 
 static int change(struct upgrade_job *j, struct error *e)
@@ -244,13 +284,15 @@ static int change(struct upgrade_job *j, struct error *e)
         if (r == 0)
                 r = upgrade_check_stop(j, e);
         if (r == 0)
-                r = slots_make_room(j->world->esp, &j->plan, ENTRY_KEY_EFI, NULL, e);
+                r = slots_make_room(j->world->esp, &j->plan, upgrade_entry_key(j), NULL, e);
         if (r == 0)
                 r = upgrade_get_image(j, e);
         if (r == 0)
                 r = switch_entries(j, e);
-        if (r < 0)
+        if (r < 0) {
+                drop_image(j, e);
                 return r;
+        }
         r = remember_success(j, e);
         if (r < 0)
                 return r;
@@ -259,6 +301,7 @@ static int change(struct upgrade_job *j, struct error *e)
                 return 0;
         }
         j->report->result = UPGRADE_DONE;
+        update_loader(j);
         tidy_variables(j);
         if (j->world->fetch->spool >= 0 && fetch_drop_spool(j->world->fetch->spool, &error) < 0)
                 warn(j->report, "spool", &error);
@@ -295,7 +338,7 @@ static int nothing_to_do(struct upgrade_job *j, struct error *e)
         j->report->result = UPGRADE_NOTHING;
         if (is_only_a_look(j->wish))
                 return 0;
-        return slots_apply(j->world->esp, &j->plan, NULL, ENTRY_KEY_EFI, NULL, e);
+        return slots_apply(j->world->esp, &j->plan, NULL, upgrade_entry_key(j), NULL, e);
 }
 
 static int run_target(struct upgrade_job *j, struct error *e)

@@ -124,7 +124,7 @@ static int open_component(int dirfd, const char *word, uint64_t flags)
         return r < 0 ? r : open_beneath(dirfd, name, flags);
 }
 
-int tree_open(int dirfd, const char *path, struct error *e)
+int archive_tree_open(int dirfd, const char *path, struct error *e)
 {
         _cleanup_close_ int dir = file_open_dir(dirfd, ".");
         const char *p = path;

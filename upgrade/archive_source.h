@@ -4,10 +4,10 @@
  * EFI tree (a folder).
  *
  * Who does what. The child (sandbox) reads what somebody wrote: the tar's headers, index.json,
- * manifest.json, manifests. The parent opens what has a path: layout_open() and tree_open() follow
- * no link and leave no folder. Between them stands struct oci_store: the child asks for a document
- * or blob by the only names an OCI layout has; a tar answers by itself (archive_store), a folder
- * through the parent.
+ * manifest.json, manifests. The parent opens what has a path: layout_open() and archive_tree_open()
+ * follow no link and leave no folder. Between them stands struct oci_store: the child asks for a
+ * document or blob by the only names an OCI layout has; a tar answers by itself (archive_store), a
+ * folder through the parent.
  *
  *     ocifile:   file_ranges or other -> archive_store_open() -> local_image_find(store)
  *     dir:       store of the caller's  -----------------------> local_image_find(store)
@@ -110,4 +110,4 @@ bool layout_is(int dirfd);
  * preferred, two others are refused as ambiguous: -ENOTUNIQ). No links. A descriptor of a regular
  * file, or negative errno with e filled.
  */
-int tree_open(int dirfd, const char *path, struct error *e) _must_check_;
+int archive_tree_open(int dirfd, const char *path, struct error *e) _must_check_;

@@ -4,10 +4,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/num.h"
+#include "base/version.h"
 #include "upgrade/authenticode_image.h"
 #include "upgrade/pe.h"
 #include "upgrade/proof.h"
@@ -69,6 +72,28 @@ static int read_version(int fd, struct bootloader *b, struct error *e)
             parse_u64_max(buf_str(&magic), 99999, &major) < 0)
                 return not_ours(e);
         b->major = (unsigned)major;
+        return 0;
+}
+
+int bootloader_take(const struct buf *image, struct bootloader *ret, struct error *e)
+{
+        struct bootloader b = {.image = BUF_INIT(LIMIT_BOOT_LOADER)};
+        _cleanup_close_ int fd = memfd_create("boot-loader", MFD_CLOEXEC);
+        int r;
+
+        if (fd < 0)
+                return error_errno(e, errno, "boot loader");
+        r = file_write(fd, image->data, image->len);
+        if (r < 0)
+                return error_errno(e, -r, "boot loader");
+        r = read_version(fd, &b, e);
+        if (r < 0)
+                return error_wrap(e, r, "boot loader of the source");
+        if (buf_add(&b.image, image->data, image->len) < 0) {
+                bootloader_done(&b);
+                return error_oom(e);
+        }
+        *ret = b;
         return 0;
 }
 
@@ -135,5 +160,41 @@ int bootloader_add(const struct esp *esp, const struct bootloader *b, struct err
                 r = esp_add_file(esp, "EFI/systemd/" LOADER_NAME, b->image.data, b->image.len, e);
         if (r == 0)
                 r = esp_add_file(esp, "EFI/BOOT/" REMOVABLE_NAME, b->image.data, b->image.len, e);
+        return r;
+}
+
+/* 1: the copy at the path is to be replaced, or added; 0: it stays. */
+static int is_outdated(const struct esp *esp, const struct bootloader *b, const char *path)
+{
+        _cleanup_(bootloader_done) struct bootloader there = {.image = BUF_INIT(0)};
+        struct error error = ERROR_INIT;
+        int r = bootloader_load(esp->root, path, &there, &error);
+
+        if (r == -ENOENT)
+                return 1;
+        if (r < 0) {
+                log_warning("%s stays as it is: %s", path, error.text);
+                return 0;
+        }
+        return version_compare(there.version, b->version) < 0;
+}
+
+int bootloader_update(const struct esp *esp, const struct bootloader *b, bool *ret_changed,
+                      struct error *e)
+{
+        static const char *const copies[] = {"EFI/systemd/" LOADER_NAME,
+                                             "EFI/BOOT/" REMOVABLE_NAME};
+        bool changed = false;
+        int r = esp_make_dir(esp, "EFI/systemd", e);
+
+        if (r == 0)
+                r = esp_make_dir(esp, "EFI/BOOT", e);
+        for (size_t i = 0; i < ARRAY_SIZE(copies) && r == 0; i++) {
+                if (!is_outdated(esp, b, copies[i]))
+                        continue;
+                r = esp_exchange_file(esp, copies[i], b->image.data, b->image.len, e);
+                changed = changed || r == 0;
+        }
+        *ret_changed = changed;
         return r;
 }

@@ -21,6 +21,8 @@ struct bootloader {
  */
 int bootloader_load(int dirfd, const char *path, struct bootloader *ret, struct error *e)
         _must_check_;
+/* The same for one that came with an image and is in memory: a copy of the bytes. */
+int bootloader_take(const struct buf *image, struct bootloader *ret, struct error *e) _must_check_;
 /*
  * Whether this machine's firmware would start it, by db and dbx. ERROR_SIGNATURE or ERROR_REVOKED;
  * why (may be NULL) gets a sentence.
@@ -35,3 +37,12 @@ enum entry_key bootloader_entry_key(const struct bootloader *b);
 /* Adds both copies: EFI/systemd/systemd-bootx64.efi, then EFI/BOOT/BOOTX64.EFI, which firmware
  * starts. */
 int bootloader_add(const struct esp *esp, const struct bootloader *b, struct error *e) _must_check_;
+
+/*
+ * Replaces the copies on the ESP that are older, one after the other in that order, each by an
+ * exchange: at every moment the path that firmware starts leads to a whole boot loader. A copy that
+ * is missing is added; one that is newer, or no systemd-boot, stays: nothing is downgraded, and
+ * what somebody put there is his. *ret_changed: something was replaced.
+ */
+int bootloader_update(const struct esp *esp, const struct bootloader *b, bool *ret_changed,
+                      struct error *e) _must_check_;

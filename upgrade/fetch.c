@@ -68,7 +68,7 @@ static int read_loader(struct fetch *f, struct error *e)
 
         if (!f->want_loader || f->dir < 0 || f->loader.len > 0)
                 return 0;
-        fd = tree_open(f->dir, LAYER_LOADER_NAME, e);
+        fd = archive_tree_open(f->dir, LAYER_LOADER_NAME, e);
         if (fd == -ENOENT) {
                 error_clear(e);
                 return 0;
@@ -223,7 +223,7 @@ static int open_folder(struct fetch *f, const struct source_name *name, bool *re
         *ret_child = layout_is(f->dir);
         if (*ret_child)
                 return 0;
-        f->file = tree_open(f->dir, LAYER_IMAGE_NAME, e);
+        f->file = archive_tree_open(f->dir, LAYER_IMAGE_NAME, e);
         return f->file < 0 ? error_wrap(e, f->file, "%s", name->path) : 0;
 }
 

@@ -167,7 +167,6 @@ static int prepare(struct child *c)
                 .delay_ms = f->options->delay_ms,
                 .low_speed_seconds = f->options->low_speed_seconds,
         };
-        int r;
 
         c->buffer = malloc(LIMIT_FETCH_FRAME);
         c->endpoints = calloc(f->n_endpoints + 1, sizeof(*c->endpoints));
@@ -177,8 +176,7 @@ static int prepare(struct child *c)
                 c->endpoints[i] = f->endpoints[i];
                 c->endpoints[i].login = NULL; /* the parent's memory reads as zeros here */
         }
-        r = http_new(&options, &c->http, NULL);
-        return r < 0 ? r : child_source_open(c, NULL);
+        return http_new(&options, &c->http, NULL);
 }
 
 int fetch_child_main(void *ctx, const int *fds)

@@ -49,6 +49,7 @@ struct child {
         const struct fetch_config *config;
         int pipe, control, file;
         bool has_spool;
+        bool resolved;
         bool again; /* see struct wire_error */
         uint64_t spooled;
         uint8_t *buffer; /* one frame */
@@ -86,6 +87,5 @@ int child_spool_init(struct child *c, const struct oci_descriptor *blob, struct 
         _must_check_;
 
 /* fetch_child_source.c */
-int child_source_open(struct child *c, struct error *e) _must_check_;
 int child_resolve(struct child *c, struct wire_info *ret, struct error *e) _must_check_;
 int child_begin(struct child *c, uint64_t offset, struct error *e) _must_check_;

@@ -475,7 +475,8 @@ static int log_in_file(struct child *c, struct error *e)
 
 /* --- by kind -----------------------------------------------------------------------------------*/
 
-int child_source_open(struct child *c, struct error *e)
+/* When the logins are there. */
+static int open_source(struct child *c, struct error *e)
 {
         const struct fetch_config *f = c->config;
 
@@ -492,8 +493,12 @@ int child_resolve(struct child *c, struct wire_info *ret, struct error *e)
 {
         int r;
 
-        if (c->manifest || c->local || c->size > 0)
+        if (c->resolved)
                 return error_set(e, ERROR_INTERNAL, EALREADY, "the source is resolved already");
+        c->resolved = true;
+        r = open_source(c, e);
+        if (r < 0)
+                return r;
         switch (c->config->name->kind) {
         case SOURCE_KIND_OCI:
                 return resolve_oci(c, ret, e);

@@ -271,7 +271,10 @@ static int wait_for_pipe(struct link *l, struct error *e)
                         continue;
                 if (p[0].revents)
                         return 0;
-                if (serve(l) < 0)
+                r = serve(l);
+                if (r == -EPIPE)
+                        return child_gone(l, e);
+                if (r < 0)
                         return link_broken(l, e);
                 deadline = now_ms() + LIMIT_FETCH_SILENCE_SECONDS * INT64_C(1000);
         }

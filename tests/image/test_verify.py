@@ -163,7 +163,7 @@ def test_missing_database_is_a_refusal(usi, keys):
 
 
 @pytest.mark.parametrize("options, rc", [
-    ((), 2), (("file:/nonexistent",), 5), (("oops:/x",), 2), (("file:/x", "file:/y"), 2), (("--db",), 2),
+    ((), 2), (("file:/nonexistent",), 6), (("oops:/x",), 2), (("file:/x", "file:/y"), 2), (("--db",), 2),
     (("file:" + STUB, "--db", "/nonexistent"), 4), (("file:" + STUB, "--policy-key", "/nonexistent"), 4),
     (("--help",), 0)])
 def test_words_on_the_command_line(options, rc):

@@ -188,8 +188,8 @@ static int reconnect(void *ctx, const int *fds)
 
         if (s < 0)
                 return 1;
-        (void)connect(s, ctx, sizeof(struct sockaddr_in));
-        return 2;
+        /* Said to be on its way, and never done. */
+        return connect(s, ctx, sizeof(struct sockaddr_in)) == -1 && errno == EINPROGRESS ? 0 : 2;
 }
 
 static int resend(void *ctx, const int *fds)
@@ -211,7 +211,10 @@ static int resend(void *ctx, const int *fds)
 
 static void test_other_peer(void **state)
 {
-        static const sandbox_main tries[] = {reconnect, resend};
+        static const struct {
+                sandbox_main run;
+                int result;
+        } tries[] = {{reconnect, 0}, {resend, -EPERM}};
         _cleanup_close_ int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         socklen_t n = sizeof(a);
@@ -229,11 +232,12 @@ static void test_other_peer(void **state)
                 assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control), 0);
                 o = options(control, 1);
                 o.n_received = 1;
-                assert_int_equal(sandbox_spawn(&o, tries[i], &a, &s, NULL), 0);
+                assert_int_equal(sandbox_spawn(&o, tries[i].run, &a, &s, NULL), 0);
                 connect_pair(tcp);
                 assert_int_equal(sandbox_send_fd(control[1], tcp[0]), 0);
-                assert_int_equal(sandbox_wait(s, 20000, &status, &e), -EPERM);
-                assert_int_equal(e.class, ERROR_REFUSED);
+                assert_int_equal(sandbox_wait(s, 20000, &status, &e), tries[i].result);
+                if (tries[i].result == 0)
+                        assert_int_equal(status, 0);
                 for (int j = 0; j < 2; j++) {
                         close_p(&control[j]);
                         close_p(&tcp[j]);

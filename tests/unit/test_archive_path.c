@@ -111,26 +111,26 @@ static void test_tree(void **state)
         struct error e = ERROR_INIT;
 
         (void)state;
-        assert_int_equal(tree_open(dir.fd, "EFI/kairos/norole.efi", &e), -ENOENT);
+        assert_int_equal(archive_tree_open(dir.fd, "EFI/kairos/norole.efi", &e), -ENOENT);
         assert_int_equal(e.class, ERROR_REFUSED);
         scratch_put_text(&dir, "EFI/kairos/NoRole.EFI", "one");
-        expect_content(tree_open(dir.fd, "EFI/kairos/norole.efi", &e), "one");
-        expect_content(tree_open(dir.fd, "efi/KAIROS/norole.efi", &e), "one");
+        expect_content(archive_tree_open(dir.fd, "EFI/kairos/norole.efi", &e), "one");
+        expect_content(archive_tree_open(dir.fd, "efi/KAIROS/norole.efi", &e), "one");
         /* the exact one is preferred, among others one must be alone */
         scratch_put_text(&dir, "EFI/kairos/norole.efi", "two");
-        expect_content(tree_open(dir.fd, "EFI/kairos/norole.efi", &e), "two");
-        assert_int_equal(tree_open(dir.fd, "EFI/kairos/NOROLE.EFI", &e), -ENOTUNIQ);
+        expect_content(archive_tree_open(dir.fd, "EFI/kairos/norole.efi", &e), "two");
+        assert_int_equal(archive_tree_open(dir.fd, "EFI/kairos/NOROLE.EFI", &e), -ENOTUNIQ);
         assert_int_equal(e.class, ERROR_REFUSED);
         /* not what is wanted */
-        assert_int_equal(tree_open(dir.fd, "EFI/kairos", &e), -EINVAL);
-        assert_int_equal(tree_open(dir.fd, "EFI/kairos/norole.efi/x", &e), -ENOENT);
+        assert_int_equal(archive_tree_open(dir.fd, "EFI/kairos", &e), -EINVAL);
+        assert_int_equal(archive_tree_open(dir.fd, "EFI/kairos/norole.efi/x", &e), -ENOENT);
         assert_int_equal(symlinkat("norole.efi", dir.fd, "EFI/kairos/link.efi"), 0);
-        assert_int_equal(tree_open(dir.fd, "EFI/kairos/link.efi", &e), -ELOOP);
-        assert_int_equal(tree_open(dir.fd, "EFI/kairos/LINK.efi", &e), -ELOOP);
+        assert_int_equal(archive_tree_open(dir.fd, "EFI/kairos/link.efi", &e), -ELOOP);
+        assert_int_equal(archive_tree_open(dir.fd, "EFI/kairos/LINK.efi", &e), -ELOOP);
         assert_int_equal(symlinkat("EFI", dir.fd, "alias"), 0);
-        assert_int_equal(tree_open(dir.fd, "alias/kairos/norole.efi", &e), -ELOOP);
+        assert_int_equal(archive_tree_open(dir.fd, "alias/kairos/norole.efi", &e), -ELOOP);
         assert_int_equal(mkfifoat(dir.fd, "pipe", 0600), 0);
-        assert_int_equal(tree_open(dir.fd, "pipe", &e), -EINVAL);
+        assert_int_equal(archive_tree_open(dir.fd, "pipe", &e), -EINVAL);
 }
 
 static void test_tree_paths(void **state)
@@ -142,10 +142,10 @@ static void test_tree_paths(void **state)
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
                 struct error e = ERROR_INIT;
 
-                assert_int_equal(tree_open(dir.fd, bad[i], &e), -EINVAL);
+                assert_int_equal(archive_tree_open(dir.fd, bad[i], &e), -EINVAL);
                 assert_int_equal(e.class, ERROR_INTERNAL);
         }
-        assert_true(tree_open(-EBADF, "EFI", NULL) < 0);
+        assert_true(archive_tree_open(-EBADF, "EFI", NULL) < 0);
 }
 
 int main(void)

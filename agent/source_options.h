@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options of every verb that gets an image from somewhere. */
+#pragma once
+
+#include "agent/options.h"
+#include "upgrade/fetch.h"
+
+struct source_options {
+        const char *ca, *auth;
+        struct option_list insecure, mirrors;
+        uint64_t limit_rate, attempts;
+};
+
+/* As many as source_specs() fills. */
+#define SOURCE_SPECS 6u
+
+void source_specs(struct source_options *o, struct option_spec specs[SOURCE_SPECS]);
+
+/* Lines for the help of a verb. */
+extern const char source_help[];
+
+/*
+ * What the fetcher needs to know, pointing into o. Names, logins and the sandbox's own /proc are
+ * those of this process, wherever the node is mounted. A signal that was noted (agent/stop.h) ends
+ * a transfer.
+ */
+void source_fetch_options(const struct source_options *o, struct fetch_options *ret);
