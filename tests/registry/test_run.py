@@ -249,7 +249,8 @@ def test_stop_at_a_safe_point(node, registry, image, authority):
     assert last["finished"] is True and last["result"] == "interrupted"
     result = node.upgrade(f"oci:{registry.address}/demo", "--json", "--ca", authority.pem)
     assert result.rc == 0 and result.said["bytes"]["resumed"] > 0, str(result)
-    assert result.said["bytes"]["network"] + result.said["bytes"]["resumed"] == len(image)
+    # Besides the rest of the image only documents are loaded.
+    assert 0 <= result.said["bytes"]["network"] + result.said["bytes"]["resumed"] - len(image) < 4096
 
 
 @pytest.mark.parametrize("options, rc", [
