@@ -14,13 +14,8 @@
 #include "base/file.h"
 #include "partition/mkfs.h"
 #include "partition/mount.h"
+#include "upgrade/loaderconf.h"
 
-/* No default, so that boot counting decides; no editor, since the command line is part of the
- * image. */
-static const char loader_conf[] = "timeout menu-hidden\n"
-                                  "editor no\n"
-                                  "auto-entries no\n"
-                                  "console-mode keep\n";
 static const char entries_srel[] = "type1\n";
 
 static void tell(install_progress progress, const char *step)
@@ -80,7 +75,8 @@ static int fill_esp(const struct esp *esp, const struct install_plan *p, install
         if (r == 0)
                 r = esp_add_file(esp, "loader/entries.srel", entries_srel, strlen(entries_srel), e);
         if (r == 0)
-                r = esp_add_file(esp, "loader/loader.conf", loader_conf, strlen(loader_conf), e);
+                r = esp_add_file(esp, LOADERCONF_PATH, loaderconf_default,
+                                 strlen(loaderconf_default), e);
         if (r == 0)
                 r = add_entry(esp, p, ENTRY_ROLE_RECOVERY, INSTALL_RECOVERY_NUMBER, 0, e);
         if (r == 0)

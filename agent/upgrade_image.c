@@ -55,6 +55,37 @@ static void take_digest(struct upgrade_job *j)
         }
 }
 
+/*
+ * A local image is read once more beforehand, because that is cheap, and writing what is there
+ * already is not. What comes over a network is never read twice.
+ */
+static int hash_local(struct upgrade_job *j, struct error *e)
+{
+        _cleanup_(digest_free_p) struct digest *digest = digest_new();
+        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
+        ssize_t n = 1;
+        int r;
+
+        if (j->has_sha256 || !j->info->seekable ||
+            (j->wish->source->kind != SOURCE_KIND_FILE && j->wish->source->kind != SOURCE_KIND_DIR))
+                return 0;
+        if (!chunk || !digest)
+                return error_oom(e);
+        r = fetch_begin(j->fetch, 0, e);
+        while (r == 0 && n > 0) {
+                n = fetch_read(j->fetch, chunk, FILE_CHUNK, e);
+                if (n < 0)
+                        return (int)n;
+                if (n > 0 && digest_add(digest, chunk, (size_t)n) < 0)
+                        return error_oom(e);
+                r = upgrade_check_stop(j, e);
+        }
+        if (r < 0)
+                return r;
+        j->has_sha256 = digest_final(digest, j->sha256) == 0;
+        return 0;
+}
+
 int upgrade_resolve(struct upgrade_job *j, struct error *e)
 {
         struct upgrade_report *report = j->report;
@@ -65,6 +96,9 @@ int upgrade_resolve(struct upgrade_job *j, struct error *e)
         if (r < 0)
                 return r;
         take_digest(j);
+        r = hash_local(j, e);
+        if (r < 0)
+                return r;
         (void)snprintf(report->manifest, sizeof(report->manifest), "%s", j->info->manifest);
         (void)snprintf(report->to_version, sizeof(report->to_version), "%s", j->info->version);
         report->size = j->info->size;

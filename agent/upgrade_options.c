@@ -31,6 +31,8 @@ void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_S
 
 int upgrade_check_options(const struct upgrade_options *o, struct error *e)
 {
+        _cleanup_(source_name_done) struct source_name name = {.text = NULL};
+
         if (!o->source) {
                 error_set(e, ERROR_USAGE, EINVAL, "--source is missing");
                 error_advise(e, "give oci:REGISTRY/NAME:TAG, https://..., ocifile:TAR, dir:PATH or "
@@ -42,7 +44,7 @@ int upgrade_check_options(const struct upgrade_options *o, struct error *e)
         if (o->progress_fd > 0 && o->progress_fd < 3)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--progress-fd: 1 and 2 are for text; open another one");
-        return 0;
+        return source_name_parse(o->source, &name, e);
 }
 
 bool upgrade_only_looks(const struct upgrade_options *o)

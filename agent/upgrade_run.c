@@ -9,6 +9,7 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "upgrade/bootloader.h"
+#include "upgrade/loaderconf.h"
 
 static void job_done(struct upgrade_job *j)
 {
@@ -233,16 +234,28 @@ static int switch_entries(struct upgrade_job *j, struct error *e)
 /* Behind the switch: what runs now started by the old one, and the new image does so as well. */
 static void update_loader(struct upgrade_job *j)
 {
+        const struct bootloader_wish wish = {.fresh = &j->loader,
+                                             .db = j->demands->db,
+                                             .dbx = j->demands->dbx,
+                                             .force = j->demands->allow_downgrade != NULL};
+        enum bootloader_outcome outcome = BOOTLOADER_SAME;
         struct upgrade_report *r = j->report;
         struct error error = ERROR_INIT;
-        bool changed = false;
 
+        if (j->target != ENTRY_ROLE_ACTIVE)
+                return;
+        if (loaderconf_update(j->world->esp, NULL, &error) < 0)
+                warn(r, "the boot loader's configuration is not updated", &error);
         if (j->loader.image.len == 0)
                 return;
         progress_phase(j->world->progress, "boot-loader", 0);
-        if (bootloader_update(j->world->esp, &j->loader, &changed, &error) < 0)
+        error_clear(&error);
+        if (bootloader_update(j->world->esp, &wish, &outcome, &error) < 0)
                 warn(r, "the boot loader is not updated", &error);
-        if (changed)
+        if (outcome == BOOTLOADER_NEWER)
+                log_info("the boot loader on the ESP is newer than the %s of the source and stays",
+                         j->loader.version);
+        else if (outcome != BOOTLOADER_SAME)
                 (void)snprintf(r->loader, sizeof(r->loader), "%s", j->loader.version);
 }
 

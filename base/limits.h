@@ -58,6 +58,8 @@
 /* One loader entry of ours is 512 bytes; foreign ones are a few KiB at most. */
 #define LIMIT_LOADER_ENTRY (16 * KIB)
 #define LIMIT_LOADER_ENTRIES 256u
+/* loader.conf: a few hundred bytes, with comments. */
+#define LIMIT_LOADER_CONF (16 * KIB)
 /* Names on an ESP: a few dozen of ours, some hundred with fonts and drivers of other systems. */
 #define LIMIT_ESP_FILES 4096u
 #define LIMIT_ESP_DEPTH 8u

@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "base/version.h"
 #include "upgrade/authenticode_image.h"
+#include "upgrade/esp_path.h"
 #include "upgrade/pe.h"
 #include "upgrade/proof.h"
 #include "upgrade/trust.h"
@@ -163,38 +164,160 @@ int bootloader_add(const struct esp *esp, const struct bootloader *b, struct err
         return r;
 }
 
-/* 1: the copy at the path is to be replaced, or added; 0: it stays. */
-static int is_outdated(const struct esp *esp, const struct bootloader *b, const char *path)
-{
-        _cleanup_(bootloader_done) struct bootloader there = {.image = BUF_INIT(0)};
-        struct error error = ERROR_INIT;
-        int r = bootloader_load(esp->root, path, &there, &error);
+/* --- bringing up to date --------------------------------------------------------------------- */
 
-        if (r == -ENOENT)
-                return 1;
-        if (r < 0) {
-                log_warning("%s stays as it is: %s", path, error.text);
-                return 0;
+enum copy_state {
+        COPY_BROKEN, /* missing, or firmware would not start it */
+        COPY_WHOLE,
+        COPY_FOREIGN, /* another program that firmware starts */
+};
+
+struct copy {
+        const char *path;
+        enum copy_state state;
+        struct bootloader loader; /* of a whole one */
+};
+
+/* In the order in which whole copies are replaced: firmware starts the other one as long as there
+ * is doubt about this one. */
+#define COPIES                                                                                     \
+        {                                                                                          \
+                {.path = "EFI/systemd/" LOADER_NAME}, {.path = "EFI/BOOT/" REMOVABLE_NAME},        \
         }
-        return version_compare(there.version, b->version) < 0;
+
+static int look_at_copy(const struct esp *esp, const struct bootloader_wish *wish, struct copy *c,
+                        struct error *e)
+{
+        struct bootloader b = {.image = BUF_INIT(LIMIT_BOOT_LOADER)};
+        struct error error = ERROR_INIT;
+        int r = esp_path_read(esp->root, c->path, &b.image);
+
+        if (r == -EIO || r == -ENOMEM) {
+                buf_done(&b.image);
+                return error_errno(e, -r, "%s: read", c->path);
+        }
+        if (r == 0 && bootloader_verify(&b, wish->db, wish->dbx, NULL, &error) == 0) {
+                r = bootloader_take(&b.image, &c->loader, &error);
+                c->state = r == 0 ? COPY_WHOLE : COPY_FOREIGN;
+        } else if (r != -ENOENT) {
+                log_warning("%s is damaged: %s", c->path, error.text);
+        }
+        buf_done(&b.image);
+        return 0;
 }
 
-int bootloader_update(const struct esp *esp, const struct bootloader *b, bool *ret_changed,
-                      struct error *e)
+/* An entry that this version would not show may be the only way to boot. */
+static int check_entries(const struct esp *esp, const struct bootloader *b, struct error *e)
 {
-        static const char *const copies[] = {"EFI/systemd/" LOADER_NAME,
-                                             "EFI/BOOT/" REMOVABLE_NAME};
-        bool changed = false;
+        _cleanup_free_ struct entry_file *list = NULL;
+        size_t n = 0;
+        int r = bootloader_entry_key(b) == ENTRY_KEY_UKI ? 0 : esp_list_entries(esp, &list, &n, e);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                if (list[i].valid && list[i].entry.key == ENTRY_KEY_UKI)
+                        return error_set(e, ERROR_PRECONDITION, EPERM,
+                                         "boot loader %s would not show boot entry %s: it does not "
+                                         "know the key \"uki\"",
+                                         b->version, list[i].file);
+        }
+        return 0;
+}
+
+/* What both copies are to be. *ret_newer: the fresh one is not it, for being older. */
+static const struct bootloader *choose(const struct copy *copies, size_t n,
+                                       const struct bootloader_wish *wish, bool *ret_newer)
+{
+        const struct bootloader *best = wish->fresh;
+
+        *ret_newer = false;
+        if (best && wish->force)
+                return best;
+        for (size_t i = 0; i < n; i++) {
+                if (copies[i].state == COPY_WHOLE &&
+                    (!best || version_compare(copies[i].loader.version, best->version) > 0))
+                        best = &copies[i].loader;
+        }
+        *ret_newer = wish->fresh && best != wish->fresh;
+        return best;
+}
+
+/* One copy. *outcome rises with what was done. */
+static int settle_copy(const struct esp *esp, const struct copy *c, const struct bootloader *wanted,
+                       enum bootloader_outcome *outcome, struct error *e)
+{
+        bool same = c->state == COPY_WHOLE && c->loader.image.len == wanted->image.len &&
+                    memcmp(c->loader.image.data, wanted->image.data, wanted->image.len) == 0;
+        enum bootloader_outcome done =
+                c->state == COPY_BROKEN ? BOOTLOADER_REPAIRED : BOOTLOADER_UPDATED;
+        int r;
+
+        if (c->state == COPY_FOREIGN) {
+                log_info("%s is not systemd-boot and stays", c->path);
+                return 0;
+        }
+        /* Also when it is the same: what a cut left beside it goes. */
+        r = esp_exchange_file(esp, c->path, wanted->image.data, wanted->image.len, e);
+        if (r == 0 && !same && done > *outcome)
+                *outcome = done;
+        return r;
+}
+
+static int settle_copies(const struct esp *esp, const struct copy *copies, size_t n,
+                         const struct bootloader *wanted, enum bootloader_outcome *outcome,
+                         struct error *e)
+{
         int r = esp_make_dir(esp, "EFI/systemd", e);
 
         if (r == 0)
                 r = esp_make_dir(esp, "EFI/BOOT", e);
-        for (size_t i = 0; i < ARRAY_SIZE(copies) && r == 0; i++) {
-                if (!is_outdated(esp, b, copies[i]))
-                        continue;
-                r = esp_exchange_file(esp, copies[i], b->image.data, b->image.len, e);
-                changed = changed || r == 0;
+        for (int broken = 1; broken >= 0; broken--) {
+                for (size_t i = 0; i < n && r == 0; i++) {
+                        if ((copies[i].state == COPY_BROKEN) == (broken == 1))
+                                r = settle_copy(esp, &copies[i], wanted, outcome, e);
+                }
         }
-        *ret_changed = changed;
+        return r;
+}
+
+static int update(const struct esp *esp, const struct bootloader_wish *wish, struct copy *copies,
+                  size_t n, enum bootloader_outcome *ret, struct error *e)
+{
+        enum bootloader_outcome outcome = BOOTLOADER_SAME;
+        const struct bootloader *wanted;
+        bool newer;
+        int r = 0;
+
+        if (wish->fresh)
+                r = bootloader_verify(wish->fresh, wish->db, wish->dbx, NULL, e);
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = look_at_copy(esp, wish, &copies[i], e);
+        if (r < 0)
+                return r;
+        wanted = choose(copies, n, wish, &newer);
+        if (!wanted)
+                return error_set(e, ERROR_PRECONDITION, ENODATA,
+                                 "there is no whole boot loader on the boot partition");
+        r = check_entries(esp, wanted, e);
+        if (r == 0)
+                r = settle_copies(esp, copies, n, wanted, &outcome, e);
+        if (r == 0)
+                *ret = newer ? BOOTLOADER_NEWER : outcome;
+        return r;
+}
+
+int bootloader_update(const struct esp *esp, const struct bootloader_wish *wish,
+                      enum bootloader_outcome *ret, struct error *e)
+{
+        struct copy copies[] = COPIES;
+        int r;
+
+        if (!wish->db || !wish->dbx)
+                return error_set(e, ERROR_PRECONDITION, ENODATA,
+                                 "this machine's key database is not known");
+        r = update(esp, wish, copies, ARRAY_SIZE(copies), ret, e);
+        for (size_t i = 0; i < ARRAY_SIZE(copies); i++)
+                bootloader_done(&copies[i].loader);
         return r;
 }

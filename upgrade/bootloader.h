@@ -38,11 +38,30 @@ enum entry_key bootloader_entry_key(const struct bootloader *b);
  * starts. */
 int bootloader_add(const struct esp *esp, const struct bootloader *b, struct error *e) _must_check_;
 
+struct bootloader_wish {
+        const struct bootloader *fresh; /* NULL: repair only */
+        const struct sigdb *db, *dbx;   /* of this machine */
+        bool force;                     /* also when it is older */
+};
+
+enum bootloader_outcome {
+        BOOTLOADER_SAME,     /* both copies were whole and stay */
+        BOOTLOADER_REPAIRED, /* a missing or damaged copy was made anew */
+        BOOTLOADER_UPDATED,  /* the fresh one took the place of another */
+        BOOTLOADER_NEWER,    /* what is there is newer than the fresh one, and stays (repaired) */
+};
+
 /*
- * Replaces the copies on the ESP that are older, one after the other in that order, each by an
- * exchange: at every moment the path that firmware starts leads to a whole boot loader. A copy that
- * is missing is added; one that is newer, or no systemd-boot, stays: nothing is downgraded, and
- * what somebody put there is his. *ret_changed: something was replaced.
+ * Brings the two copies on the ESP up to date: to the fresh boot loader or the newest whole copy,
+ * whichever is newer; of equal versions the fresh one. A copy is whole when firmware would start
+ * it; the path that somebody gave to another program that firmware starts (shim) is left alone. The
+ * damaged copy comes first, then the other; each by an exchange, so that one is whole at every
+ * moment, and both unless one was damaged before.
+ *
+ * Errors of bootloader_verify() for the fresh one. -ENODATA (ERROR_PRECONDITION): the key database
+ * is not known, or there is no whole boot loader to repair with. -EPERM (ERROR_PRECONDITION):
+ * entries of this ESP would be hidden by it, because it is too old for the key "uki"; forcing does
+ * not help.
  */
-int bootloader_update(const struct esp *esp, const struct bootloader *b, bool *ret_changed,
-                      struct error *e) _must_check_;
+int bootloader_update(const struct esp *esp, const struct bootloader_wish *wish,
+                      enum bootloader_outcome *ret, struct error *e) _must_check_;

@@ -42,6 +42,7 @@ struct child_spool {
         uint64_t at;
         const struct oci_descriptor *blob;
         struct stream *network; /* NULL until it is needed */
+        bool keep;              /* bytes of the network are spooled */
         bool used;              /* bytes came from the spool */
 };
 
@@ -83,7 +84,8 @@ int child_send(struct child *c, enum wire_type type, const void *data, size_t n,
 void child_remote_init(struct remote *r, struct child *c, enum wire_ask_kind kind, uint64_t at);
 void child_store_init(struct child_store *s, struct child *c);
 void child_ranges_init(struct child_ranges *g, struct child *c);
-int child_spool_init(struct child *c, const struct oci_descriptor *blob, struct error *e)
+/* keep: with the spool; else only the network. */
+int child_spool_init(struct child *c, const struct oci_descriptor *blob, bool keep, struct error *e)
         _must_check_;
 
 /* fetch_child_source.c */

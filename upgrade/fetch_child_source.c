@@ -258,6 +258,17 @@ static int begin_tail(struct child *c, uint64_t offset, struct error *e)
         return r < 0 ? distrust(c, r, e) : 0;
 }
 
+/* There is one spool, for the layer that is worth most: small ones on top must not take its place.
+ */
+static bool is_largest(const struct oci_manifest *m, const struct oci_layer *l)
+{
+        for (unsigned i = 0; i < m->n_layers; i++) {
+                if (m->layers[i].usable && m->layers[i].blob.size > l->blob.size)
+                        return false;
+        }
+        return true;
+}
+
 static int send_blob(struct child *c, const struct oci_layer *l, enum layer_state *ret,
                      struct error *e)
 {
@@ -269,7 +280,7 @@ static int send_blob(struct child *c, const struct oci_layer *l, enum layer_stat
         if (l->format == LAYER_RAW) {
                 r = registry_blob(c->registry, &l->blob.digest, l->blob.size, 0, &blob, e);
         } else {
-                r = child_spool_init(c, &l->blob, e);
+                r = child_spool_init(c, &l->blob, c->has_spool && is_largest(c->manifest, l), e);
                 blob = &c->spool.stream;
         }
         if (r < 0)

@@ -130,7 +130,7 @@ static ssize_t read_network(struct child_spool *s, void *buf, size_t n, struct e
         if (n > LIMIT_FETCH_FRAME)
                 n = LIMIT_FETCH_FRAME;
         got = stream_read(s->network, buf, n, e);
-        if (got <= 0 || !s->child->has_spool)
+        if (got <= 0 || !s->keep)
                 return got;
         r = child_send(s->child, WIRE_SPOOL, buf, (size_t)got, e);
         return r < 0 ? r : got;
@@ -150,13 +150,13 @@ static ssize_t spool_stream_read(struct stream *stream, void *buf, size_t n, str
         return got;
 }
 
-int child_spool_init(struct child *c, const struct oci_descriptor *blob, struct error *e)
+int child_spool_init(struct child *c, const struct oci_descriptor *blob, bool keep, struct error *e)
 {
         struct wire_ask ask = {.kind = WIRE_SPOOL_OPEN, .value = blob->size};
         struct wire_answer answer = {.value = 0};
         int r;
 
-        if (c->has_spool) {
+        if (keep) {
                 (void)snprintf(ask.text, sizeof(ask.text), "%s", blob->digest.text);
                 r = child_ask(c, &ask, &answer, NULL, 0, e);
                 if (r < 0)
@@ -166,6 +166,7 @@ int child_spool_init(struct child *c, const struct oci_descriptor *blob, struct 
                 (struct child_spool){.stream.read = spool_stream_read,
                                      .child = c,
                                      .end = answer.value < blob->size ? answer.value : blob->size,
+                                     .keep = keep,
                                      .blob = blob};
         child_remote_init(&c->spool.have, c, WIRE_SPOOL_READ, 0);
         return 0;

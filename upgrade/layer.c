@@ -230,11 +230,6 @@ static void member_name(struct archive_entry *entry, char *ret, size_t n)
         ret[length] = '\0';
 }
 
-static bool is_folder(struct archive_entry *entry)
-{
-        return archive_entry_filetype(entry) == AE_IFDIR && !archive_entry_hardlink(entry);
-}
-
 static void note_hiding(struct layer *l, struct archive_entry *entry, const char *name)
 {
         for (size_t i = 0; i < ARRAY_SIZE(whiteouts); i++) {
@@ -242,7 +237,7 @@ static void note_hiding(struct layer *l, struct archive_entry *entry, const char
                         l->hidden = true;
         }
         for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-                if (strcasecmp(name, folders[i]) == 0 && !is_folder(entry))
+                if (strcasecmp(name, folders[i]) == 0 && archive_entry_filetype(entry) != AE_IFDIR)
                         l->hidden = true;
         }
 }

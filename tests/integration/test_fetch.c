@@ -467,7 +467,7 @@ static void test_spool(void **state)
         have = fetch_counters(w->fetch)->spooled;
         assert_true(have > MIB / 2);
         assert_true(fetch_counters(w->fetch)->network < w->image.len - have + 65536);
-        /* The last layer takes the spool's place, and the one with the image takes it again. */
+        /* The small layer on top did not take its place. */
         assert_int_equal(fetch_drop_spool(w->spool.fd, &w->error), 0);
         assert_false(file_exists(w->spool.fd, "transfer.blob"));
 }

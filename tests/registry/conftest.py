@@ -111,6 +111,7 @@ class Judge:
 
     def __init__(self, program, node, authority):
         self.program, self.node, self.ca = program, node, ("--ca", authority.pem)
+        self.fresh = node.copy(node.folder.with_name(node.folder.name + ".fresh"))
         self.secrets = ["secret-in-url"]
 
     def __call__(self, source, *options, rc, image=None, env=None, ca=True):
@@ -119,13 +120,16 @@ class Judge:
         return self.finish(begun, rc, image)
 
     def begin(self, source, *options, env=None, ca=True):
+        # Each time from the same start: version 1 runs and is confirmed.
+        self.node.become(self.fresh)
         self.before = self.node.files(), self.node.boot_path()
         begin = self.node.begin_verify if self.program == "verify" else self.node.begin_upgrade
         return begin(source, "--json", *(self.ca if ca else ()), *options, env=env)
 
     def finish(self, begun, rc, image=None):
         result = begun.wait()
-        assert result.rc in (rc if isinstance(rc, tuple) else (rc,)), str(result)
+        right = result.rc in (rc if isinstance(rc, tuple) else (rc,))
+        assert right, str(result)
         assert result.memory < MEMORY, str(result)
         for secret in self.secrets:
             assert secret not in result.out + result.err, str(result)

@@ -22,15 +22,16 @@ PATIENCE = 150
 
 
 # The kernel counts the memory of whoever started a program as the program's own, up to the moment of exec: a small process
-# starts it, and says on its descriptor 3 what it used. It leads a process group, so that signals reach both.
+# starts it, and says on a descriptor what it used. It leads a process group, so that signals reach both.
 LAUNCHER = """
 import os, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: None)
 signal.signal(signal.SIGINT, lambda *_: None)
-pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGPIPE],
-                      file_actions=[(os.POSIX_SPAWN_CLOSE, 3)])
+said, argv = int(sys.argv[1]), sys.argv[2:]
+pid = os.posix_spawnp(argv[0], argv, os.environ, setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGPIPE],
+                      file_actions=[(os.POSIX_SPAWN_CLOSE, said)])
 _, status, usage = os.wait4(pid, 0)
-os.write(3, b"%d %d" % (usage.ru_maxrss * 1024, usage.ru_oublock * 512))
+os.write(said, b"%d %d" % (usage.ru_maxrss * 1024, usage.ru_oublock * 512))
 rc = os.waitstatus_to_exitcode(status)
 os._exit(rc if rc >= 0 else 128 - rc)
 """
@@ -50,6 +51,11 @@ class Result:
         return json.loads(self.out)
 
     def __str__(self):
+        try:
+            error = self.said["error"]
+            return f"exit {self.rc} after {self.seconds:.1f} s, {self.memory >> 20} MiB: {error and error['text']}\n{self.err[-3000:]}"
+        except (ValueError, KeyError, TypeError):
+            pass
         return f"exit {self.rc} after {self.seconds:.1f} s, {self.memory >> 20} MiB\n{self.out[-3000:]}\n{self.err[-3000:]}"
 
 
@@ -62,10 +68,9 @@ class Run:
         self.start = time.monotonic()
         argv = [str(a) for a in argv]
         with open(self.out, "wb") as out, open(self.err, "wb") as err, open(self.used, "wb") as used:
-            # Descriptor 3, whatever it is here.
-            words = ["sh", "-c", f'exec "$@" 3>&{used.fileno()}', "sh", sys.executable, "-I", "-S", "-c", LAUNCHER, *argv]
+            launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(used.fileno())] if measured else []
             self.process = subprocess.Popen(
-                words if measured else argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+                launcher + argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
                 pass_fds=[used.fileno()] if measured else [],
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(folder / "home"), **(env or {})})
         self.pidfd = os.pidfd_open(self.process.pid)
@@ -184,6 +189,13 @@ class Node:
         """As after a boot of active that was blessed."""
         for path in (self.esp / "loader/entries").glob("active+*.conf"):
             path.rename(path.with_name("active.conf"))
+
+    def become(self, other):
+        """Has the ESP and the state of another node from now on."""
+        for name in ("esp", "state", "state.run"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            if (other.folder / name).exists():
+                shutil.copytree(other.folder / name, self.folder / name)
 
     # Running the agent
 

@@ -111,8 +111,8 @@ class Server:
 
     def on(self, matching, behave, times=None, skip=0):
         """Let behave stand before requests of this kind ("blob", "manifest", "token", ".*": a pattern for the kind, or
-        for the path when it has a slash), after skip of them, for as many as times says. Later rules come first."""
-        self.rules.insert(0, {"matching": re.compile(matching), "slash": "/" in matching, "behave": behave,
+        for the path when it has a slash or a colon), after skip of them, for as many as times says. Later rules come first."""
+        self.rules.insert(0, {"matching": re.compile(matching), "slash": "/" in matching or ":" in matching, "behave": behave,
                               "left": times, "skip": skip})
 
     def forget(self):

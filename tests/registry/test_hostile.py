@@ -36,19 +36,24 @@ def any_layer(request, registry, image):
     return f"oci:{registry.address}/demo"
 
 
+def layer(registry):
+    """Pattern for the requests of the largest blob: images have a configuration as well."""
+    return max(registry.blobs, key=lambda digest: len(registry.blobs[digest]))
+
+
 # --- what heals ------------------------------------------------------------------------------------------------------
 
 def test_dropped_connections_continue_where_they_were(judge, registry, any_layer, image):
-    registry.on("blob", misdeeds.truncated(2 * MIB), times=2)
+    registry.on(layer(registry), misdeeds.truncated(2 * MIB), times=2)
     judge(any_layer, rc=0, image=image)
     assert registry.sent("blob") <= len(image) * 1.01
-    assert [r.headers.get("range") for r in registry.seen("blob") if r.sent > 1 * MIB / 4] == [
-        None, f"bytes={2 * MIB}-", f"bytes={4 * MIB}-"][:len(registry.seen("blob"))]
+    assert [r.headers.get("range") for r in registry.seen("blob") if layer(registry) in r.path] == [
+        None, f"bytes={2 * MIB}-", f"bytes={4 * MIB}-"]
 
 
 def test_200_instead_of_206(judge, registry, any_layer, image):
-    registry.on("blob", misdeeds.no_ranges)
-    registry.on("blob", misdeeds.truncated(2 * MIB), times=1)
+    registry.on(layer(registry), misdeeds.no_ranges)
+    registry.on(layer(registry), misdeeds.truncated(2 * MIB), times=1)
     judge(any_layer, rc=0, image=image)
     assert registry.sent("blob") <= 2 * MIB + len(image) * 1.01
 
@@ -56,21 +61,21 @@ def test_200_instead_of_206(judge, registry, any_layer, image):
 @pytest.mark.parametrize("lie", [misdeeds.range_begins(7), misdeeds.range_begins(-7), misdeeds.range_total("*"),
                                  misdeeds.range_total(12345), misdeeds.range_total(1 << 64)])
 def test_wrong_content_range_once(judge, registry, any_layer, image, lie):
-    registry.on("blob", misdeeds.truncated(2 * MIB), times=1)
-    registry.on("blob", lie, times=1, skip=1)
+    registry.on(layer(registry), misdeeds.truncated(2 * MIB), times=1)
+    registry.on(layer(registry), lie, times=1, skip=1)
     judge(any_layer, rc=(0, 5, 6), image=image)
 
 
 def test_wrong_content_range_for_ever(judge, registry, any_layer):
-    registry.on("blob", misdeeds.range_begins(7))
-    registry.on("blob", misdeeds.truncated(2 * MIB))
+    registry.on(layer(registry), misdeeds.range_begins(7))
+    registry.on(layer(registry), misdeeds.truncated(2 * MIB))
     judge(any_layer, "--attempts", "2", rc=(5, 6))
     assert len(registry.seen("blob")) < 20
 
 
 def test_another_etag_after_a_drop_is_no_matter_where_the_digest_is_known(judge, registry, any_layer, image):
-    registry.on("blob", misdeeds.truncated(2 * MIB), times=1)
-    registry.on("blob", misdeeds.etag('"another"'), times=1, skip=1)
+    registry.on(layer(registry), misdeeds.truncated(2 * MIB), times=1)
+    registry.on(layer(registry), misdeeds.etag('"another"'), times=1, skip=1)
     judge(any_layer, rc=0, image=image)
 
 
@@ -100,9 +105,9 @@ def test_token_ends_in_the_middle(judge, servers, certificate, image):
 
 def test_token_that_ends_by_the_clock(judge, servers, certificate, image):
     registry = servers(tls=certificate, auth="bearer", anonymous=True)
-    registry.token_seconds = 0.5
+    registry.token_seconds = 1
     registry.put_artifact("demo", image)
-    registry.on("blob", misdeeds.paced(4 * MIB), times=1)
+    registry.on("blob", misdeeds.paced(2 * MIB), times=1)
     registry.on("blob", misdeeds.truncated(3 * MIB), times=1)
     judge(f"oci:{registry.address}/demo", rc=0, image=image)
     assert registry.sent("blob") <= len(image) * 1.01
@@ -129,7 +134,7 @@ def test_fails_and_is_fine(judge, registry, raw, image, code):
     for kind in ("manifest", "blob"):
         registry.on(kind, misdeeds.status(code), times=1)
     judge(raw, rc=0, image=image)
-    assert len(registry.seen("manifest")) == len(registry.seen("blob")) - 1 == 2
+    assert len(registry.seen("manifest")) == len(registry.seen("blob")) == 2
 
 
 # --- what does not heal ----------------------------------------------------------------------------------------------
@@ -175,7 +180,7 @@ def test_token_service_where_no_secret_may_go(judge, registry, raw, realm):
 
 
 def test_truncated_every_time(judge, registry, any_layer):
-    registry.on("blob", misdeeds.truncated(1000))
+    registry.on(layer(registry), misdeeds.truncated(1000))
     judge(any_layer, "--attempts", "2", rc=5)
     assert registry.sent("blob") < 100000
 
@@ -185,7 +190,7 @@ def test_truncated_every_time(judge, registry, any_layer):
                                            (misdeeds.lengthened(1), 6), (misdeeds.lengthened(MIB), 6)],
                          ids=["middle", "first", "last", "short-1", "short-1M", "long-1", "long-1M"])
 def test_wrong_bytes_and_sizes(judge, registry, any_layer, image, misdeed, code):
-    registry.on("blob", misdeed)
+    registry.on(layer(registry), misdeed)
     judge(any_layer, "--attempts", "2", rc=code)
     assert registry.sent("blob") <= 2.1 * len(image) + SLACK
 
@@ -228,7 +233,7 @@ def test_endless_head(judge, registry, raw):
     judge(raw, "--attempts", "2", rc=(5, 6))
 
 
-def test_slow_servers_are_given_up(judge, registry, image, node, tmp_path):
+def test_slow_servers_are_given_up(judge, registry, image, node, authority, tmp_path):
     """Side by side: each takes as long as the agent is patient."""
     registry.put_artifact("demo", image)
     source = f"oci:{registry.address}/"
@@ -237,9 +242,7 @@ def test_slow_servers_are_given_up(judge, registry, image, node, tmp_path):
                                               ("blob", misdeeds.slow_head(1)), ("blob", misdeeds.slow_body(20, after=MIB))]):
         registry.put_artifact(f"demo{number}", image)
         registry.on(f"/demo{number}/{kind}s/", misdeed)
-        other = node.copy(tmp_path / f"other{number}")
-        one = type(judge)(judge.program, other, judge.ca[1])
-        one.ca = judge.ca
+        one = type(judge)(judge.program, node.copy(tmp_path / f"other{number}"), authority)
         begun.append((one, one.begin(f"{source}demo{number}", "--attempts", "1")))
     for one, run in begun:
         assert one.finish(run, 5).seconds < 120

@@ -103,8 +103,9 @@ def test_plain_files_over_https(judge, registry, skopeo, tmp_path, image, name):
     judge(f"{registry.url}/files/{name}", rc=0 if name in ("image.efi", "image.tar") else (0, 6), image=image)
 
 
-@pytest.mark.parametrize("transport", ["docker-archive", "oci-archive", "oci"])
-@pytest.mark.parametrize("how", ["gzip", "zstd"])
+# skopeo cannot bring zstd into the old format of docker.
+@pytest.mark.parametrize("transport, how", [("docker-archive", "gzip"), ("oci-archive", "gzip"), ("oci-archive", "zstd"),
+                                            ("oci", "gzip"), ("oci", "zstd")])
 def test_archives_and_layouts_of_skopeo(judge, registry, skopeo, tmp_path, image, images, transport, how):
     layers = [(tar(tree(images.get(3))), "gzip"), (tar(tree(image)), how), (tar([("etc/other", b"x")]), "gzip")]
     registry.put_image("demo", layers)

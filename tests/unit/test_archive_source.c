@@ -253,6 +253,25 @@ static void test_damaged_layer(void **state)
 
 #define DOCKER(layers) "[{\"Config\":\"abc.json\",\"RepoTags\":[\"x:1\"],\"Layers\":[" layers "]}]"
 
+/* A member with holes, whose bytes do not lie one behind the other: old GNU form, no data. */
+static void tar_sparse(struct buf *tar, const char *name)
+{
+        size_t at = tar->len;
+        unsigned sum = 0;
+        char text[16];
+
+        tar_header(tar, name, 'S', 0, NULL);
+        memcpy(tar->data + at + 257, "ustar  ", 8);
+        memcpy(tar->data + at + 386, "00000001000", 12); /* offset and length of the only piece */
+        memcpy(tar->data + at + 398, "00000000000", 12);
+        memcpy(tar->data + at + 483, "00000001000", 12); /* real size */
+        memset(tar->data + at + 148, ' ', 8);
+        for (size_t i = 0; i < TAR_BLOCK; i++)
+                sum += tar->data[at + i];
+        (void)snprintf(text, sizeof(text), "%06o", sum);
+        memcpy(tar->data + at + 148, text, 7);
+}
+
 static void make_docker(struct buf *tar, const char *manifest)
 {
         _cleanup_(buf_done) struct buf layer = BUF_INIT(ROOM), packed = BUF_INIT(ROOM);
@@ -266,8 +285,11 @@ static void make_docker(struct buf *tar, const char *manifest)
         tar_header(tar, "four/layer.tar", '1', 0, "one/layer.tar");
         tar_header(tar, "loop/layer.tar", '2', 0, "layer.tar");
         tar_header(tar, "out/layer.tar", '2', 0, "../../etc/passwd");
+        tar_header(tar, "around/layer.tar", '2', 0, "../../one/layer.tar");
         tar_header(tar, "absolute/layer.tar", '2', 0, "/two/layer.tar");
         tar_header(tar, "five/layer.tar", '2', 0, ".././three//layer.tar");
+        tar_file(tar, "mz/layer.tar", "MZ", 2);
+        tar_sparse(tar, "sparse/layer.tar");
         add_text(tar, "twice/layer.tar", "a");
         add_text(tar, "twice/layer.tar", "b");
         add_text(tar, "abc.json",
@@ -288,14 +310,17 @@ static void test_docker_archive(void **state)
 
         (void)state;
         make_docker(&tar, DOCKER("\"one/layer.tar\",\"two/layer.tar\",\"three/layer.tar\","
-                                 "\"four/layer.tar\",\"absolute/layer.tar\",\"five/layer.tar\""));
+                                 "\"four/layer.tar\",\"absolute/layer.tar\",\"five/layer.tar\","
+                                 "\"mz/layer.tar\""));
         f = ranges_make(&tar);
         if (look(&f, &s, &m, &e) != 0)
                 fail_msg("%s", e.text);
         assert_string_equal(m->manifest, "");
         assert_string_equal(m->facts.version, "9");
-        assert_int_equal(m->n_layers, 6);
-        for (unsigned i = 0; i < m->n_layers; i++) {
+        assert_int_equal(m->n_layers, 7);
+        /* Layers of Docker are tars, whatever they begin with. */
+        assert_int_equal(m->layers[6].format, LAYER_TAR);
+        for (unsigned i = 0; i < 6; i++) {
                 assert_int_equal(m->layers[i].format,
                                  i == 0 || i == 3 ? LAYER_TAR : LAYER_TAR_GZIP);
                 assert_false(m->layers[i].has_digest);
@@ -325,7 +350,9 @@ static void test_refused_docker_archives(void **state)
                 {DOCKER("\"../one/layer.tar\""), -ENOENT},
                 {DOCKER("\"loop/layer.tar\""), -ELOOP},
                 {DOCKER("\"out/layer.tar\""), -ENOENT},
+                {DOCKER("\"around/layer.tar\""), -ENOENT},
                 {DOCKER("\"twice/layer.tar\""), -ENOTUNIQ},
+                {DOCKER("\"sparse/layer.tar\""), -ENOENT},
         };
 
         (void)state;

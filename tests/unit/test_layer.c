@@ -58,6 +58,8 @@ static void test_names_and_order(void **state)
                 {"EFI\\kairos\\norole.efi", "EFI/BOOT/BOOTX64.EFI", false, true},
                 {"EFI/kairos/norole.ef", "EFI/BOOT/BOOTX64.EFI", false, true},
                 {"EFI/kairos//norole.efi", "EFI/BOOT/BOOTX64.EFI", false, true},
+                /* begins like an image: still a tar */
+                {"MZ/norole.efi", "EFI/BOOT/BOOTX64.EFI", false, true},
         };
 
         (void)state;
@@ -194,6 +196,7 @@ static void test_unfit_members(void **state)
                 tar_end(&tar);
                 o = run(&tar, LAYER_TAR, SIZE_MAX);
                 expect_refused(&o, table[i].r, table[i].name);
+                assert_int_equal(strstr(o.e.text, "is empty") != NULL, table[i].type == '0');
         }
 }
 
@@ -346,10 +349,12 @@ static void test_wrong_format(void **state)
                 for (enum layer_format f = LAYER_TAR; f <= LAYER_TAR_ZSTD; f++) {
                         _cleanup_(outcome_done) struct outcome o = run(&blob, f, SIZE_MAX);
 
-                        if (f != is)
-                                expect_refused(&o, -EBADMSG, "wrong format");
-                        else
+                        if (f == is) {
                                 expect_image(&o, "right format");
+                                continue;
+                        }
+                        expect_refused(&o, -EBADMSG, "wrong format");
+                        assert_non_null(strstr(o.e.text, "announced"));
                 }
                 /* Compressed once more than announced. */
                 tar_compress(&nested, ARCHIVE_FILTER_GZIP, blob.data, blob.len);

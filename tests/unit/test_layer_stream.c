@@ -141,6 +141,12 @@ static void test_raw(void **state)
         assert_int_equal(part.r, 0);
         assert_int_equal(part.state, LAYER_IMAGE);
         assert_int_equal(part.image.len, sizeof(image) - 1000);
+        /* what is there already counts */
+        outcome_done(&big);
+        s = stream_data_make(image + 1000, sizeof(image) - 1000, SIZE_MAX);
+        big = run_stream(&s, LAYER_RAW,
+                         (struct layer_wish){.offset = 1000, .max_image = sizeof(image) - 1});
+        expect_refused(&big, -E2BIG, "raw, too large with what is there");
         s = stream_data_make(image, 0, SIZE_MAX);
         empty = run_stream(&s, LAYER_RAW, (struct layer_wish){.offset = 0});
         expect_refused(&empty, -EBADMSG, "raw, empty");

@@ -330,7 +330,15 @@ static void test_malformed(void **state)
                 {MANIFEST(OCI_MANIFEST, BLOB(CONFIG, "2", ""),
                           BLOB(LAYER, "99999999999999999999999", ""), ""),
                  -EBADMSG},
-                {MANIFEST(OCI_MANIFEST, BLOB(CONFIG, "2", ""), BLOB("", "1", ""), ""), -EBADMSG},
+                {MANIFEST(OCI_MANIFEST, BLOB(CONFIG, "2", ""),
+                          BLOB(LAYER, "1", "") "," BLOB("", "1", ""), ""),
+                 -EBADMSG},
+                {"{\"schemaVersion\":2,\"config\":" BLOB(CONFIG, "2", "") ",\"layers\":[" BLOB(
+                         LAYER, "77", "") "],\"manifests\":[" BLOB(OCI_MANIFEST, "2", "") "]}",
+                 -EBADMSG},
+                {"{\"schemaVersion\":2,\"config\":" BLOB(CONFIG, "2", "") ",\"manifests\":[" BLOB(
+                         OCI_MANIFEST, "2", "") "]}",
+                 -EBADMSG},
                 {MANIFEST(OCI_MANIFEST, BLOB(CONFIG, "2", ""),
                           "{\"mediaType\":" Q(LAYER) ",\"size\":1,\"digest\":\"sha256:00\"}", ""),
                  -EBADMSG},
