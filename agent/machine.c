@@ -202,14 +202,13 @@ static bool is_elsewhere(const struct env *env)
         return boot_report_read(env, &report, NULL) == -ENOENT;
 }
 
-/* The usual device is not there, and nobody asked for another TPM. One that is there and cannot be
- * opened is a TPM all the same. */
+/* One that is there and cannot be opened is a TPM all the same. */
 static bool has_no_tpm(const struct env *env)
 {
-        static const struct env usual = ENV_INIT;
-        const char *device = strchr(usual.tcti, ':') + 1;
+        static const char device[] = "device:";
 
-        return strcmp(env->tcti, usual.tcti) == 0 && !file_exists(AT_FDCWD, device);
+        return strncmp(env->tcti, device, strlen(device)) == 0 &&
+               !file_exists(AT_FDCWD, env->tcti + strlen(device));
 }
 
 static int read_keys(const struct env *env, const struct machine_options *o, struct machine *m,
@@ -377,7 +376,7 @@ static int ask_tpm(const struct env *env, const struct machine_options *o, struc
 
         /* A node without its TPM has lost more than a proof, and a TPM that was asked for or is
          * there has something to say about the image. */
-        if (r < 0 && ((!o->fresh && is_node(env)) || !has_no_tpm(env))) {
+        if (r < 0 && ((!o->fresh && is_node(env)) || o->tpm_named || !has_no_tpm(env))) {
                 *e = error;
                 return r;
         }

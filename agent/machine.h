@@ -21,6 +21,7 @@ struct machine_options {
         /* Files instead of the machine's variables; none: the variables. */
         struct option_list db, dbx;
         const char *policy_key; /* PEM file instead of the keys of the disk's tokens */
+        bool tpm_named;         /* somebody asked for this TPM: it has to answer */
         bool fresh;             /* the disk is about to be made: nothing is sealed yet */
         bool allow_downgrade;
 };

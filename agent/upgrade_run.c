@@ -119,13 +119,15 @@ static int remember_success(struct upgrade_job *j, struct error *e)
 
 /* --- plan --- */
 
-/* "efi" is understood by every version, "uki" by those that would rather have it. The loader that
- * runs is the one on the ESP, or an older one. */
+/* What the loader that starts next wants: without "uki" a later one would not count the tries, and
+ * an earlier one does not know it. */
 enum entry_key upgrade_entry_key(const struct upgrade_job *j)
 {
-        const struct bootloader running = {.major = j->situation.loader.major};
+        struct bootloader next = {.major = j->situation.loader.major};
 
-        return bootloader_entry_key(&running);
+        if (bootloader_major_on_esp(j->world->esp, &next.major) < 0)
+                log_debug("no boot loader on the ESP: its entries are written for the running one");
+        return bootloader_entry_key(&next);
 }
 
 /* The file that an earlier run for the same thing left. */
@@ -231,7 +233,23 @@ static int switch_entries(struct upgrade_job *j, struct error *e)
                            &hooks, e);
 }
 
-/* Behind the switch: what runs now started by the old one, and the new image does so as well. */
+/* Entries of the old loader's kind start under the new one, but their tries do not count. */
+static int adopt_entries(struct upgrade_job *j, struct error *e)
+{
+        unsigned changed = 0;
+        int r = 0;
+
+        if (upgrade_entry_key(j) == ENTRY_KEY_UKI)
+                r = slots_adopt_uki(j->world->esp, &changed, e);
+        if (changed > 0)
+                log_info("%u boot entries now suit the boot loader", changed);
+        return r;
+}
+
+/*
+ * Before the switch, because the entries are written for the loader that starts them. The image is
+ * proven at this point. A loader that stays as it is, is a warning: the image may start without.
+ */
 static void update_loader(struct upgrade_job *j)
 {
         const struct bootloader_wish wish = {.fresh = &j->loader,
@@ -300,6 +318,10 @@ static int change(struct upgrade_job *j, struct error *e)
                 r = slots_make_room(j->world->esp, &j->plan, upgrade_entry_key(j), NULL, e);
         if (r == 0)
                 r = upgrade_get_image(j, e);
+        if (r == 0) {
+                update_loader(j);
+                r = adopt_entries(j, e);
+        }
         if (r == 0)
                 r = switch_entries(j, e);
         if (r < 0) {
@@ -314,7 +336,6 @@ static int change(struct upgrade_job *j, struct error *e)
                 return 0;
         }
         j->report->result = UPGRADE_DONE;
-        update_loader(j);
         tidy_variables(j);
         if (j->world->fetch->spool >= 0 && fetch_drop_spool(j->world->fetch->spool, &error) < 0)
                 warn(j->report, "spool", &error);

@@ -245,6 +245,7 @@ int verb_verify(const struct env *env, int argc, char **argv)
 
         if (r > 0)
                 return 0;
+        options.machine.tpm_named = options.tcti != NULL;
         if (r == 0)
                 r = root_make(env, options.root, options.tcti, &root, &error);
         if (r < 0)

@@ -2,6 +2,7 @@
 #include "upgrade/bootloader.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -149,6 +150,29 @@ int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const 
 enum entry_key bootloader_entry_key(const struct bootloader *b)
 {
         return b->major >= 258 ? ENTRY_KEY_UKI : ENTRY_KEY_EFI;
+}
+
+int bootloader_major_on_esp(const struct esp *esp, unsigned *ret)
+{
+        static const char *const paths[] = {"EFI/systemd/" LOADER_NAME, "EFI/BOOT/" REMOVABLE_NAME};
+        unsigned oldest = UINT_MAX;
+
+        for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+                struct bootloader b = {.image = BUF_INIT(LIMIT_BOOT_LOADER)};
+
+                if (esp_path_read(esp->root, paths[i], &b.image) == 0) {
+                        struct bootloader read = {.image = BUF_INIT(0)};
+
+                        if (bootloader_take(&b.image, &read, NULL) == 0 && read.major < oldest)
+                                oldest = read.major;
+                        bootloader_done(&read);
+                }
+                bootloader_done(&b);
+        }
+        if (oldest == UINT_MAX)
+                return -ENOENT;
+        *ret = oldest;
+        return 0;
 }
 
 int bootloader_add(const struct esp *esp, const struct bootloader *b, struct error *e)

@@ -31,6 +31,12 @@ int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const 
                       struct buf *why, struct error *e) _must_check_;
 void bootloader_done(struct bootloader *b);
 
+/*
+ * The oldest major version among the copies on the ESP: what entries have to suit, because firmware
+ * may start either copy. -ENOENT when neither is systemd-boot. Nothing is proven about them.
+ */
+int bootloader_major_on_esp(const struct esp *esp, unsigned *ret) _must_check_;
+
 /* How this version wants an entry to name an image: "uki" from 258 on, "efi" before. */
 enum entry_key bootloader_entry_key(const struct bootloader *b);
 

@@ -152,3 +152,10 @@ int slots_make_room(const struct esp *esp, const struct slots_plan *plan, enum e
 int slots_apply(const struct esp *esp, const struct slots_plan *plan,
                 const struct verified_image *image, enum entry_key key,
                 const struct slots_hooks *hooks, struct error *e) _must_check_;
+
+/*
+ * Gives the entries of our roles the key "uki", each by one write in place, for boot loaders that
+ * know it (258 and later): those start an entry with "efi" without counting down its tries, so that
+ * a boot that fails would be tried for ever. *ret_changed (may be NULL) gets their number.
+ */
+int slots_adopt_uki(const struct esp *esp, unsigned *ret_changed, struct error *e) _must_check_;

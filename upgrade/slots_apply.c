@@ -205,3 +205,35 @@ int slots_apply(const struct esp *esp, const struct slots_plan *plan,
         }
         return run_steps(&a, plan->n_room, plan->n, e);
 }
+
+static int adopt_uki(const struct esp *esp, struct entry_file *f, struct error *e)
+{
+        char text[ENTRY_SIZE];
+        int r;
+
+        f->entry.key = ENTRY_KEY_UKI;
+        r = entry_format(&f->entry, text);
+        if (r < 0)
+                return error_set(e, ERROR_PRECONDITION, -r,
+                                 "boot entry %s cannot be written with the key \"uki\"", f->file);
+        return esp_set_entry(esp, f->file, text, e);
+}
+
+int slots_adopt_uki(const struct esp *esp, unsigned *ret_changed, struct error *e)
+{
+        _cleanup_free_ struct entry_file *list = NULL;
+        unsigned changed = 0;
+        size_t n = 0;
+        int r = esp_list_entries(esp, &list, &n, e);
+
+        for (size_t i = 0; i < n && r == 0; i++) {
+                if (list[i].name.role == ENTRY_ROLE_NONE || !list[i].valid ||
+                    !list[i].image_present || list[i].entry.key != ENTRY_KEY_EFI)
+                        continue;
+                r = adopt_uki(esp, &list[i], e);
+                changed += r == 0;
+        }
+        if (ret_changed)
+                *ret_changed = changed;
+        return r;
+}

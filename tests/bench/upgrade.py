@@ -32,8 +32,9 @@ class Payload:
         tb_image('keys', self.keys)
         tb_image('sign', '--keys', self.keys, '--out', folder / 'boot.efi', BOOT)
         root = folder / 'root'
-        (root / 'usr/bin').mkdir(parents=True)
-        (root / 'usr/bin/init').write_text('#!/bin/sh\n')
+        root.mkdir()
+        (root / 'init').write_text('#!/bin/sh\n')
+        (root / 'init').chmod(0o755)
         self.small = self.make(1, root)
         for number in range(PIECES):
             (root / f'piece{number:02}').write_bytes(os.urandom(SIZE // PIECES))

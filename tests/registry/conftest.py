@@ -41,8 +41,9 @@ class Images:
         key = (version, size, keys)
         if key not in self.made:
             work = self.folder / f"{version}-{size}-{len(self.made)}"
-            (work / "root/usr/bin").mkdir(parents=True)
-            (work / "root/usr/bin/init").write_text("#!/bin/sh\n")
+            (work / "root").mkdir(parents=True)
+            (work / "root/init").write_text("#!/bin/sh\n")
+            (work / "root/init").chmod(0o755)
             (work / "root/content").write_bytes(os.urandom(size))
             release = f'ID=demo\nIMAGE_ID=demo\nIMAGE_VERSION={version}\nPRETTY_NAME="Demo {version}"\n'
             build_usi(work, keys or self.keys, work / "root", os_release=release)

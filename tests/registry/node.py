@@ -140,7 +140,7 @@ class Node:
         found = {}
         for path in (self.esp / "loader/entries").iterdir():
             text = path.read_bytes()
-            found[path.name] = re.search(rb"^efi /EFI/kairos/(\S+)$", text, re.M).group(1).decode()
+            found[path.name] = re.search(rb"^(?:efi|uki) /EFI/kairos/(\S+)$", text, re.M).group(1).decode()
         return found
 
     def named(self):

@@ -208,6 +208,17 @@ def test_newer_boot_loader_replaces_both_copies(node, trees):
     assert not [path for path in node.files() if path.upper().endswith(".TMP")]
 
 
+def test_boot_loader_that_wants_other_entries_gets_them(node, trees):
+    """From 258 on the tries of an entry with "efi" are not counted: an image that fails would be started for ever."""
+    def keys():
+        return {path.name: path.read_bytes().count(b"\nuki /EFI") for path in (node.esp / "loader/entries").iterdir()}
+    assert set(keys().values()) == {0}
+    result = node.upgrade(f"dir:{trees('258.1')}", "--json")
+    assert result.rc == 0 and result.said["bootloader"] == "258.1", str(result)
+    assert keys() == {"active+3-0.conf": 1, "passive.conf": 1, "recovery.conf": 1}
+    assert all(path.stat().st_size == 512 for path in (node.esp / "loader/entries").iterdir())
+
+
 def test_older_boot_loader_stays_where_it_is(node, trees):
     before = {path: node.files()[path] for path in COPIES}
     result = node.upgrade(f"dir:{trees('249')}", "--json")

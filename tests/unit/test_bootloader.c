@@ -7,6 +7,7 @@
 #include "tests/support/peimage.h"
 #include "tests/support/signing.h"
 #include "upgrade/bootloader.h"
+#include "upgrade/slots.h"
 
 #define FIRST "EFI/systemd/systemd-bootx64.efi"
 #define SECOND "EFI/BOOT/BOOTX64.EFI"
@@ -179,6 +180,58 @@ static void test_refuses(void **state)
         assert_false(there(SECOND));
 }
 
+static void test_oldest_copy_counts(void **state)
+{
+        unsigned major = 0;
+
+        (void)state;
+        assert_int_equal(bootloader_major_on_esp(&esp, &major), -ENOENT);
+        put_copy(FIRST, "?");
+        put_copy(SECOND, "258.1");
+        assert_int_equal(bootloader_major_on_esp(&esp, &major), 0);
+        assert_int_equal(major, 258);
+        put_file(FIRST, "252.39-1~deb12u1", &vendor, 'a');
+        assert_int_equal(bootloader_major_on_esp(&esp, &major), 0);
+        assert_int_equal(major, 252);
+}
+
+static void add_foreign_and_ours(void)
+{
+        struct entry e = {.key = ENTRY_KEY_EFI, .title = "x", .version = "1", .has_sha256 = true};
+        static const char *const files[] = {"active+2-1.conf", "passive.conf", "memtest.conf"};
+        char text[ENTRY_SIZE];
+
+        assert_int_equal(add_image(1), 0);
+        (void)snprintf(e.image, sizeof(e.image), "/" ESP_IMAGE_DIR "/usi-00000001.efi");
+        assert_int_equal(entry_format(&e, text), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+                assert_int_equal(esp_add_entry(&esp, files[i], text, &error), 0);
+}
+
+static void test_entries_of_ours_become_countable(void **state)
+{
+        _cleanup_free_ struct entry_file *list = NULL;
+        unsigned changed = 0;
+        size_t n = 0;
+
+        (void)state;
+        add_foreign_and_ours();
+        assert_int_equal(slots_adopt_uki(&esp, &changed, &error), 0);
+        assert_int_equal(changed, 2);
+        assert_int_equal(esp_list_entries(&esp, &list, &n, &error), 0);
+        assert_int_equal(n, 3);
+        for (size_t i = 0; i < n; i++) {
+                assert_int_equal(list[i].entry.key, strcmp(list[i].file, "memtest.conf") == 0
+                                                            ? ENTRY_KEY_EFI
+                                                            : ENTRY_KEY_UKI);
+                assert_int_equal(list[i].size, ENTRY_SIZE);
+                assert_true(list[i].entry.has_sha256);
+                assert_string_equal(list[i].entry.version, "1");
+        }
+        assert_int_equal(slots_adopt_uki(&esp, &changed, &error), 0);
+        assert_int_equal(changed, 0);
+}
+
 /* An older loader would hide the entries written for the newer one. */
 static void test_keeps_entries_visible(void **state)
 {
@@ -286,6 +339,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_outcomes),
+                CASE(test_oldest_copy_counts),
+                CASE(test_entries_of_ours_become_countable),
                 CASE(test_refuses),
                 CASE(test_keeps_entries_visible),
                 cmocka_unit_test(test_cut),
