@@ -154,8 +154,10 @@ int situation_note(const struct env *env, const struct situation *s, struct erro
         if (!text)
                 return error_oom(e);
         result = file_make_dirs(AT_FDCWD, dir, 0755);
+        /* Whole or not at all: without it, a later run would take the new entry for the running
+         * one. */
         if (result == 0)
-                result = file_write_volatile(AT_FDCWD, path, text, strlen(text), 0644);
+                result = file_replace(AT_FDCWD, path, text, strlen(text), 0644);
         return result < 0 ? error_errno(e, -result, "%s", path) : 0;
 }
 

@@ -168,6 +168,8 @@
 #define LIMIT_FETCH_CONNECTS 4096u
 #define LIMIT_FETCH_ADDRESSES 8u
 #define LIMIT_FETCH_CONNECT_SECONDS 10u
+/* Where both https and http are allowed, how long https may take to show itself. */
+#define LIMIT_FETCH_PROBE_SECONDS 5u
 /* Of the child that fetches: one message, and silence after which it counts as stuck. It says so
  * when it waits for a server's sake, which is for LIMIT_HTTP_RETRY_AFTER_SECONDS at most. */
 #define LIMIT_FETCH_FRAME (256 * KIB)

@@ -28,7 +28,7 @@ struct http_body {
         bool ranges;      /* 206 was seen */
         uint64_t skip;    /* bytes of this answer that the reader has already */
         uint64_t settled; /* where the current series of failures began */
-        unsigned attempts, failures;
+        unsigned attempts, failures, handshake_seconds;
         bool final; /* of class ERROR_SOURCE, but not to be tried again now */
         struct exchange *exchange;
         struct http_head head; /* of the latest answer */
@@ -220,7 +220,8 @@ static const char *validator(const struct http_body *b)
 
 static int begin(struct http_body *b, struct ask *a, struct exchange **ret, struct error *e)
 {
-        struct exchange_request rq = {.url = &a->url, .accept = b->accept};
+        struct exchange_request rq = {
+                .url = &a->url, .accept = b->accept, .handshake_seconds = b->handshake_seconds};
 
         if (b->bounded)
                 (void)snprintf(a->range, sizeof(a->range), "%" PRIu64 "-%" PRIu64, b->at,
@@ -561,6 +562,7 @@ static int prepare(struct http *h, const struct http_request *rq, struct http_bo
         b->size = rq->size;
         b->end = b->bounded ? rq->end : rq->size;
         b->max = rq->max ? rq->max : rq->size;
+        b->handshake_seconds = rq->handshake_seconds;
         b->attempts = rq->attempts ? rq->attempts : h->options.attempts;
         b->head = (struct http_head)HTTP_HEAD_INIT;
         b->result = 1;

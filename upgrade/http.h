@@ -95,6 +95,9 @@ struct http_request {
         bool validate;
         const char *etag, *modified; /* of an earlier answer; NULL */
         unsigned attempts;           /* 0 = of the client */
+        /* How long TLS may take to begin, 0 = no limit of its own. A server that speaks plain http
+         * may wait for the end of a line that never comes. */
+        unsigned handshake_seconds;
 };
 
 struct http_body;

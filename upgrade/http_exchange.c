@@ -31,9 +31,10 @@ struct exchange {
         uint16_t port;
         uint8_t *out; /* of the reader */
         size_t out_left;
-        size_t begin, end; /* in buffer */
-        int64_t waited_ms; /* for the network, since enough had come */
-        uint64_t came;     /* bytes, since then */
+        size_t begin, end;          /* in buffer */
+        int64_t waited_ms;          /* for the network, since enough had come */
+        uint64_t came;              /* bytes, since then */
+        unsigned handshake_seconds; /* 0: as long as everything else */
         uint8_t buffer[BUFFER_SIZE];
 };
 
@@ -307,6 +308,7 @@ int exchange_begin(struct http *h, const struct exchange_request *rq, struct exc
         if (!x)
                 return error_oom(e);
         x->http = h;
+        x->handshake_seconds = rq->handshake_seconds;
         x->head = (struct http_head)HTTP_HEAD_INIT;
         x->easy = curl_easy_init();
         if (!x->easy || set_transfer(x, rq->url) < 0 || set_callbacks(x) < 0)
@@ -392,6 +394,16 @@ static int perform(struct exchange *x, struct error *e)
         return x->code == CURLE_OK ? 0 : failure(x, e);
 }
 
+static bool handshake_stuck(const struct exchange *x)
+{
+        curl_off_t done = 0;
+
+        if (x->handshake_seconds == 0 || x->waited_ms < (int64_t)x->handshake_seconds * 1000)
+                return false;
+        return curl_easy_getinfo(x->easy, CURLINFO_APPCONNECT_TIME_T, &done) != CURLE_OK ||
+               done == 0;
+}
+
 /*
  * Only time spent here counts: a reader that is slow itself must not make the network look slow.
  * The clock starts anew each time as much came as has to come in the time allowed. The bound
@@ -410,6 +422,9 @@ static int check_speed(struct exchange *x, int64_t waited, struct error *e)
                 x->came = 0;
         }
         x->waited_ms += waited;
+        if (handshake_stuck(x))
+                return error_set(e, ERROR_SOURCE, ETIMEDOUT, "%s: does not answer with TLS",
+                                 x->host);
         if (x->waited_ms < (int64_t)seconds * 1000)
                 return 0;
         return error_set(e, ERROR_SOURCE, ETIMEDOUT,

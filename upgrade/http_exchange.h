@@ -24,6 +24,7 @@ struct exchange_request {
         const char *range;    /* "5-" or "0-511"; NULL: everything */
         const char *if_range; /* the range only when the file is still this one */
         const struct secret *authorization;
+        unsigned handshake_seconds; /* see struct http_request */
 };
 
 struct exchange;

@@ -74,9 +74,14 @@ void registry_free(struct registry *r)
 
 /* --- one endpoint ----------------------------------------------------------------------------- */
 
-static unsigned attempts(const struct registry *r, unsigned i)
+/* The first try of an endpoint that may be of another kind is short. */
+static void prepare(const struct registry *r, unsigned i, struct http_request *rq)
 {
-        return r->endpoints[i].probe && !r->states[i].answered ? 1 : 0;
+        rq->auth = &r->states[i].login.auth;
+        if (r->endpoints[i].probe && !r->states[i].answered) {
+                rq->attempts = 1;
+                rq->handshake_seconds = LIMIT_FETCH_PROBE_SECONDS;
+        }
 }
 
 /* Adds to the error what is known about this endpoint. */
@@ -160,8 +165,7 @@ static int document_from(struct registry *r, unsigned i, const char *kind,
         if (n < 0)
                 return n;
         rq.url = buf_str(&url);
-        rq.auth = &r->states[i].login.auth;
-        rq.attempts = attempts(r, i);
+        prepare(r, i, &rq);
         n = http_get_document(r->http, &rq, out, &head, e);
         if (n < 0)
                 return n;
@@ -221,8 +225,7 @@ static int blob_from(struct blob *b, unsigned i, struct error *e)
         if (n < 0)
                 return n;
         rq.url = buf_str(&url);
-        rq.auth = &r->states[i].login.auth;
-        rq.attempts = attempts(r, i);
+        prepare(r, i, &rq);
         n = http_get(r->http, &rq, &b->body, e);
         if (n < 0)
                 return n;

@@ -75,8 +75,10 @@ static bool is_running(const struct planner *p, const struct entry_file *f)
 {
         if (f->name.role != p->s->running)
                 return false;
-        return p->s->running_image[0] ? names_running(p, f)
-                                      : f->name.counted != p->s->running_confirmed;
+        if (p->s->running_image[0])
+                return names_running(p, f);
+        return p->s->running_confirmed ? !f->name.counted
+                                       : f->name.counted && f->name.tries_done > 0;
 }
 
 /* Its tries are used up, and it does not run its last one. */
@@ -158,11 +160,6 @@ static bool test_usable_running(const struct planner *p, const struct entry_file
         return is_usable(f) && names_running(p, f);
 }
 
-static bool test_confirmed_other(const struct planner *p, const struct entry_file *f)
-{
-        return is_confirmed(f) && !names_running(p, f);
-}
-
 static bool test_promising(const struct planner *p, const struct entry_file *f)
 {
         return is_usable(f) && !is_bad(p, f);
@@ -207,24 +204,15 @@ static const struct entry_file *find_good_running(const struct planner *p)
                        ?: find_entry(p, ENTRY_ROLE_PASSIVE, test_usable);
 }
 
+/*
+ * Passive before active: when an image is on trial, passive was given the good one before it could
+ * be started, and a confirmed active that is still beside it may be the one that somebody ran away
+ * from.
+ */
 static const struct entry_file *find_keep(const struct planner *p)
 {
-        static const struct preference rest[] = {
-                {ENTRY_ROLE_PASSIVE, test_confirmed},
-                {ENTRY_ROLE_ACTIVE, test_confirmed},
-        };
-        /* A confirmed active beside the one on trial that runs is its predecessor. */
-        static const struct preference unblessed[] = {
-                {ENTRY_ROLE_ACTIVE, test_confirmed_other},
-                {ENTRY_ROLE_PASSIVE, test_confirmed},
-        };
-        const struct entry_file *f = find_good_running(p);
-
-        if (f)
-                return f;
-        if (p->s->running == ENTRY_ROLE_ACTIVE && !p->s->running_confirmed)
-                return find_preferred(p, unblessed, ARRAY_SIZE(unblessed));
-        return find_preferred(p, rest, ARRAY_SIZE(rest));
+        return find_good_running(p) ?: find_entry(p, ENTRY_ROLE_PASSIVE, test_confirmed)
+                                    ?: find_entry(p, ENTRY_ROLE_ACTIVE, test_confirmed);
 }
 
 /* --- which file the new image is ------------------------------------------------------------- */
@@ -382,6 +370,17 @@ static void push_remove(struct planner *p, const struct entry_file *f)
         mark_moved(p, f);
 }
 
+/*
+ * While the new image runs on trial, two kinds of entries beside it are not the plan's to remove: a
+ * twin of it, which a confirmation or its withdrawal left, and a confirmed active, which may be the
+ * only way back. The confirmation replaces them.
+ */
+static bool awaits_confirmation(const struct planner *p, const struct entry_file *f)
+{
+        return p->final && !p->s->running_confirmed && is_running(p, p->final) && is_usable(f) &&
+               (!f->name.counted || names_new(p, f));
+}
+
 /* Removes the entries of a role but one: first those that lead nowhere, the confirmed one last. */
 static void push_remove_others(struct planner *p, enum entry_role role, const char *but)
 {
@@ -390,28 +389,31 @@ static void push_remove_others(struct planner *p, enum entry_role role, const ch
                         const struct entry_file *f = &p->s->entries[i];
                         unsigned own = is_confirmed(f) ? 2 : test_promising(p, f) ? 1 : 0;
 
-                        if (f->name.role != role || own != rank || p->moved[i] ||
-                            strcasecmp(f->file, but) == 0)
-                                continue;
-                        /* A confirmation, or its withdrawal, that was cut: its own to finish. */
-                        if (p->final && p->s->running == ENTRY_ROLE_ACTIVE &&
-                            !p->s->running_confirmed && is_usable(f) && names_new(p, f))
-                                continue;
-                        push_remove(p, f);
+                        if (f->name.role == role && own == rank && !p->moved[i] &&
+                            strcasecmp(f->file, but) != 0 &&
+                            (role != ENTRY_ROLE_ACTIVE || !awaits_confirmation(p, f)))
+                                push_remove(p, f);
                 }
         }
 }
 
 /* --- collecting ------------------------------------------------------------------------------ */
 
-/* An entry that the plan leaves alone names the image, or something that the plan does not know. */
+/*
+ * An entry that the plan leaves alone names the image, or something that the plan does not know,
+ * such as a file that cannot be read. When one of those goes, it is tried: esp_remove() knows.
+ */
 static bool is_named(const struct planner *p, const struct esp_image *image)
 {
         bool known = false;
 
         for (size_t i = 0; i < p->s->n_entries; i++) {
-                if (!names_number(&p->s->entries[i], image->number))
+                const struct entry_file *f = &p->s->entries[i];
+
+                if (!names_number(f, image->number)) {
+                        known = known || (p->moved[i] && !f->valid);
                         continue;
+                }
                 if (!p->moved[i])
                         return true;
                 known = true;
@@ -422,18 +424,9 @@ static bool is_named(const struct planner *p, const struct esp_image *image)
 /* Images that stay whether they are named or not. */
 static bool is_protected(const struct planner *p, const struct esp_image *image)
 {
-        bool alone = p->w->target == ENTRY_ROLE_RECOVERY && !p->keep;
-
-        if (image->number == p->plan->number || strcasecmp(image->file, p->s->running_image) == 0)
-                return true;
-        if (p->keep && names_number(p->keep, image->number))
-                return true;
-        for (size_t i = 0; alone && i < p->s->n_entries; i++) {
-                if (p->s->entries[i].name.role == ENTRY_ROLE_RECOVERY &&
-                    names_number(&p->s->entries[i], image->number))
-                        return true;
-        }
-        return false;
+        return image->number == p->plan->number ||
+               strcasecmp(image->file, p->s->running_image) == 0 ||
+               (p->keep && names_number(p->keep, image->number));
 }
 
 static void collect(struct planner *p, unsigned max)
@@ -453,37 +446,38 @@ static void collect(struct planner *p, unsigned max)
 
 /* --- active ---------------------------------------------------------------------------------- */
 
-static bool needs_passive(const struct planner *p)
+static bool names_keep(const struct planner *p, const struct entry_file *f)
 {
-        const struct entry_file *f = find_file(p, PASSIVE_FILE);
         char path[PATH_MAX];
 
-        if (!p->keep || p->passive_done || entry_image_path(&p->keep->entry, path) < 0)
-                return false;
-        /* The good image itself becomes active: the one behind it may stay. */
-        if (names_new(p, p->keep) && find_entry(p, ENTRY_ROLE_PASSIVE, test_promising))
-                return false;
-        if (f && is_usable(f) && names_path(f, path)) {
-                /* One file for passive. */
-                for (size_t i = 0; i < p->s->n_entries; i++) {
-                        const struct entry_file *other = &p->s->entries[i];
+        return entry_image_path(&p->keep->entry, path) == 0 && names_path(f, path);
+}
 
-                        if (other->name.role == ENTRY_ROLE_PASSIVE && other != f)
-                                return true;
-                }
-                return false;
-        }
-        return true;
+static bool test_other_confirmed(const struct planner *p, const struct entry_file *f)
+{
+        return is_confirmed(f) && !names_keep(p, f);
+}
+
+/* passive.conf has to be made the entry of the good image. */
+static bool needs_passive_entry(const struct planner *p)
+{
+        const struct entry_file *f = find_file(p, PASSIVE_FILE);
+
+        return !f || !is_usable(f) || !names_keep(p, f);
+}
+
+/* Nothing is known to be good, or it is to become active again: the one behind it may stay. */
+static bool leaves_passive(const struct planner *p)
+{
+        return !p->keep ||
+               (names_new(p, p->keep) && find_entry(p, ENTRY_ROLE_PASSIVE, test_other_confirmed));
 }
 
 static void push_passive(struct planner *p)
 {
-        const struct entry_file *f = find_file(p, PASSIVE_FILE);
-        char path[PATH_MAX];
-
-        if (!needs_passive(p) || entry_image_path(&p->keep->entry, path) < 0)
+        if (leaves_passive(p) || p->passive_done)
                 return;
-        if (!f || !is_usable(f) || !names_path(f, path))
+        if (needs_passive_entry(p))
                 push_entry(p, PASSIVE_FILE, ENTRY_ROLE_PASSIVE, p->keep);
         push_remove_others(p, ENTRY_ROLE_PASSIVE, PASSIVE_FILE);
         p->passive_done = true;
@@ -494,14 +488,10 @@ static void push_early_removals(struct planner *p)
 {
         for (size_t i = 0; i < p->s->n_entries; i++) {
                 const struct entry_file *f = &p->s->entries[i];
-                char path[PATH_MAX];
 
-                if (f->name.role != ENTRY_ROLE_ACTIVE || is_confirmed(f) || p->moved[i] ||
-                    names_running(p, f) || is_running(p, f))
-                        continue;
-                if (entry_image_path(&p->keep->entry, path) == 0 && names_path(f, path))
-                        continue;
-                push_remove(p, f);
+                if (f->name.role == ENTRY_ROLE_ACTIVE && !is_confirmed(f) && !p->moved[i] &&
+                    !names_running(p, f) && !is_running(p, f) && !names_keep(p, f))
+                        push_remove(p, f);
         }
 }
 
@@ -595,7 +585,7 @@ static int check_failed(const struct planner *p, struct error *e)
 /* An entry of kind "linux" has an initrd that an entry of ours cannot name. */
 static int check_movable(const struct planner *p, struct error *e)
 {
-        if (!needs_passive(p) || p->keep->entry.key != ENTRY_KEY_LINUX)
+        if (leaves_passive(p) || !needs_passive_entry(p) || p->keep->entry.key != ENTRY_KEY_LINUX)
                 return 0;
         error_set(e, ERROR_PRECONDITION, EOPNOTSUPP,
                   "boot entry %s of the running system does not name a unified image",

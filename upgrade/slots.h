@@ -11,8 +11,9 @@
  *   running passive          passive is kept, whatever active is gets replaced
  *   running recovery, none   a confirmed passive (else a confirmed active) is kept, the rest as
  *                            above
- *   running unblessed active refused (-EPERM, ERROR_PRECONDITION) unless forced: a confirmed entry
- *                            of another image is kept
+ *   running unblessed active refused (-EPERM, ERROR_PRECONDITION) unless forced: a
+ *                            confirmed passive (else a confirmed active) is kept
+ *   the new image runs       nothing but leftovers is removed: its confirmation does the rest
  *   recovery is the target   only the recovery entry changes, in place
  *
  * Order of use:

@@ -152,11 +152,16 @@ class Node:
         named = self.named()
         return {path: what for path, what in self.files().items() if not path.startswith("EFI/kairos/") or path in named}
 
+    def images(self, role):
+        """The bytes of the images that entries of a role name: more than one while they change."""
+        names = {image for file, image in self.entries().items() if re.match(rf"{role}(\+\d-\d)?\.conf$", file)}
+        return [(self.esp / "EFI/kairos" / name).read_bytes() for name in names]
+
     def role(self, role):
-        """The image bytes of a role."""
-        names = [image for file, image in self.entries().items() if re.match(rf"{role}(\+\d-\d)?\.conf$", file)]
-        assert len(names) == 1, self.entries()
-        return (self.esp / "EFI/kairos" / names[0]).read_bytes()
+        """The image of a role, of which there is one now."""
+        found = self.images(role)
+        assert len(found) == 1, self.entries()
+        return found[0]
 
     def check(self, good):
         """The invariants of the design: every entry is whole and names a complete image among good, every role that a

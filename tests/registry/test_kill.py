@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that are ended at any moment, by force or politely: what is on the ESP is always good, and the next run goes on
 where this one was. The seed is printed; TB_KILL_SEED repeats a run, TB_KILLS sets how many kills there are of each kind."""
+import collections
 import os
 import random
 import signal
@@ -11,11 +12,13 @@ import pytest
 from tools import BUILD, tar, tree
 
 MIB = 1 << 20
-SIZE = 8 * MIB
-RATE = 16 * MIB
+SIZE = 4 * MIB
+RATE = 8 * MIB
 # What may have left the server and not have reached the disk: buffers of the kernel, of TLS, of the pipe to the parent.
 IN_FLIGHT = 1 * MIB
-KILLS = int(os.environ.get("TB_KILLS", "34"))
+# The configuration of an image, which is a blob as well, and is read in each run.
+DOCUMENTS = 10000
+KILLS = int(os.environ.get("TB_KILLS", "25"))
 
 pytestmark = pytest.mark.skipif(not (BUILD / "tests/upgrade-here").exists(), reason="upgrade-here is not built")
 
@@ -50,7 +53,9 @@ class Trial:
 
     def __init__(self, node, registry, authority, source, image, tmp_path):
         self.node, self.registry, self.source, self.image = node, registry, source, image
-        self.options = ("--ca", authority.pem)
+        self.options = ("--ca", authority.pem, "--same-boot")
+        self.nameless = source.startswith("https:")
+        self.excess = []            # bytes per kill that were loaded twice
         self.good = [image, node.role("active")]
         self.place = tmp_path / "trial"
         whole = node.copy(self.place)
@@ -69,7 +74,7 @@ class Trial:
         return node.begin_upgrade(self.source, *self.options, measured=False)
 
     def whole(self):
-        return any(r.complete for r in self.registry.seen("blob|files"))
+        return self.registry.sent() >= self.bytes
 
     def moment(self, run, dice):
         """Waits for a random moment of the run: anywhere, or in the short time after the last byte was sent, where the
@@ -83,13 +88,17 @@ class Trial:
 
     def finish(self, node, kills):
         """A run that nobody disturbs."""
+        # Nothing says in advance what a plain file holds: whoever has it loads it again to find out.
+        had = self.image in node.images("active")
         result = self.begin(node).wait()
         assert result.rc == 0, str(result)
         assert node.role("active") == self.image
         assert node.role("passive") == self.good[1]
         assert node.check(self.good) == [], "garbage stays"
         sent = self.registry.sent()
-        assert sent <= self.bytes + kills * IN_FLIGHT, f"{sent} bytes for {self.bytes} with {kills} kills"
+        limit = self.bytes + kills * (IN_FLIGHT + DOCUMENTS) + DOCUMENTS + (self.bytes if had and self.nameless else 0)
+        assert sent <= limit, f"{sent} bytes for {self.bytes} with {kills} kills"
+        self.excess.append((sent - self.bytes) // max(kills, 1))
 
 
 @pytest.fixture
@@ -98,7 +107,7 @@ def trial(node, registry, authority, source, image, tmp_path):
 
 
 def test_killed_at_any_moment(trial, dice):
-    killed = 0
+    killed, found = 0, collections.Counter()
     while killed < KILLS:
         node, kills = trial.start(), 0
         while kills < 6:
@@ -106,16 +115,19 @@ def test_killed_at_any_moment(trial, dice):
             alive = trial.moment(run, dice)
             run.kill()
             result = run.wait()
-            node.check(trial.good)
+            stray = node.check(trial.good)
             if not alive:
                 assert result.rc == 0, str(result)
                 break
             kills += 1
+            found[f"{len(stray)} partial image, {sorted(node.entries())}"] += 1
         trial.finish(node, kills)
-        again = trial.registry.sent()
-        trial.finish(node, kills)
-        assert trial.registry.sent() == again or "files/" in trial.source, "a run after the last one loads nothing"
+        if not trial.nameless:
+            again = trial.registry.sent()
+            trial.finish(node, kills)
+            assert trial.registry.sent() - again <= DOCUMENTS, "a run after the last one loads no image"
         killed += kills
+    print(f"{killed} kills, at most {max(trial.excess)} bytes for each loaded twice; found after them: {dict(found)}")
 
 
 def test_asked_to_stop_at_any_moment(trial, dice):

@@ -4,9 +4,10 @@
  * and with demands from files instead of a machine, for tests without a VM.
  *
  *   upgrade-here --esp DIR --state DIR --db FILE --policy-key FILE --source S [options of upgrade]
- *                [--dbx FILE] [--hooks DIR] [--running ENTRY]
+ *                [--dbx FILE] [--hooks DIR] [--running ENTRY] [--same-boot]
  *
  * The node "runs" the entry that --running names (active.conf), confirmed when it has no counter.
+ * Each run is a fresh boot of it, unless --same-boot says that the earlier one still goes on.
  * What a node keeps in /run and in the NVRAM is kept in DIR.run beside the state.
  */
 #include <fcntl.h>
@@ -25,6 +26,7 @@ struct here {
         struct upgrade_options upgrade;
         struct machine_options machine;
         const char *esp, *state, *hooks, *running;
+        bool same_boot;
 };
 
 struct demands {
@@ -50,7 +52,7 @@ static void demands_done(struct demands *d)
 
 static int parse(int argc, char **argv, struct here *h, struct error *e)
 {
-        struct option_spec specs[UPGRADE_SPECS + 7];
+        struct option_spec specs[UPGRADE_SPECS + 8];
         const struct option_spec more[] = {
                 {"esp", OPTION_TEXT, &h->esp},
                 {"state", OPTION_TEXT, &h->state},
@@ -59,6 +61,7 @@ static int parse(int argc, char **argv, struct here *h, struct error *e)
                 {"policy-key", OPTION_TEXT, &h->machine.policy_key},
                 {"hooks", OPTION_TEXT, &h->hooks},
                 {"running", OPTION_TEXT, &h->running},
+                {"same-boot", OPTION_FLAG, &h->same_boot},
         };
         int r;
 
@@ -92,7 +95,7 @@ static int start_entry(const struct env *env, const char *entry, struct error *e
         return r < 0 ? error_errno(e, -r, "LoaderEntrySelected") : 0;
 }
 
-/* A fresh boot each time: an earlier run's note about what runs does not count. */
+/* In a fresh boot, an earlier run's note about what runs does not count. */
 static int make_world(struct env *env, const struct here *h, struct error *e)
 {
         char *run = below(h->state, ".run"), *efivars = below(h->state, ".run/efivars"),
@@ -109,7 +112,7 @@ static int make_world(struct env *env, const struct here *h, struct error *e)
         r = file_make_dirs(AT_FDCWD, efivars, 0700);
         if (r < 0)
                 return error_errno(e, -r, "%s", efivars);
-        if (unlink(note) < 0 && errno != ENOENT)
+        if (!h->same_boot && unlink(note) < 0 && errno != ENOENT)
                 return error_errno(e, errno, "%s", note);
         free(note);
         return start_entry(env, h->running ? h->running : "active.conf", e);

@@ -153,6 +153,21 @@ static void signal_ends_the_wait(void **state)
         end(pid);
 }
 
+/* For showing: asked of the kernel, without getting in anybody's way. */
+static void holder_is_seen_without_taking_the_lock(void **state)
+{
+        struct env real = ENV_INIT;
+        pid_t pid;
+
+        (void)state;
+        real.run = dir.path;
+        assert_false(lock_is_held(&real));
+        pid = holder(0);
+        assert_true(lock_is_held(&real));
+        end(pid);
+        assert_false(lock_is_held(&real));
+}
+
 static void garbage_in_the_file_does_no_harm(void **state)
 {
         struct error e = ERROR_INIT;
@@ -174,6 +189,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(waiting_ends_with_the_holder, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(waiting_has_an_end, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(signal_ends_the_wait, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(holder_is_seen_without_taking_the_lock, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(garbage_in_the_file_does_no_harm, set_up,
                                                 tear_down),
         };
