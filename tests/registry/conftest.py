@@ -10,7 +10,7 @@ from server import Authority
 from tools import BOOT, BUILD, build_usi, digest_of, tb_image, tool
 
 for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-             "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR"):
+             "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"):
     os.environ.pop(name, None)
 
 
