@@ -103,8 +103,10 @@ static void load_entry(int root, struct esp_path_dir *d, const struct entry_name
         memcpy(ret->file, d->name, strlen(d->name) + 1);
         ret->name = *name;
         ret->size = d->size;
-        if (file_read(d->fd, d->name, &text) < 0)
+        if (file_read(d->fd, d->name, &text) < 0) {
+                ret->unreadable = true;
                 return;
+        }
         ret->valid = entry_parse(text.data, text.len, &ret->entry) == 0;
         ret->image_present = ret->valid && esp_list_image_present(root, &ret->entry);
 }
