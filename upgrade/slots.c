@@ -165,11 +165,6 @@ static bool test_usable_running(const struct planner *p, const struct entry_file
         return is_usable(f) && names_running(p, f);
 }
 
-static bool test_promising(const struct planner *p, const struct entry_file *f)
-{
-        return is_usable(f) && !is_bad(p, f);
-}
-
 /* The first that there is, of roles and tests in order of preference. */
 struct preference {
         enum entry_role role;
@@ -392,7 +387,7 @@ static void push_remove_others(struct planner *p, enum entry_role role, const ch
         for (unsigned rank = 0; rank < 3; rank++) {
                 for (size_t i = 0; i < p->s->n_entries; i++) {
                         const struct entry_file *f = &p->s->entries[i];
-                        unsigned own = is_confirmed(f) ? 2 : test_promising(p, f) ? 1 : 0;
+                        unsigned own = is_confirmed(f) ? 2 : is_usable(f) ? 1 : 0;
 
                         if (f->name.role == role && own == rank && !p->moved[i] &&
                             strcasecmp(f->file, but) != 0 &&
