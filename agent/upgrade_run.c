@@ -316,9 +316,6 @@ static int change(struct upgrade_job *j, struct error *e)
         j->report->result = UPGRADE_DONE;
         update_loader(j);
         tidy_variables(j);
-        if (j->world->fetch->spool >= 0 && fetch_drop_spool(j->world->fetch->spool, &error) < 0)
-                warn(j->report, "spool", &error);
-        error_clear(&error);
         if (run_hooks(j, HOOK_AFTER_UPGRADE, &error) < 0)
                 warn(j->report, "after-upgrade", &error);
         return 0;
@@ -337,6 +334,10 @@ static int settle(struct upgrade_job *j, int r, struct error *e)
                 r = -ECANCELED;
         }
         end_operation(j, r < 0 ? e : NULL);
+        /* Not before it is remembered that there is nothing left to load. */
+        if (r == 0 && j->world->fetch->spool >= 0 &&
+            fetch_drop_spool(j->world->fetch->spool, &why) < 0)
+                warn(j->report, "spool", &why);
         return r;
 }
 
