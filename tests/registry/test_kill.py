@@ -53,7 +53,8 @@ class Trial:
 
     def __init__(self, node, registry, authority, source, image, tmp_path):
         self.node, self.registry, self.source, self.image = node, registry, source, image
-        self.options = ("--ca", authority.pem, "--same-boot")
+        # The kernel may still be clearing away the run before.
+        self.options = ("--ca", authority.pem, "--same-boot", "--wait", "10")
         self.nameless = source.startswith("https:")
         self.excess = []            # bytes per kill that were loaded twice
         self.good = [image, node.role("active")]
