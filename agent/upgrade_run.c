@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/bootentry.h"
+#include "agent/moment.h"
 #include "base/codec.h"
 #include "base/log.h"
 #include "upgrade/bootloader.h"
@@ -62,7 +63,8 @@ static int begin_operation(struct upgrade_job *j, struct error *e)
         const struct upgrade_report *r = j->report;
         int result;
 
-        *op = (struct state_operation){.has_sha256 = r->has_to};
+        *op = (struct state_operation){.time = moment_now(), .has_sha256 = r->has_to};
+        moment_boot_id(j->world->env, op->boot_id);
         (void)snprintf(op->verb, sizeof(op->verb), "upgrade");
         (void)snprintf(op->target, sizeof(op->target), "%s", entry_role_name(j->target));
         (void)snprintf(op->source, sizeof(op->source), "%s", r->source);
