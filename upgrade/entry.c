@@ -323,7 +323,7 @@ int entry_parse(const void *text, size_t n, struct entry *ret)
                 return -E2BIG;
         if (n > 0 && memchr(text, '\0', n))
                 return -EBADMSG;
-        copy = strndup(text, n);
+        copy = strndup(n > 0 ? text : "", n); /* an empty buffer has no address */
         if (!copy)
                 return -ENOMEM;
         for (char *line = copy; line; line = next) {

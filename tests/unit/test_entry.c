@@ -270,6 +270,7 @@ static void test_parse_bounds(void **state)
         n = snprintf(big, sizeof(big), "efi /x\ntitle ");
         memset(big + n, 't', sizeof(big) - (size_t)n);
         assert_int_equal(entry_parse(big, sizeof(big), &e), -E2BIG);
+        assert_int_equal(entry_parse(NULL, 0, &e), -EBADMSG); /* an empty file */
         assert_int_equal(entry_parse(big, sizeof(big) - 1, &e), 0);
         assert_int_equal(strlen(e.title), sizeof(e.title) - 1);
         memcpy(big + n - 6, "versio", 6); /* a value that cannot be cut without changing order */
