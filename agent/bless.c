@@ -108,7 +108,7 @@ static void look_back(const struct env *env, const struct situation *s, bool pas
         struct error error = ERROR_INIT;
 
         if (passed)
-                remember(trial_passed(dir, s, &error), &error);
+                remember(trial_passed(env, dir, s, &error), &error);
         if (s->running.role == ENTRY_ROLE_PASSIVE || s->running.role == ENTRY_ROLE_RECOVERY)
                 remember(trial_fell_back(dir, s, &error), &error);
 }
@@ -176,7 +176,7 @@ static void fail_trial(const struct env *env, const struct bless_options *o, con
         if (r == 0 && (!s.running.on_trial || s.running.confirmed))
                 return;
         if (r == 0)
-                r = trial_failed(dir, &s, reason, how, &error);
+                r = trial_failed(env, dir, &s, reason, how, &error);
         remember(r, &error);
         if (!o->reboot)
                 return;

@@ -11,6 +11,7 @@
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 
+#include "agent/moment.h"
 #include "agent/stop.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -20,42 +21,28 @@
 /* The record is always this long, padded with blanks: one write replaces what was there. */
 #define RECORD_SIZE 512u
 
-static int64_t now_seconds(clockid_t clock)
+static int64_t monotonic_seconds(void)
 {
         struct timespec t = {0};
 
-        (void)clock_gettime(clock, &t);
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
         return (int64_t)t.tv_sec;
-}
-
-/* "" when it is not known. */
-static void read_boot_id(const struct env *env, struct buf *out)
-{
-        _cleanup_free_ char *path = NULL;
-
-        if (asprintf(&path, "%s/sys/kernel/random/boot_id", env->proc) < 0) {
-                path = NULL;
-                return;
-        }
-        if (file_read_line(AT_FDCWD, path, out) < 0)
-                buf_reset(out);
 }
 
 /* Who has it, for the message of another run. The lock does not depend on it: failing is harmless.
  */
 static void write_record(const struct env *env, int fd, const char *operation)
 {
-        _cleanup_(buf_done) struct buf boot_id = BUF_INIT(64);
         _cleanup_json_ struct json_object *o = json_object_new_object();
-        char record[RECORD_SIZE];
+        char record[RECORD_SIZE], boot_id[MOMENT_BOOT_ID_SIZE];
         const char *text;
         size_t n;
 
-        read_boot_id(env, &boot_id);
+        moment_boot_id(env, boot_id);
         if (json_add_u64(o, "pid", (uint64_t)getpid()) < 0 ||
-            json_add_str(o, "boot_id", buf_str(&boot_id)) < 0 ||
+            json_add_str(o, "boot_id", boot_id) < 0 ||
             json_add_str(o, "operation", operation) < 0 ||
-            json_add_u64(o, "since", (uint64_t)now_seconds(CLOCK_REALTIME)) < 0)
+            json_add_u64(o, "since", moment_now()) < 0)
                 return;
         text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
         n = text ? strlen(text) : RECORD_SIZE;
@@ -71,7 +58,7 @@ static void write_record(const struct env *env, int fd, const char *operation)
 static int busy(int fd, struct error *e)
 {
         _cleanup_json_ struct json_object *o = NULL;
-        uint64_t pid, since, now = (uint64_t)now_seconds(CLOCK_REALTIME);
+        uint64_t pid, since, now = moment_now();
         char record[RECORD_SIZE];
         const char *operation;
         ssize_t n = file_pread(fd, record, sizeof(record), 0);
@@ -120,14 +107,14 @@ static void stop_ticks(struct ticks *t)
 
 static int wait_for_lock(int fd, uint64_t seconds, struct error *e)
 {
-        int64_t deadline = now_seconds(CLOCK_MONOTONIC) + (int64_t)seconds;
+        int64_t deadline = monotonic_seconds() + (int64_t)seconds;
         struct ticks ticks;
         int r = start_ticks(&ticks, e);
 
         while (r == 0 && flock(fd, LOCK_EX) < 0) {
                 if (errno != EINTR)
                         r = error_errno(e, errno, "waiting for the lock");
-                else if (now_seconds(CLOCK_MONOTONIC) >= deadline)
+                else if (monotonic_seconds() >= deadline)
                         r = busy(fd, e);
                 else
                         r = stop_check(e);

@@ -323,7 +323,9 @@ static void print_entry(struct json_object *o)
                 booted = false;
         report_text(stdout, "%c %-20s %s, version %s", booted ? '*' : ' ', status_text(o, "file"),
                     status_text(o, "image"), status_text(o, "version"));
-        if (json_get_u64(o, "tries_left", &tries) == 0)
+        if (json_get_u64(o, "tries_left", &tries) == 0 && tries == 0)
+                report_text(stdout, ", bad: its tries are used up");
+        else if (json_get_u64(o, "tries_left", &tries) == 0)
                 report_text(stdout, ", on trial, %u tries left", (unsigned)tries);
         report_text(stdout, "\n");
 }

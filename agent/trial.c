@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/moment.h"
 #include "upgrade/state.h"
 
 static int load(int dir, struct state **ret, struct error *e)
@@ -14,22 +15,16 @@ static int load(int dir, struct state **ret, struct error *e)
         return state_load(dir, ret, e);
 }
 
-static uint64_t now_seconds(void)
-{
-        struct timespec t = {0};
-
-        (void)clock_gettime(CLOCK_REALTIME, &t);
-        return (uint64_t)t.tv_sec;
-}
-
 /* The history of the node, for the last operation that "status" shows. */
-static int add_operation(struct state *state, const struct situation *s, enum error_class class,
-                         const char *text, struct error *e)
+static int add_operation(const struct env *env, struct state *state, const struct situation *s,
+                         enum error_class class, const char *text, struct error *e)
 {
         const struct running *r = &s->running;
-        struct state_operation op = {.finished = true, .has_sha256 = r->has_sha256};
+        struct state_operation op = {
+                .time = moment_now(), .finished = true, .has_sha256 = r->has_sha256};
         int result;
 
+        moment_boot_id(env, op.boot_id);
         (void)snprintf(op.verb, sizeof(op.verb), "bless");
         (void)snprintf(op.target, sizeof(op.target), "%s", entry_role_name(r->role));
         (void)snprintf(op.to_version, sizeof(op.to_version), "%s", r->version);
@@ -40,8 +35,8 @@ static int add_operation(struct state *state, const struct situation *s, enum er
         return result < 0 ? result : state_update(state, &op, e);
 }
 
-int trial_failed(int dir, const struct situation *s, const char *reason, enum trial_reason how,
-                 struct error *e)
+int trial_failed(const struct env *env, int dir, const struct situation *s, const char *reason,
+                 enum trial_reason how, struct error *e)
 {
         _cleanup_(state_free_p) struct state *state = NULL;
         const struct running *running = &s->running;
@@ -51,13 +46,13 @@ int trial_failed(int dir, const struct situation *s, const char *reason, enum tr
                 return r;
         if (running->has_sha256 &&
             (how == TRIAL_REPLACE || state_find_failure(state, running->sha256, NULL) < 0))
-                r = state_add_failure(state, running->sha256, now_seconds(), reason, e);
+                r = state_add_failure(state, running->sha256, moment_now(), reason, e);
         if (r == 0)
-                r = add_operation(state, s, ERROR_PRECONDITION, reason, e);
+                r = add_operation(env, state, s, ERROR_PRECONDITION, reason, e);
         return r < 0 ? r : state_save(state, dir, e);
 }
 
-int trial_passed(int dir, const struct situation *s, struct error *e)
+int trial_passed(const struct env *env, int dir, const struct situation *s, struct error *e)
 {
         _cleanup_(state_free_p) struct state *state = NULL;
         int r = load(dir, &state, e);
@@ -66,7 +61,7 @@ int trial_passed(int dir, const struct situation *s, struct error *e)
                 return r;
         if (s->running.has_sha256)
                 state_forget_failure(state, s->running.sha256);
-        r = add_operation(state, s, ERROR_NONE, "confirmed", e);
+        r = add_operation(env, state, s, ERROR_NONE, "confirmed", e);
         return r < 0 ? r : state_save(state, dir, e);
 }
 
@@ -93,7 +88,7 @@ int trial_fell_back(int dir, const struct situation *s, struct error *e)
                         continue;
                 (void)snprintf(reason, sizeof(reason), "%u boots that nobody confirmed",
                                f->name.tries_done);
-                r = state_add_failure(state, f->entry.sha256, now_seconds(), reason, e);
+                r = state_add_failure(state, f->entry.sha256, moment_now(), reason, e);
                 found++;
         }
         return r < 0 || found == 0 ? r : state_save(state, dir, e);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "agent/situation.h"
+#include "base/env.h"
 #include "base/error.h"
 
 enum trial_reason {
@@ -16,11 +17,12 @@ enum trial_reason {
 };
 
 /* The running image failed its trial. */
-int trial_failed(int dir, const struct situation *s, const char *reason, enum trial_reason how,
-                 struct error *e) _must_check_;
+int trial_failed(const struct env *env, int dir, const struct situation *s, const char *reason,
+                 enum trial_reason how, struct error *e) _must_check_;
 
 /* The running image was confirmed: what was said against it does not count any more. */
-int trial_passed(int dir, const struct situation *s, struct error *e) _must_check_;
+int trial_passed(const struct env *env, int dir, const struct situation *s, struct error *e)
+        _must_check_;
 
 /*
  * After a fall back: images whose entries have no tries left are remembered as failed, with the

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/bootentry.h"
+#include "agent/moment.h"
 #include "base/codec.h"
 #include "base/log.h"
 #include "upgrade/bootloader.h"
@@ -62,7 +63,8 @@ static int begin_operation(struct upgrade_job *j, struct error *e)
         const struct upgrade_report *r = j->report;
         int result;
 
-        *op = (struct state_operation){.has_sha256 = r->has_to};
+        *op = (struct state_operation){.time = moment_now(), .has_sha256 = r->has_to};
+        moment_boot_id(j->world->env, op->boot_id);
         (void)snprintf(op->verb, sizeof(op->verb), "upgrade");
         (void)snprintf(op->target, sizeof(op->target), "%s", entry_role_name(j->target));
         (void)snprintf(op->source, sizeof(op->source), "%s", r->source);
@@ -337,9 +339,6 @@ static int change(struct upgrade_job *j, struct error *e)
         }
         j->report->result = UPGRADE_DONE;
         tidy_variables(j);
-        if (j->world->fetch->spool >= 0 && fetch_drop_spool(j->world->fetch->spool, &error) < 0)
-                warn(j->report, "spool", &error);
-        error_clear(&error);
         if (run_hooks(j, HOOK_AFTER_UPGRADE, &error) < 0)
                 warn(j->report, "after-upgrade", &error);
         return 0;
@@ -358,6 +357,10 @@ static int settle(struct upgrade_job *j, int r, struct error *e)
                 r = -ECANCELED;
         }
         end_operation(j, r < 0 ? e : NULL);
+        /* Not before it is remembered that there is nothing left to load. */
+        if (r == 0 && j->world->fetch->spool >= 0 &&
+            fetch_drop_spool(j->world->fetch->spool, &why) < 0)
+                warn(j->report, "spool", &why);
         return r;
 }
 

@@ -323,7 +323,7 @@ int entry_parse(const void *text, size_t n, struct entry *ret)
                 return -E2BIG;
         if (n > 0 && memchr(text, '\0', n))
                 return -EBADMSG;
-        copy = strndup(text, n);
+        copy = strndup(n > 0 ? text : "", n); /* an empty buffer has no address */
         if (!copy)
                 return -ENOMEM;
         for (char *line = copy; line; line = next) {
@@ -382,18 +382,16 @@ int entry_image_name_format(uint32_t number, char ret[ENTRY_IMAGE_NAME_SIZE])
 
 int entry_image_name_parse(const char *name, uint32_t *ret)
 {
-        char again[ENTRY_IMAGE_NAME_SIZE];
         uint32_t v = 0;
 
-        if (strlen(name) != ENTRY_IMAGE_NAME_SIZE - 1)
+        if (strlen(name) != ENTRY_IMAGE_NAME_SIZE - 1 || memcmp(name, "usi-", 4) != 0 ||
+            strcmp(name + 12, ".efi") != 0)
                 return -EINVAL;
         for (const char *p = name + 4; p < name + 12; p++) {
                 if (*p < '0' || *p > '9')
                         return -EINVAL;
                 v = v * 10 + (uint32_t)(*p - '0');
         }
-        if (entry_image_name_format(v, again) < 0 || strcmp(name, again) != 0)
-                return -EINVAL;
         *ret = v;
         return 0;
 }

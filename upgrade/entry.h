@@ -66,6 +66,7 @@ struct entry_file {
         struct entry_name name;
         struct entry entry; /* empty unless valid */
         uint64_t size;
+        bool unreadable;    /* nobody knows what the text names: esp_remove() keeps every image */
         bool valid;         /* the text names an image */
         bool image_present; /* and a file of that name exists: else systemd-boot hides the entry */
 };

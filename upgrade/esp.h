@@ -140,6 +140,12 @@ ssize_t esp_writer_replay(struct esp_writer *w, void *buf, size_t n, struct erro
 int esp_writer_keep(struct esp_writer *w, struct error *e) _must_check_;
 
 /*
+ * Deletes what a cut left of an exchange in a folder (see below). Names that share clusters with
+ * another file stay, with a warning. A missing folder is fine.
+ */
+int esp_drop_temporary(const struct esp *esp, const char *folder, struct error *e) _must_check_;
+
+/*
  * Gives a small file (at most LIMIT_BOOT_LOADER bytes) a new content: written under a temporary
  * name in the same folder, synced, read back; the two change places, synced; the old content is
  * deleted. At every moment the path leads to the whole old or the whole new content. A file that

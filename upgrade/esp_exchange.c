@@ -18,6 +18,7 @@
 /* Names of ESP_TEMPORARY that are tried: one is enough unless cuts left cross-links. */
 #define TEMPORARY_MAX 10u
 
+/* In the folder of path; a path that ends in a slash is a folder. */
 static int temporary_path(const char *path, unsigned i, char ret[PATH_MAX])
 {
         const char *slash = strrchr(path, '/');
@@ -27,10 +28,30 @@ static int temporary_path(const char *path, unsigned i, char ret[PATH_MAX])
         return n > 0 && n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-/*
- * Deletes what earlier runs left under temporary names; ret gets the first name that is free. What
- * cannot be deleted safely stays: it is nobody's content any more, and fsck.vfat finds it.
- */
+/* 1 when there is nothing under the name any more; 0 when what is there cannot be deleted safely:
+ * it is nobody's content any more, and fsck.vfat finds it. */
+static int drop_temporary(const struct esp *esp, const char *path, struct error *e)
+{
+        struct error error = ERROR_INIT;
+        const char *name;
+        uint64_t size;
+        int r = esp_path_find(esp->root, path, &name, &size);
+
+        if (r == -ENOENT)
+                return 1;
+        if (r < 0)
+                return error_errno(e, -r, "%s", path);
+        r = esp_remove(esp, path, &error);
+        if (r == -EUCLEAN) {
+                log_warning("%s stays: %s", path, error.text);
+                return 0;
+        }
+        if (r < 0 && e)
+                *e = error;
+        return r < 0 ? r : 1;
+}
+
+/* Deletes what earlier runs left; ret gets the first name that is free. */
 static int find_temporary(const struct esp *esp, const char *path, char ret[PATH_MAX],
                           struct error *e)
 {
@@ -38,29 +59,29 @@ static int find_temporary(const struct esp *esp, const char *path, char ret[PATH
 
         for (unsigned i = 0; i < TEMPORARY_MAX; i++) {
                 char candidate[PATH_MAX];
-                const char *name;
-                uint64_t size;
                 int r = temporary_path(path, i, candidate);
 
-                if (r == 0)
-                        r = esp_path_find(esp->root, candidate, &name, &size);
-                if (r == 0) {
-                        r = esp_remove(esp, candidate, e);
-                        if (r == -EUCLEAN) {
-                                log_warning("%s stays: %s", candidate, e ? e->text : "");
-                                error_clear(e);
-                                continue;
-                        }
-                        if (r < 0)
-                                return r;
-                } else if (r != -ENOENT) {
-                        return error_errno(e, -r, "%s", candidate);
-                }
-                if (!found)
+                if (r < 0)
+                        return error_errno(e, -r, "%s", path);
+                r = drop_temporary(esp, candidate, e);
+                if (r < 0)
+                        return r;
+                if (r > 0 && !found) {
                         memcpy(ret, candidate, sizeof(candidate));
-                found = true;
+                        found = true;
+                }
         }
         return found ? 0 : error_set(e, ERROR_IO, EUCLEAN, "%s: no temporary name is free", path);
+}
+
+int esp_drop_temporary(const struct esp *esp, const char *folder, struct error *e)
+{
+        char path[PATH_MAX], unused[PATH_MAX];
+        int n = snprintf(path, sizeof(path), "%s/", folder);
+
+        if (n < 0 || (size_t)n >= sizeof(path))
+                return error_set(e, ERROR_INTERNAL, ENAMETOOLONG, "%s", folder);
+        return find_temporary(esp, path, unused, e);
 }
 
 /* 1 when the path has this content already, on clusters of its own. */
@@ -122,13 +143,8 @@ int esp_step_exchange(const struct esp *esp, const char *path, const void *data,
                 r = exchange(esp, path, temporary, e);
         if (r < 0)
                 return r;
-        r = esp_remove(esp, temporary, e);
-        if (r == -EUCLEAN) {
-                log_warning("%s stays: %s", temporary, e ? e->text : "");
-                error_clear(e);
-                r = 0;
-        }
-        return r;
+        r = drop_temporary(esp, temporary, e);
+        return r < 0 ? r : 0;
 }
 
 int esp_exchange_file(const struct esp *esp, const char *path, const void *data, size_t n,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "upgrade/esp_list.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -23,6 +24,14 @@ bool esp_list_usable(int root, const void *text, size_t n)
         struct entry entry;
 
         return entry_parse(text, n, &entry) == 0 && esp_list_image_present(root, &entry);
+}
+
+bool esp_list_is_temporary(const char *name)
+{
+        unsigned i;
+        int n = 0;
+
+        return sscanf(name, ESP_TEMPORARY "%n", &i, &n) == 1 && n > 0 && name[n] == '\0';
 }
 
 static bool mentions(const struct buf *text, const char *name)
@@ -48,8 +57,11 @@ int esp_list_check_unnamed(int root, const char *name, struct error *e)
                 return error_errno(e, -r, ESP_ENTRY_DIR);
         while ((r = esp_path_dir_next(&d)) > 0) {
                 _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_LOADER_ENTRY);
-                int k = file_read(d.fd, d.name, &text);
+                int k;
 
+                if (esp_list_is_temporary(d.name))
+                        continue;
+                k = file_read(d.fd, d.name, &text);
                 if (k < 0)
                         return error_set(e, ERROR_PRECONDITION, EBUSY,
                                          "cannot tell whether boot entry %s names %s: %s", d.name,
@@ -103,8 +115,10 @@ static void load_entry(int root, struct esp_path_dir *d, const struct entry_name
         memcpy(ret->file, d->name, strlen(d->name) + 1);
         ret->name = *name;
         ret->size = d->size;
-        if (file_read(d->fd, d->name, &text) < 0)
+        if (file_read(d->fd, d->name, &text) < 0) {
+                ret->unreadable = true;
                 return;
+        }
         ret->valid = entry_parse(text.data, text.len, &ret->entry) == 0;
         ret->image_present = ret->valid && esp_list_image_present(root, &ret->entry);
 }

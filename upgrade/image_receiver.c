@@ -144,6 +144,11 @@ int image_receiver_push(struct image_receiver *r, const void *data, size_t n, st
 
         if (r->refused || r->proved)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "%s: not to be written now", r->path);
+        if (r->expected > 0 && n > r->expected - r->size)
+                return refuse(r, error_set(e, ERROR_REFUSED, EFBIG,
+                                           "the image has more than the %" PRIu64
+                                           " bytes that its source announced",
+                                           r->expected));
         result = image_reader_push(r->reader, data, n, e);
         if (result < 0)
                 return result;
@@ -153,13 +158,11 @@ int image_receiver_push(struct image_receiver *r, const void *data, size_t n, st
                 return refuse(r, result);
         }
         result = esp_writer_write(r->writer, data, n, e);
-        if (result == -EFBIG && r->expected == 0)
+        if (result == -EFBIG)
                 result = error_set(e, ERROR_SPACE, ENOSPC,
                                    "boot partition: the image does not fit, no space is left after "
                                    "%" PRIu64 " bytes",
                                    r->size);
-        else if (result == -EFBIG)
-                return refuse(r, result);
         if (result == 0)
                 r->size += n;
         return result;

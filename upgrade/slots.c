@@ -28,6 +28,7 @@ struct planner {
         const struct entry_file *keep;  /* an entry of the known good image */
         const struct entry_file *final; /* one that gives the new image its role already */
         bool passive_done;
+        bool room_made;                   /* what goes later comes too late for the image */
         bool moved[LIMIT_LOADER_ENTRIES]; /* removed or switched by a step */
         bool collected[LIMIT_ESP_FILES];
         bool overflow;
@@ -53,11 +54,26 @@ static bool names_path(const struct entry_file *f, const char *path)
         return f->valid && entry_image_path(&f->entry, own) == 0 && strcasecmp(own, path) == 0;
 }
 
+/* Number of an image file of ours that the entry names, in any case of letters, as on FAT; false
+ * for any other. */
+static bool image_number(const struct entry_file *f, uint32_t *ret)
+{
+        const size_t dir = strlen(ESP_IMAGE_DIR "/");
+        char path[PATH_MAX];
+
+        if (!f->valid || entry_image_path(&f->entry, path) < 0 ||
+            strncasecmp(path, ESP_IMAGE_DIR "/", dir) != 0)
+                return false;
+        for (char *p = path + dir; *p; p++)
+                *p = (char)tolower((unsigned char)*p);
+        return entry_image_name_parse(path + dir, ret) == 0;
+}
+
 static bool names_number(const struct entry_file *f, uint32_t number)
 {
-        char path[IMAGE_PATH_SIZE];
+        uint32_t own;
 
-        return image_path(number, path) == 0 && names_path(f, path);
+        return image_number(f, &own) && own == number;
 }
 
 static bool names_running(const struct planner *p, const struct entry_file *f)
@@ -91,17 +107,6 @@ static bool has_digest(const struct planner *p, const struct entry_file *f)
 {
         return p->w->sha256 && f->valid && f->entry.has_sha256 &&
                memcmp(f->entry.sha256, p->w->sha256, SHA256_SIZE) == 0;
-}
-
-/* Number of an image file of ours that the entry names; false for any other. */
-static bool image_number(const struct entry_file *f, uint32_t *ret)
-{
-        const size_t dir = strlen(ESP_IMAGE_DIR "/");
-        char path[PATH_MAX];
-
-        return f->valid && entry_image_path(&f->entry, path) == 0 &&
-               strncasecmp(path, ESP_IMAGE_DIR "/", dir) == 0 &&
-               entry_image_name_parse(path + dir, ret) == 0;
 }
 
 static const struct entry_file *find_file(const struct planner *p, const char *file)
@@ -158,11 +163,6 @@ static bool test_confirmed_running(const struct planner *p, const struct entry_f
 static bool test_usable_running(const struct planner *p, const struct entry_file *f)
 {
         return is_usable(f) && names_running(p, f);
-}
-
-static bool test_promising(const struct planner *p, const struct entry_file *f)
-{
-        return is_usable(f) && !is_bad(p, f);
 }
 
 /* The first that there is, of roles and tests in order of preference. */
@@ -387,7 +387,7 @@ static void push_remove_others(struct planner *p, enum entry_role role, const ch
         for (unsigned rank = 0; rank < 3; rank++) {
                 for (size_t i = 0; i < p->s->n_entries; i++) {
                         const struct entry_file *f = &p->s->entries[i];
-                        unsigned own = is_confirmed(f) ? 2 : test_promising(p, f) ? 1 : 0;
+                        unsigned own = is_confirmed(f) ? 2 : is_usable(f) ? 1 : 0;
 
                         if (f->name.role == role && own == rank && !p->moved[i] &&
                             strcasecmp(f->file, but) != 0 &&
@@ -400,8 +400,8 @@ static void push_remove_others(struct planner *p, enum entry_role role, const ch
 /* --- collecting ------------------------------------------------------------------------------ */
 
 /*
- * An entry that the plan leaves alone names the image, or something that the plan does not know,
- * such as a file that cannot be read. When one of those goes, it is tried: esp_remove() knows.
+ * An entry that the plan leaves alone names the image, or may name it for not being readable, or
+ * something does that the plan does not know.
  */
 static bool is_named(const struct planner *p, const struct esp_image *image)
 {
@@ -410,10 +410,8 @@ static bool is_named(const struct planner *p, const struct esp_image *image)
         for (size_t i = 0; i < p->s->n_entries; i++) {
                 const struct entry_file *f = &p->s->entries[i];
 
-                if (!names_number(f, image->number)) {
-                        known = known || (p->moved[i] && !f->valid);
+                if (!f->unreadable && !names_number(f, image->number))
                         continue;
-                }
                 if (!p->moved[i])
                         return true;
                 known = true;
@@ -439,7 +437,8 @@ static void collect(struct planner *p, unsigned max)
                         continue;
                 p->collected[i] = true;
                 push(p, SLOTS_REMOVE_IMAGE)->number = image->number;
-                if (align_up_u64(image->size, p->s->space.cluster ?: 1, &size) == 0)
+                if (!p->room_made &&
+                    align_up_u64(image->size, p->s->space.cluster ?: 1, &size) == 0)
                         p->plan->freed += size;
         }
 }
@@ -546,6 +545,7 @@ static int make_room(struct planner *p, struct error *e)
         if (!fits(plan) && p->w->target == ENTRY_ROLE_ACTIVE && p->keep)
                 r = squeeze(p, e);
         plan->n_room = plan->n;
+        p->room_made = true;
         push(p, SLOTS_ADD_IMAGE)->number = plan->number;
         return r;
 }

@@ -165,6 +165,8 @@ static int run_steps(const struct apply *a, unsigned from, unsigned to, struct e
         const struct slots_hooks *hooks = a->hooks;
         int r = esp_sync(a->esp, e);
 
+        if (r == 0)
+                r = esp_drop_temporary(a->esp, ESP_ENTRY_DIR, e);
         for (unsigned i = from; i < to && r == 0; i++) {
                 const struct slots_step *step = &a->plan->step[i];
 

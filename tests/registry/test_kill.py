@@ -15,7 +15,7 @@ MIB = 1 << 20
 SIZE = 4 * MIB
 RATE = 8 * MIB
 # What may have left the server and not have reached the disk: buffers of the kernel, of TLS, of the pipe to the parent.
-IN_FLIGHT = 1 * MIB
+IN_FLIGHT = MIB // 2
 # The configuration of an image, which is a blob as well, and is read in each run.
 DOCUMENTS = 10000
 KILLS = int(os.environ.get("TB_KILLS", "25"))
@@ -53,7 +53,8 @@ class Trial:
 
     def __init__(self, node, registry, authority, source, image, tmp_path):
         self.node, self.registry, self.source, self.image = node, registry, source, image
-        self.options = ("--ca", authority.pem, "--same-boot")
+        # The kernel may still be clearing away the run before.
+        self.options = ("--ca", authority.pem, "--same-boot", "--wait", "10")
         self.nameless = source.startswith("https:")
         self.excess = []            # bytes per kill that were loaded twice
         self.good = [image, node.role("active")]
@@ -68,9 +69,13 @@ class Trial:
 
     def start(self):
         self.registry.requests.clear()
+        self.again = 0
         return self.node.copy(self.place)
 
     def begin(self, node):
+        # Nothing says in advance what a plain file holds: a node that has it loads it again to find out.
+        if self.nameless and self.image in node.images("active"):
+            self.again += self.bytes
         return node.begin_upgrade(self.source, *self.options, measured=False)
 
     def whole(self):
@@ -88,17 +93,15 @@ class Trial:
 
     def finish(self, node, kills):
         """A run that nobody disturbs."""
-        # Nothing says in advance what a plain file holds: whoever has it loads it again to find out.
-        had = self.image in node.images("active")
         result = self.begin(node).wait()
         assert result.rc == 0, str(result)
         assert node.role("active") == self.image
         assert node.role("passive") == self.good[1]
         assert node.check(self.good) == [], "garbage stays"
         sent = self.registry.sent()
-        limit = self.bytes + kills * (IN_FLIGHT + DOCUMENTS) + DOCUMENTS + (self.bytes if had and self.nameless else 0)
+        limit = self.bytes + self.again + kills * (IN_FLIGHT + DOCUMENTS) + DOCUMENTS
         assert sent <= limit, f"{sent} bytes for {self.bytes} with {kills} kills"
-        self.excess.append((sent - self.bytes) // max(kills, 1))
+        self.excess.append((sent - self.bytes - self.again) // max(kills, 1))
 
 
 @pytest.fixture
@@ -144,7 +147,8 @@ def test_asked_to_stop_at_any_moment(trial, dice):
         else:
             run.process.send_signal(signal.SIGTERM)
         result = run.wait()
-        assert time.monotonic() - asked < 5 and result.rc in (0, 11), str(result)
+        # It may not have come to listen to signals yet.
+        assert time.monotonic() - asked < 5 and (result.rc in (0, 11) or result.rc < 0 and result.seconds < 1), str(result)
         node.check(trial.good)
         trial.finish(node, 1)
 

@@ -95,26 +95,38 @@ static int start_entry(const struct env *env, const char *entry, struct error *e
         return r < 0 ? error_errno(e, -r, "LoaderEntrySelected") : 0;
 }
 
-/* In a fresh boot, an earlier run's note about what runs does not count. */
-static int make_world(struct env *env, const struct here *h, struct error *e)
+/* The places of the pretended node, which env only borrows. */
+struct places {
+        char *run, *efivars, *note;
+};
+
+static void places_done(struct places *p)
 {
-        char *run = below(h->state, ".run"), *efivars = below(h->state, ".run/efivars"),
-             *note = below(h->state, ".run/tb-agent/running.json");
+        free(p->run);
+        free(p->efivars);
+        free(p->note);
+}
+
+/* In a fresh boot, an earlier run's note about what runs does not count. */
+static int make_world(struct env *env, struct places *p, const struct here *h, struct error *e)
+{
         int r;
 
-        if (!run || !efivars || !note)
-                return error_oom(e); /* the process ends: nothing is freed */
+        p->run = below(h->state, ".run");
+        p->efivars = below(h->state, ".run/efivars");
+        p->note = below(h->state, ".run/tb-agent/running.json");
+        if (!p->run || !p->efivars || !p->note)
+                return error_oom(e);
         *env = (struct env)ENV_INIT;
-        env->run = run;
-        env->efivarfs = efivars;
-        env->oem = env->persistent = env->proc = env->sysfs = env->dev = run;
+        env->run = p->run;
+        env->efivarfs = p->efivars;
+        env->oem = env->persistent = env->proc = env->sysfs = env->dev = p->run;
         env->tcti = "device:/nonexistent";
-        r = file_make_dirs(AT_FDCWD, efivars, 0700);
+        r = file_make_dirs(AT_FDCWD, p->efivars, 0700);
         if (r < 0)
-                return error_errno(e, -r, "%s", efivars);
-        if (!h->same_boot && unlink(note) < 0 && errno != ENOENT)
-                return error_errno(e, errno, "%s", note);
-        free(note);
+                return error_errno(e, -r, "%s", p->efivars);
+        if (!h->same_boot && unlink(p->note) < 0 && errno != ENOENT)
+                return error_errno(e, errno, "%s", p->note);
         return start_entry(env, h->running ? h->running : "active.conf", e);
 }
 
@@ -123,6 +135,7 @@ static int work(struct here *h, struct upgrade_report *ret, struct error *e)
         const char *const folders[] = {h->hooks, NULL};
         _cleanup_close_ int root = file_open_dir(AT_FDCWD, h->esp);
         _cleanup_close_ int state = file_open_dir(AT_FDCWD, h->state), lock = -EBADF;
+        _cleanup_(places_done) struct places places = {.run = NULL};
         const struct esp esp = ESP_INIT(root);
         struct env env;
         _cleanup_(demands_done) struct demands demands = {.env = &env, .options = &h->machine};
@@ -136,7 +149,7 @@ static int work(struct here *h, struct upgrade_report *ret, struct error *e)
 
         if (root < 0 || state < 0)
                 return error_set(e, ERROR_USAGE, ENOENT, "--esp or --state is no folder");
-        r = make_world(&env, h, e);
+        r = make_world(&env, &places, h, e);
         if (r == 0)
                 r = stop_prepare(e);
         if (r < 0)

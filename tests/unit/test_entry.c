@@ -270,6 +270,7 @@ static void test_parse_bounds(void **state)
         n = snprintf(big, sizeof(big), "efi /x\ntitle ");
         memset(big + n, 't', sizeof(big) - (size_t)n);
         assert_int_equal(entry_parse(big, sizeof(big), &e), -E2BIG);
+        assert_int_equal(entry_parse(NULL, 0, &e), -EBADMSG); /* an empty file */
         assert_int_equal(entry_parse(big, sizeof(big) - 1, &e), 0);
         assert_int_equal(strlen(e.title), sizeof(e.title) - 1);
         memcpy(big + n - 6, "versio", 6); /* a value that cannot be cut without changing order */
@@ -482,15 +483,49 @@ static void test_select(void **state)
         expect_choice(fresh, 0, 257, NULL);
 }
 
+static void test_set_role(void **state)
+{
+        static const struct {
+                const char *title;
+                enum entry_role role;
+                const char *result;
+        } table[] = {
+                {"System 1", ENTRY_ROLE_ACTIVE, "System 1 (active)"},
+                {"System 1 (active)", ENTRY_ROLE_PASSIVE, "System 1 (passive)"},
+                {"System 1 (passive)", ENTRY_ROLE_PASSIVE, "System 1 (passive)"},
+                {"System (recovery) ", ENTRY_ROLE_RECOVERY, "System (recovery) (recovery)"},
+                {"(active)", ENTRY_ROLE_ACTIVE, "(active) (active)"},
+                {"", ENTRY_ROLE_ACTIVE, "(active)"},
+        };
+        struct entry e = {.title = "x"};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                (void)snprintf(e.title, sizeof(e.title), "%s", table[i].title);
+                assert_int_equal(entry_set_role(&e, table[i].role), 0);
+                assert_string_equal(e.title, table[i].result);
+        }
+        assert_string_equal(e.sort_key, "0001");
+        assert_int_equal(entry_set_role(&e, ENTRY_ROLE_NONE), -EINVAL);
+        assert_int_equal(entry_set_role(&e, ENTRY_ROLE_MAX), -EINVAL);
+        /* Cut between characters, not in one. */
+        memset(e.title, 'x', sizeof(e.title) - 1);
+        memcpy(e.title + 99, "\xc3\xa4", 2);
+        assert_int_equal(entry_set_role(&e, ENTRY_ROLE_RECOVERY), 0);
+        assert_int_equal(strlen(e.title), 99 + strlen(" (recovery)"));
+        assert_string_equal(e.title + 99, " (recovery)");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_name_parse),     cmocka_unit_test(test_name_format),
-                cmocka_unit_test(test_roles),          cmocka_unit_test(test_format),
-                cmocka_unit_test(test_format_refuses), cmocka_unit_test(test_format_sizes),
-                cmocka_unit_test(test_parse),          cmocka_unit_test(test_parse_bounds),
-                cmocka_unit_test(test_image_path),     cmocka_unit_test(test_image_name),
-                cmocka_unit_test(test_version),        cmocka_unit_test(test_select),
+                cmocka_unit_test(test_set_role),     cmocka_unit_test(test_name_parse),
+                cmocka_unit_test(test_name_format),  cmocka_unit_test(test_roles),
+                cmocka_unit_test(test_format),       cmocka_unit_test(test_format_refuses),
+                cmocka_unit_test(test_format_sizes), cmocka_unit_test(test_parse),
+                cmocka_unit_test(test_parse_bounds), cmocka_unit_test(test_image_path),
+                cmocka_unit_test(test_image_name),   cmocka_unit_test(test_version),
+                cmocka_unit_test(test_select),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,19 +108,24 @@ static void failed_check_is_remembered(void **unused)
         _cleanup_(situation_done) struct situation s = {.has_loader = false};
         _cleanup_json_ struct json_object *o = NULL;
         struct json_object *operation;
+        uint64_t time = 0;
 
         (void)unused;
         on_trial(&s);
-        assert_int_equal(trial_failed(memory.fd, &s, "health check: no", TRIAL_REPLACE, NULL), 0);
+        assert_int_equal(trial_failed(&env, memory.fd, &s, "health check: no", TRIAL_REPLACE, NULL),
+                         0);
         expect_failure(2, "health check: no");
         /* What came later and says less does not replace it, what says as much does. */
-        assert_int_equal(trial_failed(memory.fd, &s, "never completed", TRIAL_KEEP, NULL), 0);
+        assert_int_equal(trial_failed(&env, memory.fd, &s, "never completed", TRIAL_KEEP, NULL), 0);
         expect_failure(2, "health check: no");
-        assert_int_equal(trial_failed(memory.fd, &s, "health check: 2", TRIAL_REPLACE, NULL), 0);
+        assert_int_equal(trial_failed(&env, memory.fd, &s, "health check: 2", TRIAL_REPLACE, NULL),
+                         0);
         expect_failure(2, "health check: 2");
         o = status();
         assert_int_equal(json_get_obj(o, "last_operation", &operation), 0);
         assert_string_equal(status_text(operation, "verb"), "bless");
+        assert_int_equal(json_get_u64(operation, "time", &time), 0);
+        assert_true(time > 1600000000);
         assert_string_equal(status_text(operation, "text"), "health check: 2");
         assert_string_equal(status_text(operation, "result"), "precondition");
         assert_false(flag(o, "fallback"));
@@ -133,8 +138,8 @@ static void confirmed_image_is_forgiven(void **unused)
 
         (void)unused;
         on_trial(&s);
-        assert_int_equal(trial_failed(memory.fd, &s, "once", TRIAL_REPLACE, NULL), 0);
-        assert_int_equal(trial_passed(memory.fd, &s, NULL), 0);
+        assert_int_equal(trial_failed(&env, memory.fd, &s, "once", TRIAL_REPLACE, NULL), 0);
+        assert_int_equal(trial_passed(&env, memory.fd, &s, NULL), 0);
         expect_failure(2, "");
 }
 
@@ -173,8 +178,8 @@ static void fall_back_keeps_the_reason_of_the_trial(void **unused)
 
         (void)unused;
         on_trial(&trial);
-        assert_int_equal(trial_failed(memory.fd, &trial, "health check: x", TRIAL_REPLACE, NULL),
-                         0);
+        assert_int_equal(
+                trial_failed(&env, memory.fd, &trial, "health check: x", TRIAL_REPLACE, NULL), 0);
         assert_int_equal(unlinkat(dir.fd, "loader/entries/active+2-1.conf", 0), 0);
         assert_int_equal(efivar_delete(&env, "LoaderBootCountPath", EFIVAR_GUID_LOADER), 0);
         fall_back(&s);
@@ -241,7 +246,7 @@ static void without_a_partition_nothing_is_remembered(void **unused)
         (void)unused;
         fall_back(&s);
         assert_int_equal(trial_fell_back(-EBADF, &s, NULL), -ENOENT);
-        assert_int_equal(trial_passed(-ENOENT, &s, NULL), -ENOENT);
+        assert_int_equal(trial_passed(&env, -ENOENT, &s, NULL), -ENOENT);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up_node, tear_down_node)
