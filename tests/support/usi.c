@@ -65,7 +65,9 @@ void test_usi_make(const struct test_usi_world *w, const char *version, size_t i
                                     version, version),
                          0);
         {
+                static const char magic[] = "#### LoaderInfo: systemd-stub 252.39 ####";
                 struct peimage_section sections[] = {
+                        {.name = ".sdmagic", .data = magic, .size = sizeof(magic) - 1},
                         {.name = ".osrel", .data = osrel.data, .size = osrel.len},
                         {.name = ".cmdline", .data = "quiet", .size = 5},
                         {.name = ".initrd", .data = filler, .size = initrd},
