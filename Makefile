@@ -159,7 +159,7 @@ check-fast-run:
 	+$(Q)$(SELF) check-style
 	+$(Q)$(SELF) both-compilers
 	+$(Q)$(SELF) all tests
-	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry
+	$(Q)TB_FAST=1 TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry
 
 # The real thing: firmware, TPM, boot loader, kernel.
 .PHONY: check-vm

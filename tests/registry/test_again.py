@@ -7,12 +7,9 @@ import subprocess
 import misdeeds
 import pytest
 from node import Node
-from tools import BUILD, tar, tb_image, tree
+from tools import tar, tb_image, tree
 
 MIB = 1 << 20
-
-pytestmark = pytest.mark.skipif(not (BUILD / "tests/upgrade-here").exists(), reason="upgrade-here is not built")
-
 
 @pytest.fixture
 def image(images):

@@ -233,6 +233,7 @@ def test_endless_head(judge, registry, raw):
     judge(raw, "--attempts", "2", rc=(5, 6))
 
 
+@pytest.mark.slow
 def test_slow_servers_are_given_up(judge, registry, image, node, authority, tmp_path):
     """Side by side: each takes as long as the agent is patient."""
     registry.put_artifact("demo", image)
@@ -437,6 +438,7 @@ def inflating(name, size, how):
 # The first lies in front of anything useful, the second fits an ESP, the third does not.
 @pytest.mark.parametrize("name, size", [("big", 1 << 30), ("EFI/kairos/norole.efi", 1 << 30),
                                         ("EFI/kairos/norole.efi", 5 << 30)], ids=["other", "image", "huge"])
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["gzip", "zstd"])
 def test_layer_that_inflates(judge, registry, how, name, size):
     if how == "gzip" and size > 1 << 30:

@@ -6,6 +6,8 @@ import pytest
 from tools import DOCKER, HERE, OCI, DockerRegistry, Layout, tar, tool, tree
 
 ARM = {"architecture": "arm64", "os": "linux"}
+pytestmark = pytest.mark.parametrize("judge", ["verify", "upgrade"], indirect=True)
+
 KINDS = [(types, how) for types in (OCI, DOCKER) for how in ("tar", "gzip", "zstd")]
 KIND_NAMES = [f"{name}-{how}" for name in ("oci", "docker") for how in ("tar", "gzip", "zstd")]
 

@@ -2,6 +2,7 @@
 """A real registry on the loopback device: Debian's docker-registry, filled by skopeo."""
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class DockerRegistry:
 
     def __init__(self, dir, certificate=None):
         self.dir = Path(dir).resolve()
+        shutil.rmtree(self.dir, ignore_errors=True)         # of an earlier run
         self.dir.mkdir(parents=True, exist_ok=True)
         tls = f', tls: {{certificate: {certificate.pem}, key: {certificate.key}}}' if certificate else ''
         (self.dir / 'config.yml').write_text(CONFIG.format(root=self.dir / 'content', tls=tls))
