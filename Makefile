@@ -180,7 +180,7 @@ check-run:
 	+$(Q)$(SELF) asan-run
 	+$(Q)$(SELF) fuzz-smoke-run
 	+$(Q)$(SELF) all tests $(B)/tb-guest
-	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry vm-tests
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest vm-tests tests/image tests/registry
 
 .PHONY: tests
 tests: $(TEST_BIN) $(B)/tests/upgrade-here

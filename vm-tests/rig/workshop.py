@@ -4,6 +4,7 @@
 Tests and demo share this. All results are kept in a work directory under the hash of what they were made from, so a
 second run pays only for what changed.
 """
+import fcntl
 import hashlib
 import json
 import os
@@ -52,7 +53,15 @@ class Workshop:
         self.work.mkdir(parents=True, exist_ok=True)
 
     def _kept(self, name, key, make):
-        """A file or directory of the work directory that make(path) produces, unless it is there for the same key."""
+        """A file or directory of the work directory that make(path) produces, unless it is there for the same key. Of
+        several processes that want it, one makes it and the others wait."""
+        locks = self.work / 'locks'
+        locks.mkdir(exist_ok=True)
+        with open(locks / name, 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._keep(name, key, make)
+
+    def _keep(self, name, key, make):
         path, mark = self.work / name, self.work / (name + '.key')
         if path.exists() and mark.exists() and mark.read_text() == key:
             return path

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pytest plugin for runs in several processes: tests that share what was made for their module stay in one process, in
+their order, so that it is made once and a story is told from its beginning. All others go to whoever is free."""
+import pytest
+
+
+def shares(item):
+    found = item._fixtureinfo.name2fixturedefs.values()
+    return any(definition.scope == "module" for definitions in found for definition in definitions)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
