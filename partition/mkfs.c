@@ -88,11 +88,15 @@ int mkfs_check_ext4(const char *path, const char *label, struct error *e)
 #define FAT32_STATE_DIRTY 1u
 
 /* 1: marked as not unmounted; 0: not. */
-static int is_dirty(int fd, const char *path, struct error *e)
+static int is_dirty(const char *path, struct error *e)
 {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         uint8_t sector[512];
-        ssize_t n = file_pread(fd, sector, sizeof(sector), 0);
+        ssize_t n;
 
+        if (fd < 0)
+                return error_errno(e, errno, "%s", path);
+        n = file_pread(fd, sector, sizeof(sector), 0);
         if (n < 0)
                 return error_errno(e, (int)-n, "%s", path);
         if ((size_t)n < sizeof(sector))
@@ -103,17 +107,21 @@ static int is_dirty(int fd, const char *path, struct error *e)
 int mkfs_check_vfat(const char *path, struct error *e)
 {
         const char *const argv[] = {"fsck.vfat", "-a", path, NULL};
-        /* Exclusive: a mounted file system bears the mark as well, and must not be repaired under
-         * its user. */
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NOCTTY);
+        _cleanup_close_ int fd = -EBADF;
         struct spawn_result result;
-        int r;
+        int r = is_dirty(path, e);
 
-        if (fd < 0)
-                return errno == EBUSY ? 0 : error_errno(e, errno, "%s", path);
-        r = is_dirty(fd, path, e);
+        /* Nobody is kept from mounting a file system that needs no check. */
         if (r <= 0)
                 return r;
+        /* Exclusive: a mounted file system bears the mark as well, and must not be repaired under
+         * its user. */
+        fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return errno == EBUSY ? 0 : error_errno(e, errno, "%s", path);
+        r = is_dirty(path, e);
+        if (r <= 0)
+                return r; /* it was unmounted meanwhile */
         log_info("%s was not unmounted, checking it", path);
         r = spawn_run(argv, CHECK_SECONDS, NULL, &result, e);
         if (r < 0)
@@ -121,7 +129,7 @@ int mkfs_check_vfat(const char *path, struct error *e)
         /* fsck.fat(8) says 1 for "corrected" and for "not a file system": the mark tells them
          * apart. */
         if (result.status == 0 || result.status == 1)
-                r = is_dirty(fd, path, e);
+                r = is_dirty(path, e);
         else
                 r = 1;
         if (r <= 0)

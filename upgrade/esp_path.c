@@ -117,7 +117,7 @@ int esp_path_dir_next(struct esp_path_dir *d)
                 if (d->count++ >= LIMIT_ESP_FILES)
                         return -E2BIG;
                 if (fstatat(d->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                        return -errno;
+                        return errno == ENOENT ? -ESTALE : -errno;
                 if (!S_ISREG(st.st_mode))
                         continue;
                 d->name = entry->d_name;

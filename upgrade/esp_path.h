@@ -44,6 +44,9 @@ struct esp_path_dir {
         }
 
 int esp_path_dir_open(struct esp_path_dir *d, int root, const char *path) _must_check_;
-/* 1 with name and size set, 0 at the end, -E2BIG after LIMIT_ESP_FILES names. */
+/*
+ * 1 with name and size set, 0 at the end, -E2BIG after LIMIT_ESP_FILES names. -ESTALE when a file
+ * went away since its name was read: what is listed so far may lack the one it was replaced by.
+ */
 int esp_path_dir_next(struct esp_path_dir *d) _must_check_;
 void esp_path_dir_close(struct esp_path_dir *d);

@@ -110,7 +110,8 @@ struct slots_plan {
         uint64_t need, available, freed;
 };
 
-/* Entries, images and free space of an ESP; the other fields are left as they are. */
+/* Entries, images and free space of an ESP; the other fields are left as they are. Somebody who
+ * only looks may call this while an upgrade or a confirmation is at work. */
 int slots_read(const struct esp *esp, struct slots_situation *ret, struct error *e) _must_check_;
 void slots_done(struct slots_situation *s);
 

@@ -8,7 +8,10 @@
 #include "base/num.h"
 #include "upgrade/slots.h"
 
-int slots_read(const struct esp *esp, struct slots_situation *ret, struct error *e)
+/* How often an ESP is read again that is changed meanwhile. A change takes away one file or two. */
+#define READ_TRIES 10u
+
+static int try_read(const struct esp *esp, struct slots_situation *ret, struct error *e)
 {
         struct slots_situation s = {0};
         int r = esp_list_entries(esp, &s.entries, &s.n_entries, e);
@@ -27,6 +30,17 @@ int slots_read(const struct esp *esp, struct slots_situation *ret, struct error 
         ret->n_images = s.n_images;
         ret->space = s.space;
         return 0;
+}
+
+int slots_read(const struct esp *esp, struct slots_situation *ret, struct error *e)
+{
+        int r = try_read(esp, ret, e);
+
+        for (unsigned i = 1; r == -ESTALE && i < READ_TRIES; i++) {
+                error_clear(e);
+                r = try_read(esp, ret, e);
+        }
+        return r;
 }
 
 void slots_done(struct slots_situation *s)

@@ -80,10 +80,10 @@ def test_status_and_bless_do_not_get_into_each_others_way(machines, installed):
     machine = machines(installed)
     machine.boot()
     script = '''
-        (for i in $(seq 15); do tb-agent status > /dev/null || echo status; done) &
-        for i in $(seq 10); do tb-agent bless > /dev/null || echo bless; done
+        (for i in $(seq 60); do tb-agent status 2>&1 > /dev/null; done) &
+        for i in $(seq 40); do tb-agent bless 2>&1 > /dev/null; done
         wait'''
-    assert machine.shell(script, timeout=300).text.split() == []
+    assert machine.shell(script, timeout=300).text.splitlines() == []
 
 
 def test_unconfirmed_boot_stays_on_trial(workshop, machines):

@@ -5,9 +5,13 @@
  */
 #include "tests/unit/esp_world.h"
 
+#include <signal.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 
 #include "base/limits.h"
+#include "upgrade/esp_path.h"
+#include "upgrade/slots.h"
 
 /* --- whole sequences, cut ------------------------------------------------------------------- */
 
@@ -486,6 +490,50 @@ static void test_lists_of_nothing(void **state)
         assert_null(images);
 }
 
+/* readdir() has all names in hand when the second one is taken away. */
+static void test_file_goes_away(void **state)
+{
+        _cleanup_(esp_path_dir_close) struct esp_path_dir d = ESP_PATH_DIR_INIT;
+        const char *other;
+
+        (void)state;
+        scratch_put_text(&dir, "loader/entries/active+3-0.conf", "x");
+        scratch_put_text(&dir, "loader/entries/active.conf", "x");
+        assert_int_equal(esp_path_dir_open(&d, dir.fd, "loader/entries"), 0);
+        assert_int_equal(esp_path_dir_next(&d), 1);
+        other = strcmp(d.name, "active.conf") == 0 ? "loader/entries/active+3-0.conf"
+                                                   : "loader/entries/active.conf";
+        assert_int_equal(unlinkat(dir.fd, other, 0), 0);
+        assert_int_equal(esp_path_dir_next(&d), -ESTALE);
+}
+
+/* A status query beside a confirmation: never an error, never less than what stays. */
+static void test_read_while_it_changes(void **state)
+{
+        pid_t child;
+
+        (void)state;
+        assert_int_equal(add_image(1), 0);
+        assert_int_equal(add_entry("passive.conf", "0002", 1), 0);
+        assert_int_equal(add_entry("recovery.conf", "0003", 1), 0);
+        child = fork();
+        assert_true(child >= 0);
+        while (child == 0) {
+                close(openat(dir.fd, "loader/entries/active+3-0.conf", O_CREAT | O_WRONLY, 0600));
+                (void)unlinkat(dir.fd, "loader/entries/active+3-0.conf", 0);
+        }
+        for (int i = 0; i < 1000; i++) {
+                struct slots_situation s = {0};
+
+                assert_int_equal(slots_read(&esp, &s, &error), 0);
+                assert_in_range(s.n_entries, 2, 3);
+                assert_int_equal(s.n_images, 1);
+                slots_done(&s);
+        }
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 /* A stand-in for the allocation table: the byte at the offset is the cluster. */
 static int byte_is_cluster(int fd, uint64_t offset, uint64_t *ret)
 {
@@ -555,6 +603,8 @@ int main(void)
                 CASE(test_bless_foreign),
                 CASE(test_lists),
                 CASE(test_lists_of_nothing),
+                CASE(test_file_goes_away),
+                CASE(test_read_while_it_changes),
                 CASE(test_cross_links),
         };
 
