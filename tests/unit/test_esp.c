@@ -6,6 +6,7 @@
 #include "tests/unit/esp_world.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
@@ -518,7 +519,11 @@ static void test_read_while_it_changes(void **state)
         assert_int_equal(add_entry("recovery.conf", "0003", 1), 0);
         child = fork();
         assert_true(child >= 0);
-        while (child == 0) {
+        if (child == 0)
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
+        /* Again and again, but not faster than anybody could look. */
+        for (const struct timespec pause = {.tv_nsec = 200000}; child == 0;
+             (void)nanosleep(&pause, NULL)) {
                 close(openat(dir.fd, "loader/entries/active+3-0.conf", O_CREAT | O_WRONLY, 0600));
                 (void)unlinkat(dir.fd, "loader/entries/active+3-0.conf", 0);
         }
