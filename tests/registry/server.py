@@ -74,6 +74,7 @@ class Server:
         self.stopping = threading.Event()
         self.connections = set()
         self.accepted = 0
+        self.silent = False         # towards those who speak TLS to a server without; others hang up
         self.context = tls.context() if tls else None
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
@@ -185,7 +186,7 @@ class Server:
         """Requests and answers on one connection until either side ends it."""
         rest = b""
         while not self.stopping.is_set():
-            head, rest = read_head(connection, rest)
+            head, rest = read_head(connection, rest, self.silent)
             if head is None:
                 return
             request = self._parse(head)
@@ -278,9 +279,10 @@ def _pieces(body, cut):
                 return
 
 
-def read_head(connection, rest):
+def read_head(connection, rest, silent=False):
+    """silent: says and does nothing while what comes may yet become a request, be it TLS in a place without."""
     while b"\r\n\r\n" not in rest:
-        if len(rest) > HEAD_LIMIT:
+        if len(rest) > HEAD_LIMIT or rest and not rest[:1].isupper() and not silent:
             raise ValueError("head")
         data = connection.recv(CHUNK)
         if not data:

@@ -144,7 +144,9 @@ def test_plain_http_only_where_it_is_named(judge, servers, image, node):
         for options in ((), ("--insecure", "localhost:1"), ("--insecure", f"other.{registry.address}")):
             judge(source, "--attempts", "1", *options, rc=(2, 5, 6))
         assert not registry.seen()
-        judge(source, "--insecure", registry.address, rc=0, image=image)
+        for registry.silent in (False, True):
+            judge(source, "--insecure", registry.address, rc=0, image=image)
+        registry.silent = False
         registry.forget()
 
 
