@@ -508,6 +508,19 @@ static void test_file_goes_away(void **state)
         assert_int_equal(esp_path_dir_next(&d), -ESTALE);
 }
 
+/* But not faster than anybody could look, and not longer than the test. */
+static void change_for_ever(void)
+{
+        const struct timespec pause = {.tv_nsec = 200000};
+
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;) {
+                close(openat(dir.fd, "loader/entries/active+3-0.conf", O_CREAT | O_WRONLY, 0600));
+                (void)unlinkat(dir.fd, "loader/entries/active+3-0.conf", 0);
+                (void)nanosleep(&pause, NULL);
+        }
+}
+
 /* A status query beside a confirmation: never an error, never less than what stays. */
 static void test_read_while_it_changes(void **state)
 {
@@ -520,13 +533,7 @@ static void test_read_while_it_changes(void **state)
         child = fork();
         assert_true(child >= 0);
         if (child == 0)
-                (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
-        /* Again and again, but not faster than anybody could look. */
-        for (const struct timespec pause = {.tv_nsec = 200000}; child == 0;
-             (void)nanosleep(&pause, NULL)) {
-                close(openat(dir.fd, "loader/entries/active+3-0.conf", O_CREAT | O_WRONLY, 0600));
-                (void)unlinkat(dir.fd, "loader/entries/active+3-0.conf", 0);
-        }
+                change_for_ever();
         for (int i = 0; i < 1000; i++) {
                 struct slots_situation s = {0};
 
