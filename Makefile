@@ -40,7 +40,7 @@ AGENT_LIB := $(B)/libagent.a
 IMAGE_LIB := $(B)/libimage.a
 TEST_BIN := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 FUZZ_BIN := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
-UNITS := $(sort $(wildcard agent/*.service agent/*.timer))
+UNITS := $(sort $(wildcard agent/*.service agent/*.timer deploy/*.service deploy/*.timer))
 MAN_SRC := $(sort $(wildcard man/*.scd))
 MAN := $(patsubst man/%.scd,$(B)/man/%,$(MAN_SRC))
 

@@ -32,7 +32,7 @@ static const char *const health_dirs[] = {"/usr/lib/tb-agent/health.d", "/etc/tb
 
 struct bless_options {
         uint64_t wait;
-        bool reboot, expire, json;
+        bool reboot, expire, repair_floor, json;
 };
 
 struct bless_result {
@@ -88,17 +88,26 @@ static int read_role(const struct env *env, struct bless_result *ret, struct err
 }
 
 /* A boot that works must not fail its confirmation, and fall back, because of the floor: "status"
- * tells what is wrong. */
-static void raise_floor(const struct env *env, struct bless_result *ret)
+ * tells what is wrong. Only who asked for its repair is told here. */
+static int raise_floor(const struct env *env, bool repair, struct bless_result *ret,
+                       struct error *e)
 {
         struct error error = ERROR_INIT;
+        int r;
 
         if (strcmp(ret->role, entry_role_name(ENTRY_ROLE_ACTIVE)) != 0)
-                return;
-        if (bless_raise_floor(env, &ret->floor, &error) == 0)
-                ret->has_floor = true;
-        else
+                return !repair ? 0
+                               : error_set(e, ERROR_PRECONDITION, EPERM,
+                                           "only the active image sets the version floor, and "
+                                           "%s runs",
+                                           *ret->role ? ret->role : "something else");
+        r = bless_raise_floor(env, repair, &ret->floor, &error);
+        ret->has_floor = r == 0;
+        if (r < 0 && repair)
+                *e = error;
+        else if (r < 0)
                 log_warning("version floor: %s", error.text);
+        return repair ? r : 0;
 }
 
 /* What became of the boots before this one; a boot that fell back remembers why. */
@@ -201,9 +210,7 @@ static int bless(const struct env *env, const struct bless_options *o, struct bl
                 fail_trial(env, o, e->text, TRIAL_REPLACE);
         if (r == 0)
                 r = confirm_running(env, ret->counted ? buf_str(&path) : NULL, ret, e);
-        if (r == 0)
-                raise_floor(env, ret);
-        return r;
+        return r < 0 ? r : raise_floor(env, o->repair_floor, ret, e);
 }
 
 /* The units that failed, for the reason; "" when nobody can be asked. */
@@ -310,6 +317,9 @@ static void print_help(void)
         (void)printf(
                 "\n  --reboot        when a boot on trial fails, start the node again at once\n"
                 "  --expire        give a boot on trial up that was never completed\n"
+                "  --repair-floor  set the version floor up again when the TPM has lost it or "
+                "holds "
+                "another one\n"
                 "  --wait SECONDS  wait for another agent to end (default: fail at once)\n"
                 "  --json          print the result as JSON\n"
                 "  --help          show this text\n");
@@ -322,6 +332,7 @@ int verb_bless(const struct env *env, int argc, char **argv)
         struct error error = ERROR_INIT;
         const struct option_spec specs[] = {{"reboot", OPTION_FLAG, &o.reboot},
                                             {"expire", OPTION_FLAG, &o.expire},
+                                            {"repair-floor", OPTION_FLAG, &o.repair_floor},
                                             {"wait", OPTION_NUMBER, &o.wait},
                                             {"json", OPTION_FLAG, &o.json}};
         int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, &error);

@@ -6,6 +6,7 @@
 #include "agent/machine.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "upgrade/osrelease.h"
 
 /* Of the read-only root, not the ephemeral /etc that anybody may have written to since. */
@@ -31,7 +32,7 @@ static int running_version(struct floor *ret, struct error *e)
         return floor_make(osrelease_get(release, "IMAGE_ID"), version, ret, e);
 }
 
-int bless_raise_floor(const struct env *env, struct floor *ret, struct error *e)
+int bless_raise_floor(const struct env *env, bool repair, struct floor *ret, struct error *e)
 {
         _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
         _cleanup_close_ int dir = -EBADF;
@@ -49,8 +50,10 @@ int bless_raise_floor(const struct env *env, struct floor *ret, struct error *e)
         if (r < 0)
                 return r;
         r = floor_raise(tpm, dir, FLOOR_FILE, &running, &first);
-        if (r == -ENOENT) {
-                r = floor_setup(tpm, dir, FLOOR_FILE, &running, false, e);
+        if (r == -ENOENT || (r == -EREMOTE && repair)) {
+                if (repair)
+                        log_warning("the version floor is set up again, as asked for");
+                r = floor_setup(tpm, dir, FLOOR_FILE, &running, repair, e);
         } else if (r < 0) {
                 *e = first;
         }

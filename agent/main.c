@@ -11,6 +11,7 @@
 #include "agent/verbs.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 
 static const struct {
         const char *name;
@@ -28,7 +29,8 @@ static const struct {
 
 static void print_help(void)
 {
-        (void)printf("Usage: tb-agent VERB [OPTION...]\n\n"
+        (void)printf("Usage: tb-agent [--log-format FORMAT] [--log-level LEVEL] VERB "
+                     "[OPTION...]\n\n"
                      "Lifecycle agent of a Trusted Boot node: one signed image, measured boot, "
                      "encrypted data.\n\n"
                      "Verbs:\n");
@@ -36,8 +38,11 @@ static void print_help(void)
                 (void)printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
         (void)printf(
                 "\n\"tb-agent VERB --help\" explains a verb; tb-agent(1) lists the exit codes.\n"
-                "  --help     show this text\n"
-                "  --version  show the version\n");
+                "  --log-format text|json    messages on standard error as text, or as one JSON "
+                "object a line\n"
+                "  --log-level LEVEL         error, warning, info (default) or debug\n"
+                "  --help                    show this text\n"
+                "  --version                 show the version\n");
 }
 
 static bool is_init(const char *name)
@@ -60,9 +65,57 @@ static int end_output(int rc)
         return rc != 0 ? rc : error_exit_code(e.class);
 }
 
+static bool set_log(const char *option, const char *value)
+{
+        static const char *const formats[] = {"text", "json"};
+        static const char *const levels[] = {"error", "warning", "info", "debug"};
+        static const enum log_format format_of[] = {LOG_FORMAT_TEXT, LOG_FORMAT_JSON};
+        static const enum log_level level_of[] = {LOG_LEVEL_ERROR, LOG_LEVEL_WARNING,
+                                                  LOG_LEVEL_INFO, LOG_LEVEL_DEBUG};
+        bool format = strcmp(option, "--log-format") == 0;
+        const char *const *words = format ? formats : levels;
+        size_t n = format ? ARRAY_SIZE(formats) : ARRAY_SIZE(levels);
+
+        for (size_t i = 0; value && i < n; i++) {
+                if (strcmp(value, words[i]) != 0)
+                        continue;
+                if (format)
+                        log_set_format(format_of[i]);
+                else
+                        log_set_level(level_of[i]);
+                return true;
+        }
+        (void)fprintf(stderr, "tb-agent: %s takes %s\n", option,
+                      format ? "text or json" : "error, warning, info or debug");
+        return false;
+}
+
+/* The options before the verb, which are about messages. How many words they are; -EINVAL. */
+static int take_log_options(int argc, char **argv)
+{
+        int i = 1;
+
+        while (i < argc) {
+                char *equals = strchr(argv[i], '=');
+                const char *value = equals ? equals + 1 : i + 1 < argc ? argv[i + 1] : NULL;
+
+                if (strncmp(argv[i], "--log-", 6) != 0)
+                        break;
+                if (equals)
+                        *equals = '\0';
+                if (strcmp(argv[i], "--log-format") != 0 && strcmp(argv[i], "--log-level") != 0)
+                        break; /* no verb has that name either */
+                if (!set_log(argv[i], value))
+                        return -EINVAL;
+                i += equals ? 1 : 2;
+        }
+        return i - 1;
+}
+
 int main(int argc, char **argv)
 {
         const struct env env = ENV_INIT;
+        int taken;
         char *boot_argv[] = {(char[]){"boot"}, NULL};
 
         file_ensure_stdio();
@@ -72,6 +125,11 @@ int main(int argc, char **argv)
          * process is. */
         if (getpid() == 1 && is_init(argv[0]))
                 return verb_boot(&env, 1, boot_argv);
+        taken = take_log_options(argc, argv);
+        if (taken < 0)
+                return error_exit_code(ERROR_USAGE);
+        argc -= taken;
+        argv += taken;
         if (argc < 2) {
                 (void)fprintf(stderr, "tb-agent: a verb is missing; try \"tb-agent --help\"\n");
                 return error_exit_code(ERROR_USAGE);

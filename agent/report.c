@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/log.h"
+
 struct json_object *report_new(const char *verb)
 {
         _cleanup_json_ struct json_object *o = json_object_new_object();
@@ -69,12 +71,22 @@ static int print_json(const char *verb, const struct error *e)
         return r < 0 ? r : report_print(o, NULL);
 }
 
+static void print_text(const char *verb, const struct error *e)
+{
+        if (log_get_format() == LOG_FORMAT_JSON) {
+                log_error("%s: %s", verb, e->text);
+                if (*e->advice)
+                        log_info("%s", e->advice);
+                return;
+        }
+        report_text(stderr, "tb-agent %s: %s\n", verb, e->text);
+        if (*e->advice)
+                report_text(stderr, "%s\n", e->advice);
+}
+
 int report_failure(const char *verb, bool json, const struct error *e)
 {
-        if (!json || print_json(verb, e) < 0) {
-                report_text(stderr, "tb-agent %s: %s\n", verb, e->text);
-                if (*e->advice)
-                        report_text(stderr, "%s\n", e->advice);
-        }
+        if (!json || print_json(verb, e) < 0)
+                print_text(verb, e);
         return error_exit_code(e->class);
 }

@@ -34,6 +34,11 @@ void log_set_format(enum log_format f)
         format = f;
 }
 
+enum log_format log_get_format(void)
+{
+        return format;
+}
+
 static void write_json(enum log_level level, const char *text)
 {
         struct json_object *o = json_object_new_object();

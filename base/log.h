@@ -28,6 +28,7 @@ enum log_format {
 /* Most verbose level that is shown (default: info). */
 void log_set_level(enum log_level level);
 void log_set_format(enum log_format format);
+enum log_format log_get_format(void);
 
 void log_message(enum log_level level, const char *fmt, ...) _printf_(2, 3);
 

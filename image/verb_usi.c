@@ -184,7 +184,11 @@ static int load_os_release(const struct settings *s, struct inputs *in, struct e
         r = input_read(s->os_release, &in->os_release, e);
         if (r < 0)
                 return r;
-        r = osrelease_parse(in->os_release.data, in->os_release.len, &release, e);
+        if (in->os_release.len == 0)
+                r = error_set(e, ERROR_CONFIG, ENODATA,
+                              "%s is empty: it has to say which system this is", s->os_release);
+        else
+                r = osrelease_parse(in->os_release.data, in->os_release.len, &release, e);
         if (r == 0)
                 r = check_names(s, release, e);
         return r < 0 ? bad_input(e, r, "file", s->os_release) : 0;

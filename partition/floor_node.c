@@ -7,9 +7,8 @@
 #include "partition/floor.h"
 #include "partition/floor_nv.h"
 
-static const char advice_repair[] = "Find out who removed it. If the TPM was cleared or replaced, "
-                                    "set the version floor up again "
-                                    "with the wish to repair it";
+static const char advice_repair[] = "find out who removed it; if the TPM was cleared or replaced, "
+                                    "run \"tb-agent bless --repair-floor\"";
 
 /* The index is the one that the file speaks of, and its content is to be believed. */
 static bool is_ours(const struct floor_nv *nv, const struct floor_state *s)
@@ -180,7 +179,7 @@ static int may_replace(const struct work *w, const struct floor *floor, bool rep
                 return 0;
         r = error_set(e, ERROR_PRECONDITION, EEXIST,
                       "NV index 0x%08x of the TPM is used by something else", FLOOR_NV_INDEX);
-        error_advise(e, "Remove it if nobody needs it, or clear the version floor");
+        error_advise(e, "if nobody needs it, run \"tb-agent bless --repair-floor\"");
         return r;
 }
 

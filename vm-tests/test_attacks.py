@@ -9,6 +9,7 @@ from rig.facts import entries, node_facts, role
 
 BOOT_FAILED = r'boot failed: [^\n]*\n'     # the whole line: the console arrives in pieces
 LOADER_GUID = '4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
+FLOOR_INDEX = '0x01805442'
 
 
 def fails_to_boot(machine):
@@ -107,3 +108,20 @@ def test_foreign_kernel_parameters_in_an_entry_are_ignored(machine):
     machine.boot()
     assert 'tb.evil' not in machine.read('/proc/cmdline').decode()
     assert node_facts(machine)['role'] == 'active'
+
+
+def test_version_floor_that_somebody_removed(machine):
+    """The owner of the TPM may remove the index: it is missed, and comes back only by an explicit wish."""
+    machine.boot()
+
+    def floor():
+        return machine.run(['tb-agent', 'status', '--json'], check=True).json()['floor']
+    assert (floor()['alarming'], floor()['version']) == (False, '1')
+    machine.run(['tpm2_nvundefine', '-C', 'o', FLOOR_INDEX], check=True)
+    missing = floor()
+    assert missing['alarming'] is True and missing['version'] == '1'        # the encrypted partition remembers
+    said = machine.run(['tb-agent', 'bless'], check=True)
+    assert b'--repair-floor' in said.err or b'version floor' in said.err
+    assert floor() == missing
+    machine.run(['tb-agent', 'bless', '--repair-floor'], check=True)
+    assert (floor()['alarming'], floor()['version']) == (False, '1')

@@ -31,6 +31,21 @@ def test_failure_is_json_wherever_the_wish_stands():
     assert done.returncode == 2 and said["error"]["class"] == "usage" and said["error"]["exit_code"] == 2
 
 
+def test_messages_as_json_lines():
+    done = agent("--log-format", "json", "verify", "file:/nowhere", "--db", "/nowhere")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.returncode != 0 and lines[0]["level"] == "error" and "/nowhere" in lines[0]["message"]
+    assert agent("--log-format=json", "--log-level=error", "verify", "file:/nowhere", "--db", "/nowhere").stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("argv", [
+    ("--log-format", "xml", "status"), ("--log-format",), ("--log-level=loud", "status"), ("--log-level", "debug"),
+    ("--log-nothing", "status"), ("status", "--log-format", "json")])
+def test_wrong_words_before_the_verb(argv):
+    done = agent(*argv)
+    assert done.returncode == 2 and done.stderr and not done.stdout
+
+
 @pytest.mark.parametrize("argv", [("--help",), ("-h",), ("--version",), ("verify", "-h"), ("install", "--help")])
 def test_help_is_success_when_somebody_can_read_it(argv):
     assert agent(*argv).returncode == 0

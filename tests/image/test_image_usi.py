@@ -277,7 +277,8 @@ def test_missing_version_is_a_warning(tmp_path, keys, rootfs):
     assert b"warning" in done.stderr and b"IMAGE_VERSION" in done.stderr
 
 
-@pytest.mark.parametrize("what", ["kernel text", "kernel machine", "os-release", "cmdline newline", "cmdline empty",
+@pytest.mark.parametrize("what", ["kernel text", "kernel machine", "os-release", "os-release empty",
+                                  "cmdline newline", "cmdline empty",
                                   "cmdline long", "no keys", "foreign certificate", "foreign policy key",
                                   "garbage key", "ec key", "encrypted key", "no rootfs", "stub text", "no kernel",
                                   "stub is an image", "epoch"])
@@ -296,6 +297,8 @@ def test_bad_input_is_told_and_leaves_nothing(tmp_path, keys, rootfs, what):
         words["kernel"] = make_kernel(tmp_path, machine=0xaa64)
     elif what == "os-release":
         words["os_release"] = "IMAGE_ID=$(reboot)\n"
+    elif what == "os-release empty":
+        words["os_release"] = ""
     elif what == "cmdline newline":
         words["cmdline"] = "quiet\ninit=/bin/sh"
     elif what == "cmdline empty":
