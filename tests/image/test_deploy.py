@@ -153,3 +153,21 @@ def test_operators_words_are_translated(tmp_path, words, recovery):
 @pytest.mark.parametrize("words", [[], ["install"], ["upgrade"], ["upgrade", "--source"], ["upgrade", "--oops"]])
 def test_operators_unknown_words_are_an_error(tmp_path, words):
     assert translated(tmp_path, *words).returncode != 0
+
+
+def test_container_has_what_the_program_is_linked_to():
+    """Every library it names itself, by its package; and the one that it loads when it talks to a TPM."""
+    text = (DEPLOY / "Containerfile").read_text()
+    named = set(re.search(r"--no-install-recommends(.*?)&&", text, re.S).group(1).replace("\\", " ").split())
+    listed = tool("ldconfig", "-p", env={"PATH": "/usr/sbin:/sbin:/usr/bin"}).stdout.decode()
+    where = dict(re.findall(r"^\s+(\S+) \(libc6,x86-64\S*\) => (\S+)$", listed, re.M))
+    needed = re.findall(r"NEEDED\s+(\S+)", tool("objdump", "-p", BUILD / "tb-agent").stdout.decode())
+    assert "libcryptsetup.so.12" in needed
+    for library in [*needed, "libtss2-tcti-device.so.0"]:
+        owners = set()
+        for path in (where[library], "/usr" + where[library], where[library].removeprefix("/usr")):
+            said = tool("dpkg", "-S", path, check=False).stdout.decode()
+            owners |= {line.split(":")[0] for line in said.splitlines()}
+        assert owners & named or owners == {"libc6"}, f"{library} is in {owners}"
+    assert {"ca-certificates", "dosfstools"} <= named         # for https, and fsck.vfat
+    assert all((TOP / source).exists() or source.startswith("build/") for source in re.findall(r"^COPY (\S+)", text, re.M))
