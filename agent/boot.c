@@ -545,6 +545,7 @@ int verb_boot(const struct env *env, int argc, char **argv)
 
         if (getpid() == 1)
                 run_boot(env);
+        opterr = 0; /* one sentence is enough */
         while (getopt_long(argc, argv, "h", options, NULL) == 'h') {
                 print_help();
                 return 0;

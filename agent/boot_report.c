@@ -127,10 +127,14 @@ int boot_report_read(const struct env *env, struct json_object **ret, struct err
         if (!path)
                 return error_oom(e);
         r = file_read(AT_FDCWD, path, &b);
-        if (r == -ENOENT)
-                return error_set(e, ERROR_PRECONDITION, ENOENT,
-                                 "%s: not there: this system was not started by \"tb-agent boot\"",
-                                 path);
+        if (r == -ENOENT) {
+                r = error_set(e, ERROR_PRECONDITION, ENOENT,
+                              "%s: not there: this system was not started by \"tb-agent boot\"",
+                              path);
+                error_advise(e, "run this on a node; in a container, with the node's root mounted, "
+                                "give --root");
+                return r;
+        }
         if (r < 0)
                 return error_errno(e, -r, "%s", path);
         return json_read_text(b.data, b.len, LIMIT_SMALL_FILE, path, ret, e);

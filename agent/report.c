@@ -59,7 +59,7 @@ int report_add_error(struct json_object *document, const struct error *e)
         if (r == 0)
                 r = json_add_str(o, "text", e->text);
         if (r == 0)
-                r = json_add_str(o, "advice", *e->advice ? e->advice : NULL);
+                r = json_add_str(o, "advice", error_advice(e));
         return r;
 }
 
@@ -73,15 +73,17 @@ static int print_json(const char *verb, const struct error *e)
 
 static void print_text(const char *verb, const struct error *e)
 {
+        const char *advice = error_advice(e);
+
         if (log_get_format() == LOG_FORMAT_JSON) {
                 log_error("%s: %s", verb, e->text);
-                if (*e->advice)
-                        log_info("%s", e->advice);
+                if (advice)
+                        log_info("%s", advice);
                 return;
         }
         report_text(stderr, "tb-agent %s: %s\n", verb, e->text);
-        if (*e->advice)
-                report_text(stderr, "%s\n", e->advice);
+        if (advice)
+                report_text(stderr, "%s\n", advice);
 }
 
 int report_failure(const char *verb, bool json, const struct error *e)

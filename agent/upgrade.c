@@ -179,12 +179,13 @@ static int upgrade(const struct env *env, const struct verb_options *o, struct u
 
 static void tell_end(int code, const struct upgrade_report *report, const struct error *e)
 {
+        const char *advice = error_advice(e);
         _cleanup_free_ char *text = NULL;
         int n;
 
         if (e->class != ERROR_NONE)
                 n = asprintf(&text, "tb-agent upgrade: %s: %s%s%s", error_class_name(e->class),
-                             e->text, *e->advice ? "; " : "", e->advice);
+                             e->text, advice ? "; " : "", advice ?: "");
         else
                 n = asprintf(&text, "tb-agent upgrade: %s: %s (exit %d)",
                              upgrade_result_name(report->result),

@@ -117,6 +117,24 @@ void error_advise(struct error *e, const char *fmt, ...)
         va_end(ap);
 }
 
+const char *error_advice(const struct error *e)
+{
+        if (*e->advice)
+                return e->advice;
+        if (e->class == ERROR_USAGE)
+                return "--help tells what is expected";
+        if (e->class == ERROR_SOURCE)
+                return "check the name of the source and the network of this machine; the same "
+                       "command goes on where this one ended";
+        if (e->class == ERROR_BUSY)
+                return "try again later";
+        if (e->class == ERROR_IO)
+                return "check the device and the messages of the kernel";
+        if (e->class == ERROR_INTERRUPTED)
+                return "run the same command again";
+        return NULL;
+}
+
 void error_clear(struct error *e)
 {
         if (e)

@@ -73,6 +73,9 @@ int error_wrap(struct error *e, int r, const char *fmt, ...) _printf_(3, 4);
  * the cause. */
 void error_advise(struct error *e, const char *fmt, ...) _printf_(2, 3);
 
+/* The advice of an error, or what can be said for its class; NULL when that is nothing. */
+const char *error_advice(const struct error *e);
+
 /* Back to "no error". */
 void error_clear(struct error *e);
 

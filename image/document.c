@@ -50,6 +50,6 @@ int document_failure(const char *verb, const struct error *failure)
         if (r == 0)
                 r = json_add_str(o, "text", failure->text);
         if (r == 0)
-                r = json_add_str(o, "advice", *failure->advice ? failure->advice : NULL);
+                r = json_add_str(o, "advice", error_advice(failure));
         return r < 0 ? r : document_print(root, NULL);
 }

@@ -113,8 +113,8 @@ static void report(const char *verb, bool json, const struct error *e)
         if (json && document_failure(verb, e) == 0)
                 return;
         say(stderr, "tb-image: error: %s\n", e->text);
-        if (e->advice[0] != '\0')
-                say(stderr, "tb-image: advice: %s\n", e->advice);
+        if (error_advice(e))
+                say(stderr, "tb-image: advice: %s\n", error_advice(e));
 }
 
 int main(int argc, char *argv[])

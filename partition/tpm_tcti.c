@@ -88,8 +88,12 @@ int tpm_tcti_open(const char *conf, struct tpm_tcti **ret, struct error *e)
         if (rc != TSS2_RC_SUCCESS) {
                 t->inner = NULL;
                 (void)error_set(e, ERROR_PRECONDITION, ENODEV, "no TPM at %s (0x%x)", conf, rc);
-                error_advise(e,
-                             "Check that a TPM 2.0 is present and enabled in the firmware setup");
+                if (strncmp(conf, "device:", strlen("device:")) == 0)
+                        error_advise(e, "check that a TPM 2.0 is present and enabled in the "
+                                        "firmware setup");
+                else
+                        error_advise(e, "give a TCTI as tpm2-tss writes it, such as "
+                                        "device:/dev/tpmrm0 or swtpm:host=...,port=...");
                 return -ENODEV;
         }
         *ret = TAKE_PTR(t);

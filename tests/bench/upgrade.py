@@ -257,6 +257,27 @@ def casync(payload, server, folder):
     return figures
 
 
+# --- what it may cost ------------------------------------------------------------------------------------------------
+
+TIME_RATIO = 1.3                # of the limit in the same run
+PEAK_BYTES = 48 * MIB           # over all processes
+EXCESS = 1.01                   # bytes over the network and to the disk, of the image
+ENTRIES = 16 * 1024             # and what entries take beside it
+
+
+def judge(out):
+    """The targets: [(name, figure, most, whether it is met)]."""
+    rows = []
+    for tag in ('raw', 'zstd'):
+        figures = {key.rpartition('.')[2]: value for key, value in out.items() if key.startswith(f'upgrade.{tag}.')}
+        image = figures['image_bytes']
+        rows += [(f'upgrade.{tag}: times the limit', round(figures['seconds'] / out['upgrade.limit.seconds'], 2), TIME_RATIO),
+                 (f'upgrade.{tag}: peak MiB', round(figures['peak_bytes'] / MIB, 1), PEAK_BYTES / MIB),
+                 (f'upgrade.{tag}: network bytes of the image', round(figures['network_bytes'] / image, 4), EXCESS),
+                 (f'upgrade.{tag}: ESP bytes of the image', round((figures['written_bytes'] - ENTRIES) / image, 4), EXCESS)]
+    return [(name, figure, most, figure <= most) for name, figure, most in rows]
+
+
 def bench_upgrade(work, out):
     folder = Path(work)
     payload = Payload(folder / 'payload')

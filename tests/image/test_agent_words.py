@@ -57,7 +57,19 @@ def test_help_is_success_when_somebody_can_read_it(argv):
 @pytest.mark.parametrize("verb", ["bless", "status"])
 def test_there_is_nothing_to_tell_where_there_is_no_node(verb):
     done = agent(verb, "--json")
-    assert done.returncode == 10 and json.loads(done.stdout)["error"]["class"] == "precondition"
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 10 and error["class"] == "precondition" and error["advice"]
+
+
+@pytest.mark.parametrize("argv", [("bootentry",), ("verify",), ("verify", "https://localhost:1/x", "--attempts", "1"),
+                                  ("verify", "oci:no-such-host.invalid/x", "--attempts", "1")])
+def test_failure_ends_with_what_to_do_next(argv):
+    assert json.loads(agent(*argv, "--json").stdout)["error"]["advice"]
+
+
+def test_first_process_is_nothing_to_be_typed():
+    done = agent("boot", "--json")
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.skipif(ON_A_NODE, reason="this system is a node")
@@ -77,6 +89,8 @@ def test_tpm_that_was_asked_for_has_to_answer(tmp_path, keys, rootfs, tcti):
     build_usi(tmp_path, keys, rootfs)
     done = agent("verify", f"file:{tmp_path / 'image.efi'}", "--db", keys / "db.pem", "--tcti", tcti)
     assert done.returncode in (9, 10), done
+    if tcti == "nonsense":
+        assert b"device:/dev/tpmrm0" in done.stderr
 
 
 def test_sources_that_are_no_files(tmp_path):

@@ -8,6 +8,21 @@
 
 #include <cmocka.h>
 
+/* What a failure says next: its own advice first, and something for what can be tried again. */
+static void test_advice_of_class(void **state)
+{
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_null(error_advice(&e));
+        error_set(&e, ERROR_PRECONDITION, EPERM, "no");
+        assert_null(error_advice(&e));
+        error_set(&e, ERROR_SOURCE, EIO, "gone");
+        assert_non_null(strstr(error_advice(&e), "the same command"));
+        error_advise(&e, "ask %s", "them");
+        assert_string_equal(error_advice(&e), "ask them");
+}
+
 static void test_classes(void **state)
 {
         /* An interface of fleet jobs: these numbers and names never change. */
@@ -155,10 +170,10 @@ static void test_nobody_listens(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_classes),        cmocka_unit_test(test_set),
-                cmocka_unit_test(test_errno),          cmocka_unit_test(test_wrap),
-                cmocka_unit_test(test_advice),         cmocka_unit_test(test_long_texts),
-                cmocka_unit_test(test_nobody_listens),
+                cmocka_unit_test(test_classes),    cmocka_unit_test(test_advice_of_class),
+                cmocka_unit_test(test_set),        cmocka_unit_test(test_errno),
+                cmocka_unit_test(test_wrap),       cmocka_unit_test(test_advice),
+                cmocka_unit_test(test_long_texts), cmocka_unit_test(test_nobody_listens),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
