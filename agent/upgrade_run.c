@@ -257,6 +257,7 @@ static void update_loader(struct upgrade_job *j)
         const struct bootloader_wish wish = {.fresh = &j->loader,
                                              .db = j->demands->db,
                                              .dbx = j->demands->dbx,
+                                             .log = j->demands->log,
                                              .force = j->demands->allow_downgrade != NULL};
         enum bootloader_outcome outcome = BOOTLOADER_SAME;
         struct upgrade_report *r = j->report;
