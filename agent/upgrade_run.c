@@ -289,6 +289,16 @@ static void tidy_variables(struct upgrade_job *j)
                 warn(j->report, "a wish in the EFI variables may keep an old image", &error);
 }
 
+/* Whether the operation was a run for this image that was killed: perhaps behind the switch, and
+ * before the wishes were cleared. i counts from the newest. */
+static bool was_killed(const struct upgrade_job *j, unsigned i, struct state_operation *ret)
+{
+        return state_operation_at(j->state, i, ret) == 0 && !ret->finished &&
+               strcmp(ret->verb, "upgrade") == 0 &&
+               strcmp(ret->target, entry_role_name(j->target)) == 0 &&
+               (!ret->has_sha256 || memcmp(ret->sha256, j->sha256, SHA256_SIZE) == 0);
+}
+
 /* What was written and then refused is of no use to a later run. An image that an entry names, of
  * this run or an earlier one, is never removed. */
 static void drop_image(const struct upgrade_job *j, const struct error *e)
@@ -305,6 +315,7 @@ static void drop_image(const struct upgrade_job *j, const struct error *e)
 
 static int change(struct upgrade_job *j, struct error *e)
 {
+        struct state_operation before;
         struct error error = ERROR_INIT;
         int r;
 
@@ -336,6 +347,8 @@ static int change(struct upgrade_job *j, struct error *e)
                 return r;
         if (j->plan.outcome != SLOTS_CHANGE) {
                 j->report->result = UPGRADE_NOTHING;
+                if (was_killed(j, 1, &before)) /* the newest is this run */
+                        tidy_variables(j);
                 return 0;
         }
         j->report->result = UPGRADE_DONE;
@@ -373,10 +386,19 @@ static bool is_only_a_look(const struct upgrade_wish *w)
 /* What an earlier run left in memory only is made durable, and its rest removed. */
 static int nothing_to_do(struct upgrade_job *j, struct error *e)
 {
+        struct state_operation before;
+        int r;
+
         j->report->result = UPGRADE_NOTHING;
         if (is_only_a_look(j->wish))
                 return 0;
-        return slots_apply(j->world->esp, &j->plan, NULL, upgrade_entry_key(j), NULL, e);
+        r = slots_apply(j->world->esp, &j->plan, NULL, upgrade_entry_key(j), NULL, e);
+        if (r == 0 && was_killed(j, 0, &before)) {
+                j->operation = before;
+                tidy_variables(j);
+                end_operation(j, NULL);
+        }
+        return r;
 }
 
 static int run_target(struct upgrade_job *j, struct error *e)

@@ -234,15 +234,42 @@ def test_unsigned_boot_loader_refuses_the_source(node, trees):
     assert node.files() == before
 
 
-def test_stale_wishes_are_cleared(node, source):
+def wish_for(node, *names):
+    """Wishes of somebody for the passive entry; returns what looks which variables there are."""
     efivars = node.state.with_name(node.state.name + ".run") / "efivars"
-    efivars.mkdir(parents=True)
-    guid = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-    for name in ("LoaderEntryDefault", "LoaderEntryOneShot"):
-        (efivars / f"{name}-{guid}").write_bytes(b"\7\0\0\0" + "passive.conf\0".encode("utf-16-le"))
+    efivars.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (efivars / f"{name}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f").write_bytes(
+            b"\7\0\0\0" + "passive.conf\0".encode("utf-16-le"))
+    return lambda: sorted(path.name.split("-")[0] for path in efivars.iterdir())
+
+
+def test_stale_wishes_are_cleared(node, source):
+    variables = wish_for(node, "LoaderEntryDefault", "LoaderEntryOneShot")
     result = node.upgrade(source, "--json")
     assert result.rc == 0 and result.said["cleared_variables"] == 2, str(result)
-    assert sorted(path.name.split("-")[0] for path in efivars.iterdir()) == ["LoaderEntrySelected"]
+    assert variables() == ["LoaderEntrySelected"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_wishes_that_a_killed_run_left_are_cleared(node, source, registry, image, authority, known):
+    """Else the old image would be started for ever, and each run say that there is nothing to do but to start again."""
+    if not known:
+        registry.files["image.efi"] = image
+        source = f"{registry.url}/files/image.efi"
+    assert node.upgrade(source, "--ca", authority.pem).rc == 0
+    path, killed = node.state / "tb-agent-upgrade.json", memory(node)
+    killed["operations"][-1]["finished"] = False
+    path.write_text(json.dumps(killed))
+    variables = wish_for(node, "LoaderEntryDefault")
+    options = ("--json", "--ca", authority.pem, "--running", "passive.conf")
+    result = node.upgrade(source, *options)
+    assert result.rc == 0 and result.said["result"] == "nothing" and result.said["cleared_variables"] == 1, str(result)
+    assert variables() == ["LoaderEntrySelected"] and memory(node)["operations"][-1]["finished"] is True
+    # What somebody wishes later is his business.
+    wish_for(node, "LoaderEntryOneShot")
+    assert node.upgrade(source, *options).rc == 0
+    assert variables() == ["LoaderEntryOneShot", "LoaderEntrySelected"]
 
 
 def test_stop_at_a_safe_point(node, registry, image, authority):
