@@ -475,7 +475,7 @@ static void describe_running(struct upgrade_job *j)
 static bool is_reboot_needed(const struct upgrade_job *j)
 {
         const struct running *running = &j->situation.running;
-        const struct entry_file *next = situation_next(&j->situation);
+        const struct entry_file *next = bootentry_next(j->world->env, &j->situation);
 
         return running->role != ENTRY_ROLE_NONE && next && next->entry.has_sha256 &&
                !(running->has_sha256 &&

@@ -272,6 +272,17 @@ def test_wishes_that_a_killed_run_left_are_cleared(node, source, registry, image
     assert variables() == ["LoaderEntryOneShot", "LoaderEntrySelected"]
 
 
+def test_restart_that_would_not_help(node, source):
+    """Somebody holds the node at the passive entry: a job with --reboot must not restart it each time."""
+    assert node.upgrade(source).rc == 0
+    node.confirm()
+    wish_for(node, "LoaderEntryDefault")
+    result = node.upgrade(source, "--json", "--running", "passive.conf")
+    assert result.said["result"] == "nothing" and result.said["reboot_needed"] is False, str(result)
+    result = node.upgrade(source, "--json", "--running", "recovery.conf")
+    assert result.said["reboot_needed"] is False, "both have the same image"
+
+
 def test_stop_at_a_safe_point(node, registry, image, authority):
     registry.put_artifact("demo", image)
     registry.on("blob", misdeeds.paced(MIB))
