@@ -127,7 +127,7 @@ enum entry_key upgrade_entry_key(const struct upgrade_job *j)
 {
         struct bootloader next = {.major = j->situation.loader.major};
 
-        if (bootloader_major_on_esp(j->world->esp, &next.major) < 0)
+        if (bootloader_major_on_esp(j->world->esp, next.major, &next.major) < 0)
                 log_debug("no boot loader on the ESP: its entries are written for the running one");
         return bootloader_entry_key(&next);
 }

@@ -177,26 +177,30 @@ enum entry_key bootloader_entry_key(const struct bootloader *b)
         return b->major >= 258 ? ENTRY_KEY_UKI : ENTRY_KEY_EFI;
 }
 
-int bootloader_major_on_esp(const struct esp *esp, unsigned *ret)
+int bootloader_major_on_esp(const struct esp *esp, unsigned running, unsigned *ret)
 {
         static const char *const paths[] = {"EFI/systemd/" LOADER_NAME, "EFI/BOOT/" REMOVABLE_NAME};
         unsigned oldest = UINT_MAX;
+        bool other = false;
 
         for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
                 struct bootloader b = {.image = BUF_INIT(LIMIT_BOOT_LOADER)};
+                int r = esp_path_read(esp->root, paths[i], &b.image);
 
-                if (esp_path_read(esp->root, paths[i], &b.image) == 0) {
+                if (r == 0) {
                         struct bootloader read = {.image = BUF_INIT(0)};
 
-                        if (bootloader_take(&b.image, &read, NULL) == 0 && read.major < oldest)
+                        r = bootloader_take(&b.image, &read, NULL);
+                        if (r == 0 && read.major < oldest)
                                 oldest = read.major;
                         bootloader_done(&read);
                 }
+                other = other || (r < 0 && r != -ENOENT);
                 bootloader_done(&b);
         }
         if (oldest == UINT_MAX)
                 return -ENOENT;
-        *ret = oldest;
+        *ret = other && running < oldest ? running : oldest;
         return 0;
 }
 

@@ -42,9 +42,12 @@ void bootloader_done(struct bootloader *b);
 
 /*
  * The oldest major version among the copies on the ESP: what entries have to suit, because firmware
- * may start either copy. -ENOENT when neither is systemd-boot. Nothing is proven about them.
+ * may start either copy. Another program in the place of one (shim) starts a boot loader from
+ * somewhere else, which is not replaced: then running counts as well, the version of the one that
+ * started this boot (0: unknown, so any). -ENOENT when neither is systemd-boot. Nothing is proven
+ * about them.
  */
-int bootloader_major_on_esp(const struct esp *esp, unsigned *ret) _must_check_;
+int bootloader_major_on_esp(const struct esp *esp, unsigned running, unsigned *ret) _must_check_;
 
 /* How this version wants an entry to name an image: "uki" from 258 on, "efi" before. */
 enum entry_key bootloader_entry_key(const struct bootloader *b);

@@ -220,6 +220,22 @@ def test_boot_loader_that_wants_other_entries_gets_them(node, trees):
     assert all(path.stat().st_size == 512 for path in (node.esp / "loader/entries").iterdir())
 
 
+def test_entries_suit_a_boot_loader_that_another_program_starts(node, trees, keys, tmp_path):
+    """shim in the place of the firmware's default starts systemd-boot from somewhere else: that one is not replaced, and
+    before 258 it would show no entry with "uki", whatever lies in EFI/systemd."""
+    (tmp_path / "shim").write_bytes(open(BOOT, "rb").read().replace(b"LoaderInfo: systemd-boot", b"LoaderInfo: another-one!"))
+    tb_image("sign", "--keys", keys, "--out", node.esp / COPIES[0], tmp_path / "shim")
+    variables = wish_for(node)
+    efivars = node.state.with_name(node.state.name + ".run") / "efivars"
+    (efivars / "LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f").write_bytes(
+        b"\6\0\0\0" + "systemd-boot 252.39\0".encode("utf-16-le"))
+    assert "LoaderInfo" in variables()
+    result = node.upgrade(f"dir:{trees('258.1')}", "--json")
+    assert result.rc == 0 and result.said["bootloader"] == "258.1", str(result)
+    for path in (node.esp / "loader/entries").iterdir():
+        assert b"\nefi /EFI" in path.read_bytes(), path
+
+
 def test_older_boot_loader_stays_where_it_is(node, trees):
     before = {path: node.files()[path] for path in COPIES}
     result = node.upgrade(f"dir:{trees('249')}", "--json")
