@@ -203,9 +203,7 @@ static int bless(const struct env *env, const struct bless_options *o, struct bl
         if (r < 0 && r != -ENOENT)
                 return error_errno(e, -r, "LoaderBootCountPath");
         ret->counted = r == 0; /* else confirmed before, or recovery */
-        r = note_complete(env, e);
-        if (r == 0)
-                r = health_check(health_dirs, &ret->checks, e);
+        r = health_check(health_dirs, &ret->checks, e);
         if (r == -EHEALTH && ret->counted)
                 fail_trial(env, o, e->text, TRIAL_REPLACE);
         if (r == 0)
@@ -265,6 +263,10 @@ static int act(const struct env *env, const struct bless_options *o, struct bles
         int r = geteuid() != 0 ? error_set(e, ERROR_PRECONDITION, EPERM, "only root can bless")
                                : read_role(env, ret, e);
 
+        /* Before the lock: an upgrade that has it for long must not make this boot look like one
+         * that hangs. */
+        if (r == 0 && !o->expire)
+                r = note_complete(env, e);
         if (r < 0)
                 return r;
         lock = lock_take(env, "bless", o->wait, e);

@@ -208,3 +208,32 @@ void bootentry_wish(const struct env *env, const char *variable, char ret[NAME_M
                 buf_reset(&text);
         (void)snprintf(ret, NAME_MAX + 1, "%s", buf_str(&text));
 }
+
+/* By its id, with the counter or without. */
+static bool matches(const struct entry_file *f, const char *pattern)
+{
+        char id[NAME_MAX + 1];
+
+        (void)snprintf(id, sizeof(id), "%.*s.conf", BASE_MAX, f->name.base);
+        return fnmatch(pattern, f->file, FNM_CASEFOLD) == 0 ||
+               fnmatch(pattern, id, FNM_CASEFOLD) == 0;
+}
+
+const struct entry_file *bootentry_next(const struct env *env, const struct situation *s)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(wishes); i++) {
+                const struct entry_file *found = NULL;
+                char wish[NAME_MAX + 1];
+
+                bootentry_wish(env, wishes[i], wish);
+                for (size_t k = 0; *wish && k < s->slots.n_entries; k++) {
+                        const struct entry_file *f = &s->slots.entries[k];
+
+                        if (matches(f, wish) && (!found || is_better(f, found)))
+                                found = f;
+                }
+                if (found)
+                        return found;
+        }
+        return situation_next(s);
+}

@@ -53,3 +53,7 @@ int bootentry_clear(const struct env *env, unsigned *ret_cleared, struct error *
  * "" when there is none.
  */
 void bootentry_wish(const struct env *env, const char *variable, char ret[NAME_MAX + 1]);
+
+/* What is started next: by the first wish that leads to an entry, else as situation_next(). NULL:
+ * nothing of ours. */
+const struct entry_file *bootentry_next(const struct env *env, const struct situation *s);

@@ -2,6 +2,7 @@
 #include "agent/progress.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@
 #define SAMPLE_EVERY_MS 500u
 #define SAMPLES 16u
 #define BAR_WIDTH 24u
+/* For a reader that is behind: a run must not end in a full pipe, where no signal stops it. */
+#define PATIENCE_MS 5000
 
 struct sample {
         uint64_t ms, done;
@@ -84,10 +87,22 @@ static uint64_t rate(const struct progress *p, uint64_t now)
 
 /* --- text --- */
 
+/* What is written here is shorter than what a pipe takes at once when it takes anything. */
+static bool takes_more(int fd)
+{
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        int r;
+
+        do {
+                r = poll(&p, 1, PATIENCE_MS);
+        } while (r < 0 && errno == EINTR);
+        return r > 0;
+}
+
 /* Gives a descriptor up that does not take what is written. */
 static void put(int *fd, const char *text)
 {
-        if (*fd >= 0 && file_write(*fd, text, strlen(text)) < 0)
+        if (*fd >= 0 && (!takes_more(*fd) || file_write(*fd, text, strlen(text)) < 0))
                 *fd = -EBADF;
 }
 

@@ -9,7 +9,7 @@
  *
  * total is null while it is unknown, rate is in bytes a second. There is a line at the begin and at
  * the end of each phase and at most two a second in between. Output that cannot be written is given
- * up: progress is no reason to fail.
+ * up, as is one that takes nothing for five seconds: progress is no reason to fail or to wait.
  */
 #pragma once
 

@@ -127,7 +127,7 @@ enum entry_key upgrade_entry_key(const struct upgrade_job *j)
 {
         struct bootloader next = {.major = j->situation.loader.major};
 
-        if (bootloader_major_on_esp(j->world->esp, &next.major) < 0)
+        if (bootloader_major_on_esp(j->world->esp, next.major, &next.major) < 0)
                 log_debug("no boot loader on the ESP: its entries are written for the running one");
         return bootloader_entry_key(&next);
 }
@@ -257,6 +257,7 @@ static void update_loader(struct upgrade_job *j)
         const struct bootloader_wish wish = {.fresh = &j->loader,
                                              .db = j->demands->db,
                                              .dbx = j->demands->dbx,
+                                             .log = j->demands->log,
                                              .force = j->demands->allow_downgrade != NULL};
         enum bootloader_outcome outcome = BOOTLOADER_SAME;
         struct upgrade_report *r = j->report;
@@ -288,6 +289,16 @@ static void tidy_variables(struct upgrade_job *j)
                 warn(j->report, "a wish in the EFI variables may keep an old image", &error);
 }
 
+/* Whether the operation was a run for this image that was killed: perhaps behind the switch, and
+ * before the wishes were cleared. i counts from the newest. */
+static bool was_killed(const struct upgrade_job *j, unsigned i, struct state_operation *ret)
+{
+        return state_operation_at(j->state, i, ret) == 0 && !ret->finished &&
+               strcmp(ret->verb, "upgrade") == 0 &&
+               strcmp(ret->target, entry_role_name(j->target)) == 0 &&
+               (!ret->has_sha256 || memcmp(ret->sha256, j->sha256, SHA256_SIZE) == 0);
+}
+
 /* What was written and then refused is of no use to a later run. An image that an entry names, of
  * this run or an earlier one, is never removed. */
 static void drop_image(const struct upgrade_job *j, const struct error *e)
@@ -304,6 +315,7 @@ static void drop_image(const struct upgrade_job *j, const struct error *e)
 
 static int change(struct upgrade_job *j, struct error *e)
 {
+        struct state_operation before;
         struct error error = ERROR_INIT;
         int r;
 
@@ -335,6 +347,8 @@ static int change(struct upgrade_job *j, struct error *e)
                 return r;
         if (j->plan.outcome != SLOTS_CHANGE) {
                 j->report->result = UPGRADE_NOTHING;
+                if (was_killed(j, 1, &before)) /* the newest is this run */
+                        tidy_variables(j);
                 return 0;
         }
         j->report->result = UPGRADE_DONE;
@@ -372,10 +386,19 @@ static bool is_only_a_look(const struct upgrade_wish *w)
 /* What an earlier run left in memory only is made durable, and its rest removed. */
 static int nothing_to_do(struct upgrade_job *j, struct error *e)
 {
+        struct state_operation before;
+        int r;
+
         j->report->result = UPGRADE_NOTHING;
         if (is_only_a_look(j->wish))
                 return 0;
-        return slots_apply(j->world->esp, &j->plan, NULL, upgrade_entry_key(j), NULL, e);
+        r = slots_apply(j->world->esp, &j->plan, NULL, upgrade_entry_key(j), NULL, e);
+        if (r == 0 && was_killed(j, 0, &before)) {
+                j->operation = before;
+                tidy_variables(j);
+                end_operation(j, NULL);
+        }
+        return r;
 }
 
 static int run_target(struct upgrade_job *j, struct error *e)
@@ -452,7 +475,7 @@ static void describe_running(struct upgrade_job *j)
 static bool is_reboot_needed(const struct upgrade_job *j)
 {
         const struct running *running = &j->situation.running;
-        const struct entry_file *next = situation_next(&j->situation);
+        const struct entry_file *next = bootentry_next(j->world->env, &j->situation);
 
         return running->role != ENTRY_ROLE_NONE && next && next->entry.has_sha256 &&
                !(running->has_sha256 &&

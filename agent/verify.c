@@ -171,6 +171,12 @@ static int verify_loader(const struct buf *bytes, const struct image_demands *de
         r = bootloader_take(bytes, &loader, &error);
         if (r == 0)
                 r = bootloader_verify(&loader, demands->db, demands->dbx, &why, &error);
+        if (r == 0 &&
+            bootloader_check_pcr7(&loader, demands->db, demands->dbx, demands->log, &error) < 0) {
+                proof_set(proofs, PROOF_LOADER, PROOF_WARNING, "%.400s; an upgrade leaves it out",
+                          error.text);
+                return 0;
+        }
         if (r == 0) {
                 proof_set(proofs, PROOF_LOADER, PROOF_PASSED, "systemd-boot %s: %s", loader.version,
                           buf_str(&why));

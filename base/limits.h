@@ -173,6 +173,9 @@
 /* Of the child that fetches: one message, and silence after which it counts as stuck. It says so
  * when it waits for a server's sake, which is for LIMIT_HTTP_RETRY_AFTER_SECONDS at most. */
 #define LIMIT_FETCH_FRAME (256 * KIB)
+/* Notes of one child, a line of the log each: one for every wait, far below one for every
+ * connection. */
+#define LIMIT_FETCH_NOTES 8192u
 #define LIMIT_FETCH_SILENCE_SECONDS 600u
 /* Certificates of authorities: the system's bundle has 220 KiB. */
 #define LIMIT_CA_BUNDLE (4 * MIB)

@@ -21,6 +21,8 @@
  * - More connected sockets may follow over a Unix socket: sandbox_send_fd(), sandbox_receive_fd().
  *   They keep the network of the parent, with which the child cannot do more than talk to that
  * peer. Standard input, output and error of the child are /dev/null.
+ * - The process group. SIGINT, SIGTERM and their like, which go to all of it, mean the parent: the
+ *   child ignores them.
  *
  * Call from a process with one thread. Life cycle: sandbox_spawn() -> sandbox_wait() ->
  * sandbox_free(), which ends a child that still runs. When the parent dies, so does the child.

@@ -235,13 +235,20 @@ static void wipe_environment(void)
         environ = NULL;
 }
 
+/* What tells a whole group to end is the parent's to hear: it ends the child when it is ready. */
+static bool is_for_parent(int number)
+{
+        return number == SIGHUP || number == SIGINT || number == SIGQUIT || number == SIGTERM;
+}
+
 static void reset_signals(void)
 {
         sigset_t none;
 
         for (int i = 1; i < NSIG; i++)
-                (void)signal(i, i == SIGPIPE ? SIG_IGN
-                                             : SIG_DFL); /* SIGKILL and SIGSTOP stay as they are */
+                (void)signal(i, i == SIGPIPE || is_for_parent(i)
+                                        ? SIG_IGN
+                                        : SIG_DFL); /* SIGKILL and SIGSTOP stay as they are */
         sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -119,11 +119,10 @@ int bootloader_load(int dirfd, const char *path, struct bootloader *ret, struct 
         return 0;
 }
 
-int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const struct sigdb *dbx,
-                      struct buf *why, struct error *e)
+static int check_trust(const struct bootloader *b, const struct sigdb *db, const struct sigdb *dbx,
+                       struct trust_report **ret, struct error *e)
 {
         _cleanup_(authenticode_image_free_p) struct authenticode_image *image = NULL;
-        _cleanup_free_ struct trust_report *report = NULL;
         int r;
 
         if (!db || !dbx)
@@ -135,16 +134,42 @@ int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const 
         if (r == 0)
                 r = authenticode_image_finish(image, e);
         if (r == 0)
-                r = trust_check(image, db, dbx, &report, e);
+                r = trust_check(image, db, dbx, ret, e);
         if (r == 0)
-                r = trust_enforce(report, e);
+                r = trust_enforce(*ret, e);
         if (r < 0 && e && e->class == ERROR_REFUSED)
                 e->class = proof_trust_class(r);
+        return r < 0 ? error_wrap(e, r, "boot loader") : 0;
+}
+
+int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const struct sigdb *dbx,
+                      struct buf *why, struct error *e)
+{
+        _cleanup_free_ struct trust_report *report = NULL;
+        int r = check_trust(b, db, dbx, &report, e);
+
         if (r < 0)
-                return error_wrap(e, r, "boot loader");
+                return r;
         if (why && buf_add_str(why, report->why) < 0)
                 return error_oom(e);
         return 0;
+}
+
+int bootloader_check_pcr7(const struct bootloader *b, const struct sigdb *db,
+                          const struct sigdb *dbx, const struct eventlog *log, struct error *e)
+{
+        _cleanup_free_ struct trust_report *report = NULL;
+        int r = log ? check_trust(b, db, dbx, &report, e) : 0;
+
+        if (r < 0 || !log || trust_vouched(report, log) != 0)
+                return r;
+        error_set(
+                e, ERROR_PRECONDITION, EXDEV,
+                "boot loader %s: another entry of db vouches for it than for what runs now: PCR 7 "
+                "would change, and a disk that is bound to it would not unlock",
+                b->version);
+        error_advise(e, "take a boot loader signed by the certificate that signs the running one");
+        return -EXDEV;
 }
 
 enum entry_key bootloader_entry_key(const struct bootloader *b)
@@ -152,26 +177,30 @@ enum entry_key bootloader_entry_key(const struct bootloader *b)
         return b->major >= 258 ? ENTRY_KEY_UKI : ENTRY_KEY_EFI;
 }
 
-int bootloader_major_on_esp(const struct esp *esp, unsigned *ret)
+int bootloader_major_on_esp(const struct esp *esp, unsigned running, unsigned *ret)
 {
         static const char *const paths[] = {"EFI/systemd/" LOADER_NAME, "EFI/BOOT/" REMOVABLE_NAME};
         unsigned oldest = UINT_MAX;
+        bool other = false;
 
         for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
                 struct bootloader b = {.image = BUF_INIT(LIMIT_BOOT_LOADER)};
+                int r = esp_path_read(esp->root, paths[i], &b.image);
 
-                if (esp_path_read(esp->root, paths[i], &b.image) == 0) {
+                if (r == 0) {
                         struct bootloader read = {.image = BUF_INIT(0)};
 
-                        if (bootloader_take(&b.image, &read, NULL) == 0 && read.major < oldest)
+                        r = bootloader_take(&b.image, &read, NULL);
+                        if (r == 0 && read.major < oldest)
                                 oldest = read.major;
                         bootloader_done(&read);
                 }
+                other = other || (r < 0 && r != -ENOENT);
                 bootloader_done(&b);
         }
         if (oldest == UINT_MAX)
                 return -ENOENT;
-        *ret = oldest;
+        *ret = other && running < oldest ? running : oldest;
         return 0;
 }
 
@@ -267,12 +296,28 @@ static const struct bootloader *choose(const struct copy *copies, size_t n,
         return best;
 }
 
+static bool is_same(const struct copy *c, const struct bootloader *wanted)
+{
+        return c->state == COPY_WHOLE && c->loader.image.len == wanted->image.len &&
+               memcmp(c->loader.image.data, wanted->image.data, wanted->image.len) == 0;
+}
+
+/* What stays as it is needs no proof. */
+static int check_change(const struct copy *copies, size_t n, const struct bootloader *wanted,
+                        const struct bootloader_wish *wish, struct error *e)
+{
+        for (size_t i = 0; i < n; i++) {
+                if (copies[i].state != COPY_FOREIGN && !is_same(&copies[i], wanted))
+                        return bootloader_check_pcr7(wanted, wish->db, wish->dbx, wish->log, e);
+        }
+        return 0;
+}
+
 /* One copy. *outcome rises with what was done. */
 static int settle_copy(const struct esp *esp, const struct copy *c, const struct bootloader *wanted,
                        enum bootloader_outcome *outcome, struct error *e)
 {
-        bool same = c->state == COPY_WHOLE && c->loader.image.len == wanted->image.len &&
-                    memcmp(c->loader.image.data, wanted->image.data, wanted->image.len) == 0;
+        bool same = is_same(c, wanted);
         enum bootloader_outcome done =
                 c->state == COPY_BROKEN ? BOOTLOADER_REPAIRED : BOOTLOADER_UPDATED;
         int r;
@@ -324,6 +369,8 @@ static int update(const struct esp *esp, const struct bootloader_wish *wish, str
                 return error_set(e, ERROR_PRECONDITION, ENODATA,
                                  "there is no whole boot loader on the boot partition");
         r = check_entries(esp, wanted, e);
+        if (r == 0)
+                r = check_change(copies, n, wanted, wish, e);
         if (r == 0)
                 r = settle_copies(esp, copies, n, wanted, &outcome, e);
         if (r == 0)

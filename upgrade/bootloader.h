@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "efivars/sigdb.h"
+#include "partition/eventlog.h"
 #include "upgrade/esp.h"
 
 struct bootloader {
@@ -29,13 +30,24 @@ int bootloader_take(const struct buf *image, struct bootloader *ret, struct erro
  */
 int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const struct sigdb *dbx,
                       struct buf *why, struct error *e) _must_check_;
+/*
+ * For one that is verified: -EXDEV (ERROR_PRECONDITION) when another entry of db vouches for it
+ * than for anything in the boot of the log. PCR 7 would change, for every image on the disk. log
+ * NULL: that cannot be said, and is no failure.
+ */
+int bootloader_check_pcr7(const struct bootloader *b, const struct sigdb *db,
+                          const struct sigdb *dbx, const struct eventlog *log, struct error *e)
+        _must_check_;
 void bootloader_done(struct bootloader *b);
 
 /*
  * The oldest major version among the copies on the ESP: what entries have to suit, because firmware
- * may start either copy. -ENOENT when neither is systemd-boot. Nothing is proven about them.
+ * may start either copy. Another program in the place of one (shim) starts a boot loader from
+ * somewhere else, which is not replaced: then running counts as well, the version of the one that
+ * started this boot (0: unknown, so any). -ENOENT when neither is systemd-boot. Nothing is proven
+ * about them.
  */
-int bootloader_major_on_esp(const struct esp *esp, unsigned *ret) _must_check_;
+int bootloader_major_on_esp(const struct esp *esp, unsigned running, unsigned *ret) _must_check_;
 
 /* How this version wants an entry to name an image: "uki" from 258 on, "efi" before. */
 enum entry_key bootloader_entry_key(const struct bootloader *b);
@@ -47,6 +59,7 @@ int bootloader_add(const struct esp *esp, const struct bootloader *b, struct err
 struct bootloader_wish {
         const struct bootloader *fresh; /* NULL: repair only */
         const struct sigdb *db, *dbx;   /* of this machine */
+        const struct eventlog *log;     /* of this boot; NULL: unknown */
         bool force;                     /* also when it is older */
 };
 
@@ -67,7 +80,8 @@ enum bootloader_outcome {
  * Errors of bootloader_verify() for the fresh one. -ENODATA (ERROR_PRECONDITION): the key database
  * is not known, or there is no whole boot loader to repair with. -EPERM (ERROR_PRECONDITION):
  * entries of this ESP would be hidden by it, because it is too old for the key "uki"; forcing does
- * not help.
+ * not help. -EXDEV (ERROR_PRECONDITION): see bootloader_check_pcr7(); no image would unlock the
+ * disk after it, and forcing does not help either.
  */
 int bootloader_update(const struct esp *esp, const struct bootloader_wish *wish,
                       enum bootloader_outcome *ret, struct error *e) _must_check_;

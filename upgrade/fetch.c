@@ -292,18 +292,25 @@ ssize_t fetch_read(struct fetch *f, void *buf, size_t n, struct error *e)
         return f->link ? read_child(f, buf, n, e) : read_file(f, buf, n, e);
 }
 
+/* To the end that the child tells, which is nearer than the largest image. */
+static void read_rest(struct fetch *f)
+{
+        _cleanup_free_ uint8_t *rest = malloc(LIMIT_FETCH_FRAME);
+        uint64_t done = 0;
+        ssize_t n = 1;
+
+        while (rest && n > 0 && done <= LIMIT_IMAGE_SIZE) {
+                n = fetch_read(f, rest, LIMIT_FETCH_FRAME, NULL);
+                done += n > 0 ? (uint64_t)n : 0;
+        }
+}
+
 bool fetch_again(struct fetch *f)
 {
-        uint8_t *rest;
-
         if (!f->link)
                 return false;
-        if (f->state == STATE_MOVING && link_has_choice(f->link)) {
-                rest = malloc(LIMIT_FETCH_FRAME);
-                while (rest && fetch_read(f, rest, LIMIT_FETCH_FRAME, NULL) > 0) {
-                }
-                free(rest);
-        }
+        if (f->state == STATE_MOVING && link_has_choice(f->link))
+                read_rest(f);
         return f->state == STATE_READY && link_again(f->link);
 }
 

@@ -35,6 +35,8 @@ struct link {
         int spool_dir; /* borrowed, or -EBADF */
         struct spool *spool;
         uint64_t left; /* of the payload of the current frame */
+        unsigned notes;
+        unsigned offers; /* to begin again */
         bool again;
         bool over; /* the child is gone, or may not be listened to any more */
         struct error error;
@@ -357,6 +359,8 @@ static int take_note(struct link *l, struct error *e)
         struct error note = ERROR_INIT;
         int r;
 
+        if (l->notes++ >= LIMIT_FETCH_NOTES)
+                return link_broken(l, e);
         r = link_take_all(l, &w, sizeof(w), e);
         if (r < 0)
                 return r;
@@ -376,7 +380,8 @@ static int take_error(struct link *l, struct error *e)
         if (r < 0)
                 return r;
         r = wire_error_take(&w, &what);
-        l->again = w.again != 0;
+        /* Every endpoint can be wrong once, and the spool. */
+        l->again = w.again != 0 && l->offers++ <= l->config.n_endpoints;
         if (what.class == ERROR_REFUSED && l->spool) {
                 close_spool(l);
                 if (spool_drop(l->spool_dir, &why) < 0)

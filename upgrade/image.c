@@ -7,7 +7,6 @@
 
 #include "base/file.h"
 #include "base/limits.h"
-#include "partition/pcr7.h"
 #include "upgrade/authenticode_image.h"
 #include "upgrade/image_profiles.h"
 #include "upgrade/pcrsig.h"
@@ -426,37 +425,11 @@ static void prove_phases(struct attempt *a)
                 proof_set(a->proofs, PROOF_PHASES, PROOF_PASSED, "nothing else is signed");
 }
 
-/*
- * The firmware measures into PCR 7 which entry of db vouched for what it started. 1: one that
- * vouched in this boot, too; 0: another one; negative: that cannot be said.
- */
-static int vouched_as_now(const struct attempt *a)
-{
-        int r = -ENODATA;
-
-        if (!a->demands->log || !a->trust)
-                return -ENODATA;
-        for (unsigned i = 0; i < a->trust->n_signatures && r <= 0; i++) {
-                const struct trust_signature *s = &a->trust->signatures[i];
-                uint8_t *der = NULL;
-                int n;
-
-                if (s->result != TRUST_GOOD || !s->anchor_entry || !s->anchor_entry->cert)
-                        continue;
-                n = i2d_X509(s->anchor_entry->cert, &der);
-                if (n <= 0)
-                        return -ENODATA;
-                r = pcr7_vouched(a->demands->log, s->anchor_entry->owner, der, (size_t)n);
-                OPENSSL_free(der);
-        }
-        return r;
-}
-
 static void prove_pcr7(struct attempt *a)
 {
         struct error error = ERROR_INIT;
 
-        if (vouched_as_now(a) != 0) {
+        if (!a->trust || trust_vouched(a->trust, a->demands->log) != 0) {
                 proof_set(a->proofs, PROOF_PCR7, a->demands->pcr7, "%s",
                           a->demands->pcr7_text ?: "");
                 return;

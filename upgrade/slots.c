@@ -278,6 +278,15 @@ static const struct entry_file *find_equal(const struct planner *p, bool of_reco
                            : find_preferred(p, pair, ARRAY_SIZE(pair));
 }
 
+/* An entry that gives the new image its role already, with whichever file. */
+static const struct entry_file *find_done(const struct planner *p)
+{
+        if (p->w->again)
+                return NULL;
+        return find_entry(p, p->w->target, test_equal_confirmed)
+                       ?: find_entry(p, p->w->target, test_equal_promising);
+}
+
 static void choose_image(struct planner *p)
 {
         bool recovery = p->w->target == ENTRY_ROLE_RECOVERY;
@@ -287,7 +296,11 @@ static void choose_image(struct planner *p)
         struct slots_plan *plan = p->plan;
 
         if (own && p->w->have == SLOTS_HAVE_IMAGE) {
-                plan->number = own->number;
+                const struct entry_file *done = find_done(p);
+
+                /* Written before its digest was known, and needed by nobody. */
+                if (!done || !image_number(done, &plan->number))
+                        plan->number = own->number;
                 return;
         }
         if (equal && image_number(equal, &plan->number))

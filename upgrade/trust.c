@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/codec.h"
+#include "partition/pcr7.h"
 #include "upgrade/authenticode_signature.h"
 
 static void store_free_p(X509_STORE **store)
@@ -418,4 +419,24 @@ const char *trust_result_name(enum trust_result result)
         };
 
         return names[result];
+}
+
+int trust_vouched(const struct trust_report *report, const struct eventlog *log)
+{
+        int r = -ENODATA;
+
+        for (unsigned i = 0; log && i < report->n_signatures && r <= 0; i++) {
+                const struct trust_signature *s = &report->signatures[i];
+                uint8_t *der = NULL;
+                int n;
+
+                if (s->result != TRUST_GOOD || !s->anchor_entry || !s->anchor_entry->cert)
+                        continue;
+                n = i2d_X509(s->anchor_entry->cert, &der);
+                if (n <= 0)
+                        return -ENODATA;
+                r = pcr7_vouched(log, s->anchor_entry->owner, der, (size_t)n);
+                OPENSSL_free(der);
+        }
+        return r;
 }

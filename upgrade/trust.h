@@ -34,6 +34,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "efivars/sigdb.h"
+#include "partition/eventlog.h"
 #include "upgrade/authenticode_image.h"
 
 /* Subjects as one-line text, cut when longer. */
@@ -102,6 +103,13 @@ int trust_check(const struct authenticode_image *image, const struct sigdb *db,
  * and advice.
  */
 int trust_enforce(const struct trust_report *report, struct error *e) _must_check_;
+
+/*
+ * The firmware measures into PCR 7 which entry of db vouched for what it started. 1: the one that
+ * vouches for this image did so in the boot of this log, too; 0: another one vouches for it;
+ * -ENODATA (also log NULL): that cannot be said.
+ */
+int trust_vouched(const struct trust_report *report, const struct eventlog *log) _must_check_;
 
 /* Stable words for JSON: "allowed-by-signature", "denied-unsigned", ...; "good", "malformed", ...
  */

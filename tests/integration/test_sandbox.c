@@ -318,6 +318,8 @@ static void container_body(void)
         assert_least(sandbox_pid(s));
         assert_namespaces(sandbox_pid(s), false, false);
         assert_own_user(sandbox_pid(s));
+        /* A terminal and a container manager tell the whole group. */
+        CHECK(kill(sandbox_pid(s), SIGINT) == 0 && kill(sandbox_pid(s), SIGTERM) == 0);
         finish(s, end);
 }
 

@@ -60,6 +60,26 @@ def test_annotation_that_lies(node, registry, image, ca):
     assert node.files() == before
 
 
+@pytest.mark.parametrize("kind", ["file", "layer"])
+def test_digest_that_only_loading_tells(node, registry, images, image, ca, kind):
+    """What runs and is confirmed is not put on trial again, and what passive has is not given away for it."""
+    if kind == "file":
+        registry.files["image.efi"] = image
+        source = f"{registry.url}/files/image.efi"
+    else:
+        registry.put_image("demo", [(tar(tree(image)), "zstd")])
+        source = f"oci:{registry.address}/demo"
+    assert node.upgrade(source, *ca).rc == 0
+    node.confirm()
+    for path in node.state.iterdir():
+        path.unlink()
+    before = node.files()
+    for _ in range(2):
+        again = node.upgrade(source, *ca)
+        assert again.rc == 0 and again.said["result"] == "nothing", str(again)
+        assert node.files() == before and node.role("passive") == images.get(1)
+
+
 def test_check(node, registry, source, ca):
     before = stamps(node)
     assert node.upgrade(source, *ca, "--check").rc == 0

@@ -220,6 +220,22 @@ def test_boot_loader_that_wants_other_entries_gets_them(node, trees):
     assert all(path.stat().st_size == 512 for path in (node.esp / "loader/entries").iterdir())
 
 
+def test_entries_suit_a_boot_loader_that_another_program_starts(node, trees, keys, tmp_path):
+    """shim in the place of the firmware's default starts systemd-boot from somewhere else: that one is not replaced, and
+    before 258 it would show no entry with "uki", whatever lies in EFI/systemd."""
+    (tmp_path / "shim").write_bytes(open(BOOT, "rb").read().replace(b"LoaderInfo: systemd-boot", b"LoaderInfo: another-one!"))
+    tb_image("sign", "--keys", keys, "--out", node.esp / COPIES[0], tmp_path / "shim")
+    variables = wish_for(node)
+    efivars = node.state.with_name(node.state.name + ".run") / "efivars"
+    (efivars / "LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f").write_bytes(
+        b"\6\0\0\0" + "systemd-boot 252.39\0".encode("utf-16-le"))
+    assert "LoaderInfo" in variables()
+    result = node.upgrade(f"dir:{trees('258.1')}", "--json")
+    assert result.rc == 0 and result.said["bootloader"] == "258.1", str(result)
+    for path in (node.esp / "loader/entries").iterdir():
+        assert b"\nefi /EFI" in path.read_bytes(), path
+
+
 def test_older_boot_loader_stays_where_it_is(node, trees):
     before = {path: node.files()[path] for path in COPIES}
     result = node.upgrade(f"dir:{trees('249')}", "--json")
@@ -234,15 +250,53 @@ def test_unsigned_boot_loader_refuses_the_source(node, trees):
     assert node.files() == before
 
 
-def test_stale_wishes_are_cleared(node, source):
+def wish_for(node, *names):
+    """Wishes of somebody for the passive entry; returns what looks which variables there are."""
     efivars = node.state.with_name(node.state.name + ".run") / "efivars"
-    efivars.mkdir(parents=True)
-    guid = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-    for name in ("LoaderEntryDefault", "LoaderEntryOneShot"):
-        (efivars / f"{name}-{guid}").write_bytes(b"\7\0\0\0" + "passive.conf\0".encode("utf-16-le"))
+    efivars.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (efivars / f"{name}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f").write_bytes(
+            b"\7\0\0\0" + "passive.conf\0".encode("utf-16-le"))
+    return lambda: sorted(path.name.split("-")[0] for path in efivars.iterdir())
+
+
+def test_stale_wishes_are_cleared(node, source):
+    variables = wish_for(node, "LoaderEntryDefault", "LoaderEntryOneShot")
     result = node.upgrade(source, "--json")
     assert result.rc == 0 and result.said["cleared_variables"] == 2, str(result)
-    assert sorted(path.name.split("-")[0] for path in efivars.iterdir()) == ["LoaderEntrySelected"]
+    assert variables() == ["LoaderEntrySelected"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_wishes_that_a_killed_run_left_are_cleared(node, source, registry, image, authority, known):
+    """Else the old image would be started for ever, and each run say that there is nothing to do but to start again."""
+    if not known:
+        registry.files["image.efi"] = image
+        source = f"{registry.url}/files/image.efi"
+    assert node.upgrade(source, "--ca", authority.pem).rc == 0
+    path, killed = node.state / "tb-agent-upgrade.json", memory(node)
+    killed["operations"][-1]["finished"] = False
+    path.write_text(json.dumps(killed))
+    variables = wish_for(node, "LoaderEntryDefault")
+    options = ("--json", "--ca", authority.pem, "--running", "passive.conf")
+    result = node.upgrade(source, *options)
+    assert result.rc == 0 and result.said["result"] == "nothing" and result.said["cleared_variables"] == 1, str(result)
+    assert variables() == ["LoaderEntrySelected"] and memory(node)["operations"][-1]["finished"] is True
+    # What somebody wishes later is his business.
+    wish_for(node, "LoaderEntryOneShot")
+    assert node.upgrade(source, *options).rc == 0
+    assert variables() == ["LoaderEntryOneShot", "LoaderEntrySelected"]
+
+
+def test_restart_that_would_not_help(node, source):
+    """Somebody holds the node at the passive entry: a job with --reboot must not restart it each time."""
+    assert node.upgrade(source).rc == 0
+    node.confirm()
+    wish_for(node, "LoaderEntryDefault")
+    result = node.upgrade(source, "--json", "--running", "passive.conf")
+    assert result.said["result"] == "nothing" and result.said["reboot_needed"] is False, str(result)
+    result = node.upgrade(source, "--json", "--running", "recovery.conf")
+    assert result.said["reboot_needed"] is False, "both have the same image"
 
 
 def test_stop_at_a_safe_point(node, registry, image, authority):

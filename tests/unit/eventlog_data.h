@@ -15,10 +15,10 @@
 
 static inline void data_read(const char *name, struct buf *out)
 {
-        _cleanup_close_ int dir = file_open_dir(AT_FDCWD, "tests/data/eventlog");
+        _cleanup_close_ int folder = file_open_dir(AT_FDCWD, "tests/data/eventlog");
 
-        assert_true(dir >= 0);
-        assert_int_equal(file_read(dir, name, out), 0);
+        assert_true(folder >= 0);
+        assert_int_equal(file_read(folder, name, out), 0);
 }
 
 /* Value of a PCR in a file of lines "number hex". */

@@ -6,6 +6,7 @@
 
 #include "tests/support/peimage.h"
 #include "tests/support/signing.h"
+#include "tests/unit/eventlog_data.h"
 #include "upgrade/bootloader.h"
 #include "upgrade/slots.h"
 
@@ -180,19 +181,102 @@ static void test_refuses(void **state)
         assert_false(there(SECOND));
 }
 
+/* --- PCR 7 ----------------------------------------------------------------------------------- */
+
+/* EFI_IMAGE_SECURITY_DATABASE_GUID */
+static const uint8_t db_guid[16] = {0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45,
+                                    0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f};
+
+/* The log of a boot in which this certificate of db vouched for what was started. */
+static struct eventlog *log_of(const struct signing_identity *by, struct buf *text)
+{
+        static const uint8_t head[16] = {2}, owner[16], name[4] = {'d', 0, 'b', 0};
+        _cleanup_(buf_done) struct buf data = BUF_INIT(SIGNING_IMAGE_MAX);
+        struct eventlog *log = NULL;
+        uint8_t *der = NULL, size[8] = {0};
+        int n = i2d_X509(by->cert, &der);
+
+        assert_true(n > 0);
+        put_le32(size, (uint32_t)n + sizeof(owner));
+        put_bytes(&data, db_guid, sizeof(db_guid));
+        put_bytes(&data, head, 8);
+        put_bytes(&data, size, sizeof(size));
+        put_bytes(&data, name, sizeof(name));
+        put_bytes(&data, owner, sizeof(owner));
+        put_bytes(&data, der, (size_t)n);
+        OPENSSL_free(der);
+        put_plain_header(text);
+        put_event(text, TPM_PCR_BOOT_STATE, EVENTLOG_VARIABLE_AUTHORITY, data.data, data.len, NULL);
+        assert_int_equal(eventlog_parse(text->data, text->len, &log, &error), 0);
+        return log;
+}
+
+/* Firmware would start it, and then no image would unlock the disk. */
+static void test_vouched_by_another(void **state)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(SIGNING_IMAGE_MAX);
+        _cleanup_(sigdb_free_p) struct sigdb *both = sigdb_new();
+        enum bootloader_outcome outcome = BOOTLOADER_SAME;
+        struct bootloader fresh = {.image = BUF_INIT(0)};
+        struct bootloader_wish wish = {.fresh = &fresh, .db = both, .dbx = dbx, .force = true};
+        struct eventlog *log = log_of(&vendor, &text);
+
+        (void)state;
+        signing_add_cert(both, vendor.cert);
+        signing_add_cert(both, stranger.cert);
+        put_file(FIRST, "257.1", &vendor, 'a');
+        put_file(SECOND, "257.1", &vendor, 'a');
+        take("257.2", &stranger, 'a', &fresh);
+        wish.log = log;
+        assert_int_equal(bootloader_update(&esp, &wish, &outcome, &error), -EXDEV);
+        assert_int_equal(error.class, ERROR_PRECONDITION);
+        expect_file(FIRST, "257.1", 'a');
+        expect_file(SECOND, "257.1", 'a');
+        /* Nor is it taken from the other copy. */
+        put_file(FIRST, "257.2", &stranger, 'a');
+        wish.fresh = NULL;
+        wish.force = false;
+        assert_int_equal(bootloader_update(&esp, &wish, &outcome, &error), -EXDEV);
+        expect_file(SECOND, "257.1", 'a');
+        /* By the certificate of this boot, and without knowing which that was. */
+        bootloader_done(&fresh);
+        take("257.3", &vendor, 'a', &fresh);
+        wish.fresh = &fresh;
+        assert_int_equal(bootloader_update(&esp, &wish, &outcome, &error), 0);
+        expect_file(SECOND, "257.3", 'a');
+        bootloader_done(&fresh);
+        take("257.4", &stranger, 'a', &fresh);
+        wish.log = NULL;
+        assert_int_equal(bootloader_update(&esp, &wish, &outcome, &error), 0);
+        assert_int_equal(outcome, BOOTLOADER_UPDATED);
+        bootloader_done(&fresh);
+        eventlog_free(log);
+}
+
+static void expect_major(unsigned running, unsigned expected)
+{
+        unsigned major = 0;
+
+        assert_int_equal(bootloader_major_on_esp(&esp, running, &major), 0);
+        assert_int_equal(major, expected);
+}
+
 static void test_oldest_copy_counts(void **state)
 {
         unsigned major = 0;
 
         (void)state;
-        assert_int_equal(bootloader_major_on_esp(&esp, &major), -ENOENT);
-        put_copy(FIRST, "?");
+        assert_int_equal(bootloader_major_on_esp(&esp, 257, &major), -ENOENT);
         put_copy(SECOND, "258.1");
-        assert_int_equal(bootloader_major_on_esp(&esp, &major), 0);
-        assert_int_equal(major, 258);
+        expect_major(0, 258);
+        expect_major(252, 258);
         put_file(FIRST, "252.39-1~deb12u1", &vendor, 'a');
-        assert_int_equal(bootloader_major_on_esp(&esp, &major), 0);
-        assert_int_equal(major, 252);
+        expect_major(258, 252);
+        /* What stands there instead may start an older one from elsewhere. */
+        put_file(FIRST, NULL, &vendor, 'a');
+        expect_major(252, 252);
+        expect_major(259, 258);
+        expect_major(0, 0);
 }
 
 static void add_foreign_and_ours(void)
@@ -342,6 +426,7 @@ int main(void)
                 CASE(test_oldest_copy_counts),
                 CASE(test_entries_of_ours_become_countable),
                 CASE(test_refuses),
+                CASE(test_vouched_by_another),
                 CASE(test_keeps_entries_visible),
                 cmocka_unit_test(test_cut),
         };

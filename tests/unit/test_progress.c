@@ -191,6 +191,27 @@ static void closed_output_is_given_up(void **state)
         progress_free(NULL);
 }
 
+/* Somebody opened a pipe and reads nothing: the run goes on, and can be stopped. */
+static void reader_that_does_not_read(void **state)
+{
+        struct progress_options o = {.text_fd = -EBADF, .now_ms = tell_time, .now_arg = &clock_ms};
+        struct progress *p;
+        int fds[2];
+
+        (void)state;
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        o.json_fd = fds[1];
+        p = progress_new(&o);
+        assert_non_null(p);
+        (void)alarm(60);
+        for (unsigned i = 0; i < 50; i++)
+                run(p);
+        (void)alarm(0);
+        progress_free(p);
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -199,6 +220,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(terminal_gets_a_bar, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(resumed_bytes_are_no_speed, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(closed_output_is_given_up, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(reader_that_does_not_read, set_up, tear_down),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -419,6 +419,32 @@ static void test_again(void **state)
         assert_true(plan.write);
 }
 
+/* The digest was found out by loading the image: it is the active one. The copy goes, nothing else
+ * does. */
+static void test_found_out(void **state)
+{
+        uint8_t sha[SHA256_SIZE];
+        struct slots_wish what = {.target = ENTRY_ROLE_ACTIVE,
+                                  .sha256 = sha,
+                                  .size = WORLD_IMAGE_SIZE,
+                                  .have = SLOTS_HAVE_IMAGE,
+                                  .number = 18};
+
+        (void)state;
+        ordinary();
+        (void)world_add_image(&one, 18, (uint8_t)A, true);
+        world_digest(A, sha);
+        assert_int_equal(plan_one(&what), 0);
+        assert_int_equal(plan.outcome, SLOTS_TIDY);
+        assert_int_equal(plan.n, 1);
+        expect_step(0, SLOTS_REMOVE_IMAGE, "", 18);
+        /* The old file was found damaged: the copy replaces it. */
+        what.again = true;
+        assert_int_equal(plan_one(&what), 0);
+        assert_int_equal(plan.outcome, SLOTS_CHANGE);
+        assert_int_equal(plan.number, 18);
+}
+
 /* Its last try is running: neither bad nor to be replaced. */
 static void test_last_try(void **state)
 {
@@ -494,9 +520,10 @@ static void test_refuses(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                CASE(test_everyday), CASE(test_recovery_copy), CASE(test_again),
-                CASE(test_last_try), CASE(test_numbers),       CASE(test_refuses),
-                CASE(test_active),   CASE(test_recovery),      CASE(test_space),
+                CASE(test_everyday),  CASE(test_recovery_copy), CASE(test_again),
+                CASE(test_found_out), CASE(test_last_try),      CASE(test_numbers),
+                CASE(test_refuses),   CASE(test_active),        CASE(test_recovery),
+                CASE(test_space),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
