@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 
 import pytest
 from imagetools import BOOT, BUILD, STUB, build_usi, section, tb_image, tool
@@ -169,6 +170,15 @@ def test_missing_database_is_a_refusal(usi, keys):
 def test_words_on_the_command_line(options, rc):
     done = tool(BUILD / "tb-agent", "verify", *options, check=False)
     assert done.returncode == rc, done
+
+
+def test_proofs_come_before_what_is_made_of_them(tmp_path, keys, usi):
+    """Where both streams end in one pipe, a reader sees the proofs first."""
+    done = subprocess.run([BUILD / "tb-agent", "verify", f"file:{usi}", "--db", keys / "KEK.pem"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    text = done.stdout.decode()
+    assert done.returncode == 12
+    assert 0 <= text.index("secure-boot ") < text.index("boot-loader ") < text.index("tb-agent verify: "), text
 
 
 def test_real_boot_loader_is_judged_like_sbverify_does(tmp_path, keys, foreign):
