@@ -172,6 +172,19 @@ def test_words_on_the_command_line(options, rc):
     assert done.returncode == rc, done
 
 
+def test_programs_that_are_no_usi(tmp_path, keys):
+    """Whole and signed, and nothing would be gained by getting them again."""
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(open(BOOT, "rb").read().replace(b".sdmagic", b".setup\0\0"))
+    tb_image("sign", "--keys", keys, "--out", tmp_path / "signed.efi", BOOT)
+    for image in (BOOT, STUB, kernel, tmp_path / "signed.efi"):
+        rc, said = verify(image, "--db", keys / "db.pem")
+        assert rc == 6 and "no USI" in said["error"]["text"], said
+        assert "tb-image usi" in said["error"]["advice"] and "damaged" not in said["error"]["advice"]
+    (tmp_path / "half.efi").write_bytes(open(BOOT, "rb").read()[:300])
+    assert "damaged" in verify(tmp_path / "half.efi", "--db", keys / "db.pem")[1]["error"]["advice"]
+
+
 def test_proofs_come_before_what_is_made_of_them(tmp_path, keys, usi):
     """Where both streams end in one pipe, a reader sees the proofs first."""
     done = subprocess.run([BUILD / "tb-agent", "verify", f"file:{usi}", "--db", keys / "KEK.pem"], stdin=subprocess.DEVNULL,
