@@ -35,15 +35,40 @@ struct fetch {
 
 /* --- files read by this side -------------------------------------------------------------------*/
 
+/*
+ * A path that cannot be opened is a wrong word on the command line: repeating helps no more than
+ * with a bad image, but the image is not to blame. A disk or a server of files that fails may be
+ * back later.
+ */
+static int cannot_open(const char *path, int code, struct error *e)
+{
+        const bool wrong = code == ENOENT || code == ENOTDIR || code == EACCES || code == ELOOP ||
+                           code == ENAMETOOLONG || code == EISDIR;
+
+        if (!wrong)
+                return error_set(e, ERROR_SOURCE, code, "source %s: %s", path, strerror(code));
+        if (code == ENOENT)
+                error_set(e, ERROR_USAGE, code, "source %s: there is no such file or folder", path);
+        else
+                error_set(e, ERROR_USAGE, code, "source %s: %s", path, strerror(code));
+        error_advise(e, "check the path; in a container it has to lead to a place inside of it");
+        return -code;
+}
+
 static int open_file(const char *path, struct error *e)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         struct stat st;
 
         if (fd < 0)
-                return error_set(e, ERROR_REFUSED, errno, "%s: %s", path, strerror(errno));
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return error_set(e, ERROR_REFUSED, EINVAL, "%s: is no regular file", path);
+                return cannot_open(path, errno, e);
+        if (fstat(fd, &st) < 0)
+                return cannot_open(path, errno, e);
+        if (!S_ISREG(st.st_mode)) {
+                error_set(e, ERROR_USAGE, EINVAL, "source %s: is no regular file", path);
+                error_advise(e, "file: and ocifile: take a file, dir: takes a folder");
+                return -EINVAL;
+        }
         return TAKE_FD(fd);
 }
 
@@ -218,8 +243,7 @@ static int open_folder(struct fetch *f, const struct source_name *name, bool *re
 {
         f->dir = file_open_dir(AT_FDCWD, name->path);
         if (f->dir < 0)
-                return error_set(e, ERROR_REFUSED, -f->dir, "%s: %s", name->path,
-                                 strerror(-f->dir));
+                return cannot_open(name->path, -f->dir, e);
         *ret_child = layout_is(f->dir);
         if (*ret_child)
                 return 0;

@@ -15,7 +15,7 @@
  * Errors: ERROR_SOURCE for what may be gone next time (no route, 5xx, 429, truncation, low speed),
  * after retries with back-off; ERROR_REFUSED for what a repetition cannot heal (digest mismatch at
  * the end, malformed manifest, no image inside, nested too deep, bombs, 404, 401 after
- * credentials); ERROR_USAGE and ERROR_CONFIG for names, CA and credential files.
+ * credentials); ERROR_USAGE and ERROR_CONFIG for names, paths, CA and credential files.
  */
 #pragma once
 

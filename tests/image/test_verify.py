@@ -164,12 +164,26 @@ def test_missing_database_is_a_refusal(usi, keys):
 
 
 @pytest.mark.parametrize("options, rc", [
-    ((), 2), (("file:/nonexistent",), 6), (("oops:/x",), 2), (("file:/x", "file:/y"), 2), (("--db",), 2),
+    ((), 2), (("file:/nonexistent",), 2), (("oops:/x",), 2), (("file:/x", "file:/y"), 2), (("--db",), 2),
     (("file:" + STUB, "--db", "/nonexistent"), 4), (("file:" + STUB, "--policy-key", "/nonexistent"), 4),
     (("--help",), 0)])
 def test_words_on_the_command_line(options, rc):
     done = tool(BUILD / "tb-agent", "verify", *options, check=False)
     assert done.returncode == rc, done
+
+
+@pytest.mark.parametrize("kind", ["file", "dir", "ocifile"])
+def test_path_that_leads_nowhere(tmp_path, kind):
+    """The image is not to blame, and trying again does not help."""
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"x")
+    wrong = {"file": tmp_path, "dir": plain, "ocifile": tmp_path}[kind]
+    for path, why in ((tmp_path / "nowhere", "there is no such file or folder"), (plain / "x", "Not a directory"),
+                      (wrong, "Not a directory" if kind == "dir" else "is no regular file")):
+        done = tool(BUILD / "tb-agent", "verify", f"{kind}:{path}", "--json", check=False)
+        error = json.loads(done.stdout)["error"]
+        assert (done.returncode, error["class"]) == (2, "usage"), error
+        assert error["text"] == f"source {path}: {why}" and error["advice"]
 
 
 def test_programs_that_are_no_usi(tmp_path, keys):
