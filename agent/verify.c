@@ -167,7 +167,7 @@ static int verify_loader(const struct buf *bytes, const struct image_demands *de
         struct error error = ERROR_INIT;
         int r;
 
-        if (bytes->len == 0)
+        if (!bytes)
                 return 0;
         r = bootloader_take(bytes, &loader, &error);
         if (r == 0)

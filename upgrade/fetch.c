@@ -25,7 +25,7 @@ struct fetch {
         struct link *link; /* NULL: the image is a file that this side reads by itself */
         int dir;           /* of a dir source */
         int file;          /* the image, or an archive for the child */
-        bool want_loader;
+        bool want_loader, has_loader;
         uint64_t at;   /* in the file */
         uint64_t left; /* of a frame of data */
         struct fetch_info info;
@@ -91,7 +91,7 @@ static int read_loader(struct fetch *f, struct error *e)
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        if (!f->want_loader || f->dir < 0 || f->loader.len > 0)
+        if (!f->want_loader || f->dir < 0 || f->has_loader)
                 return 0;
         fd = archive_tree_open(f->dir, LAYER_LOADER_NAME, e);
         if (fd == -ENOENT) {
@@ -100,6 +100,7 @@ static int read_loader(struct fetch *f, struct error *e)
         }
         if (fd < 0)
                 return fd;
+        f->has_loader = true;
         for (uint64_t at = 0;;) {
                 uint8_t *to;
                 ssize_t n;
@@ -182,9 +183,11 @@ static int take_loader(struct fetch *f, size_t n, struct error *e)
         if (!f->want_loader || buf_reserve(&f->loader, n, &to) < 0)
                 return link_broken(f->link, e);
         r = link_take_all(f->link, to, n, e);
-        if (r >= 0)
-                buf_commit(&f->loader, n);
-        return r;
+        if (r < 0)
+                return r;
+        buf_commit(&f->loader, n);
+        f->has_loader = true;
+        return 0;
 }
 
 /* Until there are bytes of the image; 0: the end. */
@@ -296,6 +299,7 @@ int fetch_begin(struct fetch *f, uint64_t offset, struct error *e)
         if (f->state == STATE_NEW || f->state == STATE_MOVING || (offset > 0 && !f->info.seekable))
                 return error_set(e, ERROR_INTERNAL, EINVAL, "a transfer cannot begin here");
         buf_reset(&f->loader);
+        f->has_loader = false;
         f->at = offset;
         f->left = 0;
         if (f->link) {
@@ -340,7 +344,7 @@ bool fetch_again(struct fetch *f)
 
 const struct buf *fetch_loader(const struct fetch *f)
 {
-        return &f->loader;
+        return f->has_loader ? &f->loader : NULL;
 }
 
 const struct fetch_counters *fetch_counters(const struct fetch *f)

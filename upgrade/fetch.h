@@ -103,7 +103,8 @@ ssize_t fetch_read(struct fetch *f, void *buf, size_t n, struct error *e) _must_
  */
 bool fetch_again(struct fetch *f);
 
-/* The boot loader that was found on the way, empty when there was none; valid after the end. */
+/* The boot loader that was found on the way, NULL when there was none; valid after the end. A file
+ * without a byte in its place is an empty one. */
 const struct buf *fetch_loader(const struct fetch *f);
 
 const struct fetch_counters *fetch_counters(const struct fetch *f);

@@ -234,3 +234,11 @@ def test_tree_with_an_unsigned_boot_loader_is_refused(usi, tmp_path, keys):
     (tree / "EFI/BOOT/SIGNED.EFI").rename(tree / "EFI/BOOT/BOOTX64.EFI")
     rc, said = verify_tree()
     assert rc == 0 and state(said, "boot-loader") == "passed"
+    # A file of that name is a boot loader that comes along, however little is in it.
+    for content in (b"", b"x"):
+        (tree / "EFI/BOOT/BOOTX64.EFI").write_bytes(content)
+        rc, said = verify_tree()
+        assert rc == 6 and state(said, "boot-loader") == "failed", content
+    (tree / "EFI/BOOT/BOOTX64.EFI").unlink()
+    rc, said = verify_tree()
+    assert rc == 0 and state(said, "boot-loader") == "not-applicable"
