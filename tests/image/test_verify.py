@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tb-agent verify, offline, beside sbverify: the same files, the same verdict on what both judge."""
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 
 import pytest
@@ -129,21 +126,6 @@ def test_pcr_signature_by_another_key(tmp_path, keys, foreign, rootfs):
     rc, said = verify(tmp_path / "mixed-signed.efi", "--db", keys / "db.pem", key=keys / "tpm2-pcr-public.pem")
     assert rc == 15 and said["error"]["class"] == "refused-pcr-signature"
     assert state(said, "secure-boot") == "passed"
-
-
-@pytest.fixture
-def swtpm(tmp_path):
-    """A TPM emulator for systemd-measure, as the text of its --tpm2-device."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (tmp_path / "tpm").mkdir()
-    # It goes to the background when it listens.
-    tool("swtpm", "socket", "--tpm2", "--daemon", "--pid", f"file={tmp_path}/tpm.pid", "--tpmstate", f"dir={tmp_path}/tpm",
-         "--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}",
-         "--flags", "not-need-init,startup-clear")
-    yield f"swtpm:host=127.0.0.1,port={port}"
-    os.kill(int((tmp_path / "tpm.pid").read_text()), signal.SIGTERM)
 
 
 def test_signature_made_by_systemd_is_the_same(tmp_path, keys, rootfs, usi, swtpm):
