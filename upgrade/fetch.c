@@ -11,6 +11,7 @@
 #include "upgrade/archive_source.h"
 #include "upgrade/fetch_link.h"
 #include "upgrade/oci_digest.h"
+#include "upgrade/pe.h"
 #include "upgrade/spool.h"
 
 enum state {
@@ -80,9 +81,7 @@ static int resolve_file(struct fetch *f, struct error *e)
                 return error_errno(e, errno, "source");
         f->info.size = f->info.transfer = (uint64_t)st.st_size;
         f->info.seekable = true;
-        if (f->info.size > LIMIT_IMAGE_SIZE)
-                return error_set(e, ERROR_REFUSED, E2BIG, "the image is larger than 4 GiB");
-        return 0;
+        return pe_check_size(f->info.size, e);
 }
 
 /* The boot loader of an EFI tree; none is fine. */
