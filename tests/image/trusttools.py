@@ -59,6 +59,16 @@ def sbverify(image, cert):
     return tool("sbverify", "--cert", cert, image, check=False).returncode == 0
 
 
+def osslsign(ca, name, image, out, digest):
+    """A signature over this digest of the image: sbsign knows SHA-256 only."""
+    tool("osslsigncode", "sign", "-h", digest, "-key", ca.folder / f"{name}.key", "-certs", ca.pem(name), "-in", image, "-out", out)
+    return out
+
+
+def osslverify(image, cert):
+    return tool("osslsigncode", "verify", "-CAfile", cert, "-in", image, check=False).returncode == 0
+
+
 CA_CONFIG = """
 [ca]
 default_ca = me
@@ -85,6 +95,11 @@ extendedKeyUsage = serverAuth
 """
 
 
+def curve(name):
+    """Words for a key on an elliptic curve."""
+    return ("ec", "-pkeyopt", f"ec_paramgen_curve:{name}")
+
+
 class Authority:
     """Makes keys and certificates in a folder: NAME.key, NAME.pem, NAME.esl."""
 
@@ -93,13 +108,13 @@ class Authority:
         (folder / "ca.cnf").write_text(CA_CONFIG)
         (folder / "index").write_text("")
 
-    def make(self, name, issuer=None, extensions="end", key=("rsa:2048",), start="20200101000000Z", end="20400101000000Z"):
+    def make(self, name, issuer=None, extensions="end", key=("rsa:2048",), digest="sha256", start="20200101000000Z", end="20400101000000Z"):
         issuer = issuer or name
         tool("openssl", "req", "-newkey", *key, "-nodes", "-keyout", f"{name}.key", "-subj", f"/CN={name}", "-out",
              f"{name}.csr", cwd=self.folder)
         argv = ["-selfsign"] if issuer == name else ["-cert", f"{issuer}.pem"]
         tool("openssl", "ca", "-batch", "-config", "ca.cnf", "-notext", "-in", f"{name}.csr", "-out", f"{name}.pem",
-             "-keyfile", f"{issuer}.key", *argv, "-extensions", extensions, "-startdate", start, "-enddate", end,
+             "-keyfile", f"{issuer}.key", "-md", digest, *argv, "-extensions", extensions, "-startdate", start, "-enddate", end,
              cwd=self.folder)
         tool("cert-to-efi-sig-list", f"{name}.pem", f"{name}.esl", cwd=self.folder)
 
