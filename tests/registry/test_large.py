@@ -7,6 +7,7 @@ import os
 import struct
 import uuid
 
+import misdeeds
 import pytest
 from tools import tool
 
@@ -107,7 +108,7 @@ def test_large_images_are_verified_in_little_memory(node, keys, base, tmp_path, 
     assert result.rc == 12 and result.memory < MEMORY, str(result)
 
 
-def test_four_gibibytes_are_too_many(node, tmp_path, images):
+def test_four_gibibytes_are_too_many(node, tmp_path, images, registry, authority):
     path = tmp_path / "image.efi"
     path.write_bytes(images.get())
     os.truncate(path, 4 * GIB)
@@ -115,3 +116,8 @@ def test_four_gibibytes_are_too_many(node, tmp_path, images):
     assert result.rc == 6 and result.memory < MEMORY, str(result)
     assert "4294967296 bytes, at most 4294967295 (4 GiB - 1" in result.said["error"]["text"], str(result)
     assert result.seconds < 5, "nothing has to be read for that"
+    # The same from a server that says so.
+    registry.files["image.efi"] = images.get()
+    registry.on("files", misdeeds.range_total(4 * GIB))
+    result = node.verify(f"{registry.url}/files/image.efi", "--json", "--ca", authority.pem)
+    assert result.rc == 6 and "4294967296 bytes, at most 4294967295 (4 GiB - 1" in result.said["error"]["text"], str(result)
