@@ -88,7 +88,10 @@ static void print_text(const char *verb, const struct error *e)
 
 int report_failure(const char *verb, bool json, const struct error *e)
 {
-        if (!json || print_json(verb, e) < 0)
+        if (!json || print_json(verb, e) < 0) {
+                /* What was said so far comes first, also where both end in one pipe. */
+                (void)fflush(stdout);
                 print_text(verb, e);
+        }
         return error_exit_code(e->class);
 }

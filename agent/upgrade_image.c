@@ -275,7 +275,7 @@ static int take_loader(struct upgrade_job *j, struct error *e)
         const struct buf *bytes = j->fetch ? fetch_loader(j->fetch) : NULL;
         int r;
 
-        if (!bytes || bytes->len == 0 || j->target != ENTRY_ROLE_ACTIVE)
+        if (!bytes || j->target != ENTRY_ROLE_ACTIVE)
                 return 0;
         r = bootloader_take(bytes, &j->loader, e);
         return r < 0 ? r : bootloader_verify(&j->loader, j->demands->db, j->demands->dbx, NULL, e);

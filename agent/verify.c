@@ -119,14 +119,15 @@ static int print_json(const struct proofs *proofs, const struct verified_image *
 
 /* --- the image, as a stream --- */
 
-/* Pushes until the end, or until nothing can save the image any more. */
+/* Pushes until the end, or until nothing can change a proof any more: what is no USI is read on for
+ * its signature. */
 static int read_image(struct fetch *f, struct image_reader *reader, struct error *e)
 {
         _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
         ssize_t n = 1;
         int r = chunk ? 0 : error_oom(e);
 
-        while (r == 0 && n > 0 && !image_reader_refused(reader)) {
+        while (r == 0 && n > 0 && !image_reader_settled(reader)) {
                 n = fetch_read(f, chunk, FILE_CHUNK, e);
                 if (n < 0)
                         return (int)n;
@@ -166,7 +167,7 @@ static int verify_loader(const struct buf *bytes, const struct image_demands *de
         struct error error = ERROR_INIT;
         int r;
 
-        if (bytes->len == 0)
+        if (!bytes)
                 return 0;
         r = bootloader_take(bytes, &loader, &error);
         if (r == 0)

@@ -19,7 +19,7 @@
 enum error_class {
         ERROR_NONE = 0,     /* success */
         ERROR_INTERNAL = 1, /* a mistake of this program, or memory ran out */
-        ERROR_USAGE = 2,    /* wrong words on the command line */
+        ERROR_USAGE = 2,    /* wrong words on the command line, paths of sources among them */
         ERROR_NOTHING = 3,  /* nothing to do: only where the caller asked to be told (--check) */
         ERROR_CONFIG = 4,   /* a configuration file is wrong */
         ERROR_SOURCE = 5,   /* source not reachable: try again later */

@@ -11,6 +11,7 @@
 #include "upgrade/archive_source.h"
 #include "upgrade/fetch_link.h"
 #include "upgrade/oci_digest.h"
+#include "upgrade/pe.h"
 #include "upgrade/spool.h"
 
 enum state {
@@ -25,7 +26,7 @@ struct fetch {
         struct link *link; /* NULL: the image is a file that this side reads by itself */
         int dir;           /* of a dir source */
         int file;          /* the image, or an archive for the child */
-        bool want_loader;
+        bool want_loader, has_loader;
         uint64_t at;   /* in the file */
         uint64_t left; /* of a frame of data */
         struct fetch_info info;
@@ -35,15 +36,40 @@ struct fetch {
 
 /* --- files read by this side -------------------------------------------------------------------*/
 
+/*
+ * A path that cannot be opened is a wrong word on the command line: repeating helps no more than
+ * with a bad image, but the image is not to blame. A disk or a server of files that fails may be
+ * back later.
+ */
+static int cannot_open(const char *path, int code, struct error *e)
+{
+        const bool wrong = code == ENOENT || code == ENOTDIR || code == EACCES || code == ELOOP ||
+                           code == ENAMETOOLONG || code == EISDIR;
+
+        if (!wrong)
+                return error_set(e, ERROR_SOURCE, code, "source %s: %s", path, strerror(code));
+        if (code == ENOENT)
+                error_set(e, ERROR_USAGE, code, "source %s: there is no such file or folder", path);
+        else
+                error_set(e, ERROR_USAGE, code, "source %s: %s", path, strerror(code));
+        error_advise(e, "check the path; in a container it has to lead to a place inside of it");
+        return -code;
+}
+
 static int open_file(const char *path, struct error *e)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         struct stat st;
 
         if (fd < 0)
-                return error_set(e, ERROR_REFUSED, errno, "%s: %s", path, strerror(errno));
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return error_set(e, ERROR_REFUSED, EINVAL, "%s: is no regular file", path);
+                return cannot_open(path, errno, e);
+        if (fstat(fd, &st) < 0)
+                return cannot_open(path, errno, e);
+        if (!S_ISREG(st.st_mode)) {
+                error_set(e, ERROR_USAGE, EINVAL, "source %s: is no regular file", path);
+                error_advise(e, "file: and ocifile: take a file, dir: takes a folder");
+                return -EINVAL;
+        }
         return TAKE_FD(fd);
 }
 
@@ -55,9 +81,7 @@ static int resolve_file(struct fetch *f, struct error *e)
                 return error_errno(e, errno, "source");
         f->info.size = f->info.transfer = (uint64_t)st.st_size;
         f->info.seekable = true;
-        if (f->info.size > LIMIT_IMAGE_SIZE)
-                return error_set(e, ERROR_REFUSED, E2BIG, "the image is larger than 4 GiB");
-        return 0;
+        return pe_check_size(f->info.size, e);
 }
 
 /* The boot loader of an EFI tree; none is fine. */
@@ -66,7 +90,7 @@ static int read_loader(struct fetch *f, struct error *e)
         _cleanup_close_ int fd = -EBADF;
         int r;
 
-        if (!f->want_loader || f->dir < 0 || f->loader.len > 0)
+        if (!f->want_loader || f->dir < 0 || f->has_loader)
                 return 0;
         fd = archive_tree_open(f->dir, LAYER_LOADER_NAME, e);
         if (fd == -ENOENT) {
@@ -75,6 +99,7 @@ static int read_loader(struct fetch *f, struct error *e)
         }
         if (fd < 0)
                 return fd;
+        f->has_loader = true;
         for (uint64_t at = 0;;) {
                 uint8_t *to;
                 ssize_t n;
@@ -157,9 +182,11 @@ static int take_loader(struct fetch *f, size_t n, struct error *e)
         if (!f->want_loader || buf_reserve(&f->loader, n, &to) < 0)
                 return link_broken(f->link, e);
         r = link_take_all(f->link, to, n, e);
-        if (r >= 0)
-                buf_commit(&f->loader, n);
-        return r;
+        if (r < 0)
+                return r;
+        buf_commit(&f->loader, n);
+        f->has_loader = true;
+        return 0;
 }
 
 /* Until there are bytes of the image; 0: the end. */
@@ -218,8 +245,7 @@ static int open_folder(struct fetch *f, const struct source_name *name, bool *re
 {
         f->dir = file_open_dir(AT_FDCWD, name->path);
         if (f->dir < 0)
-                return error_set(e, ERROR_REFUSED, -f->dir, "%s: %s", name->path,
-                                 strerror(-f->dir));
+                return cannot_open(name->path, -f->dir, e);
         *ret_child = layout_is(f->dir);
         if (*ret_child)
                 return 0;
@@ -272,6 +298,7 @@ int fetch_begin(struct fetch *f, uint64_t offset, struct error *e)
         if (f->state == STATE_NEW || f->state == STATE_MOVING || (offset > 0 && !f->info.seekable))
                 return error_set(e, ERROR_INTERNAL, EINVAL, "a transfer cannot begin here");
         buf_reset(&f->loader);
+        f->has_loader = false;
         f->at = offset;
         f->left = 0;
         if (f->link) {
@@ -316,7 +343,7 @@ bool fetch_again(struct fetch *f)
 
 const struct buf *fetch_loader(const struct fetch *f)
 {
-        return &f->loader;
+        return f->has_loader ? &f->loader : NULL;
 }
 
 const struct fetch_counters *fetch_counters(const struct fetch *f)

@@ -15,7 +15,7 @@
  * Errors: ERROR_SOURCE for what may be gone next time (no route, 5xx, 429, truncation, low speed),
  * after retries with back-off; ERROR_REFUSED for what a repetition cannot heal (digest mismatch at
  * the end, malformed manifest, no image inside, nested too deep, bombs, 404, 401 after
- * credentials); ERROR_USAGE and ERROR_CONFIG for names, CA and credential files.
+ * credentials); ERROR_USAGE and ERROR_CONFIG for names, paths, CA and credential files.
  */
 #pragma once
 
@@ -103,7 +103,8 @@ ssize_t fetch_read(struct fetch *f, void *buf, size_t n, struct error *e) _must_
  */
 bool fetch_again(struct fetch *f);
 
-/* The boot loader that was found on the way, empty when there was none; valid after the end. */
+/* The boot loader that was found on the way, NULL when there was none; valid after the end. A file
+ * without a byte in its place is an empty one. */
 const struct buf *fetch_loader(const struct fetch *f);
 
 const struct fetch_counters *fetch_counters(const struct fetch *f);

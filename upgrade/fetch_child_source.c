@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "upgrade/pe.h"
 #include "upgrade/registry_login.h"
 
 /* First bytes of a file on a server, which tell what it is: a tar shows its magic at byte 257. */
@@ -410,12 +411,11 @@ static int sample(struct child *c, uint8_t bytes[SAMPLE], size_t *ret_n, struct 
 
 static int resolve_file(struct child *c, struct wire_info *ret, struct error *e)
 {
-        if (c->size != HTTP_SIZE_UNKNOWN && c->size > LIMIT_IMAGE_SIZE)
-                return error_set(e, ERROR_REFUSED, E2BIG, "the image is larger than 4 GiB");
-        if (c->size != HTTP_SIZE_UNKNOWN)
-                ret->size = ret->transfer = c->size;
-        ret->seekable = c->ranges && c->size != HTTP_SIZE_UNKNOWN;
-        return 0;
+        if (c->size == HTTP_SIZE_UNKNOWN)
+                return 0;
+        ret->size = ret->transfer = c->size;
+        ret->seekable = c->ranges;
+        return pe_check_size(c->size, e);
 }
 
 static int resolve_http(struct child *c, struct wire_info *ret, struct error *e)

@@ -108,6 +108,11 @@ int image_reader_push(struct image_reader *r, const void *data, size_t n, struct
         return keep_refusal(result, &r->authenticode_error, e);
 }
 
+bool image_reader_settled(const struct image_reader *r)
+{
+        return !r->usi && !r->authenticode;
+}
+
 bool image_reader_refused(const struct image_reader *r)
 {
         return !r->usi || !r->authenticode;
@@ -561,8 +566,8 @@ static int push_file(struct image_reader *r, int fd, struct error *e)
 
                 if (result < 0)
                         return result;
-                if (!r->usi && !r->authenticode)
-                        return 0; /* nobody listens any more */
+                if (image_reader_settled(r))
+                        return 0;
                 offset += (uint64_t)n;
         }
         return n < 0 ? error_errno(e, (int)-n, "reading") : 0;

@@ -55,11 +55,15 @@ void image_reader_free(struct image_reader *r);
 DEFINE_CLEANUP(struct image_reader, image_reader_free)
 
 /*
- * Takes the next bytes. A refusal is kept for the proofs and is no failure of this call;
- * image_reader_refused() tells a caller who would rather not read on.
+ * Takes the next bytes. A refusal is kept for the proofs and is no failure of this call: a file
+ * that is no USI can still be asked for its signature, which takes all of its bytes.
+ * image_reader_settled() tells that no byte can change a proof any more; until then
+ * image_reader_finish() needs the whole image. image_reader_refused() tells a caller who only wants
+ * images that are good, and who goes on to image_reader_refusal().
  */
 int image_reader_push(struct image_reader *r, const void *data, size_t n, struct error *e)
         _must_check_;
+bool image_reader_settled(const struct image_reader *r);
 bool image_reader_refused(const struct image_reader *r);
 
 /* The refusal of an image that was not read to its end: like image_reader_finish(), but only of

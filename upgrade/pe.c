@@ -308,22 +308,29 @@ int pe_finish(struct pe *pe, uint64_t file_size, struct error *e)
         return 0;
 }
 
+int pe_check_size(uint64_t size, struct error *e)
+{
+        if (size <= LIMIT_IMAGE_SIZE)
+                return 0;
+        return error_set(e, ERROR_REFUSED, E2BIG,
+                         "PE image: %llu bytes, at most %llu (4 GiB - 1, the largest file of "
+                         "FAT32) are accepted",
+                         (unsigned long long)size, (unsigned long long)LIMIT_IMAGE_SIZE);
+}
+
 int pe_file_size(int fd, uint64_t *ret, struct error *e)
 {
         struct stat st;
+        int r;
 
         if (fstat(fd, &st) < 0)
                 return error_errno(e, errno, "cannot examine the image");
         if (!S_ISREG(st.st_mode))
                 return bad(e, "not a regular file");
-        if ((uint64_t)st.st_size > LIMIT_IMAGE_SIZE)
-                return error_set(e, ERROR_REFUSED, E2BIG,
-                                 "PE image: %llu bytes, at most %llu (4 GiB - 1, the largest file "
-                                 "of FAT32) are accepted",
-                                 (unsigned long long)st.st_size,
-                                 (unsigned long long)LIMIT_IMAGE_SIZE);
-        *ret = (uint64_t)st.st_size;
-        return 0;
+        r = pe_check_size((uint64_t)st.st_size, e);
+        if (r == 0)
+                *ret = (uint64_t)st.st_size;
+        return r;
 }
 
 /* Reads on until the first need bytes are in buf. */

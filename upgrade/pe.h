@@ -81,6 +81,10 @@ int pe_finish(struct pe *pe, uint64_t file_size, struct error *e) _must_check_;
 void pe_free(struct pe *pe);
 DEFINE_CLEANUP(struct pe, pe_free)
 
+/* Whether an image of so many bytes can stand on an ESP: 0, or -E2BIG (ERROR_REFUSED) above
+ * LIMIT_IMAGE_SIZE. */
+int pe_check_size(uint64_t size, struct error *e) _must_check_;
+
 /*
  * Size of the file behind a descriptor. Refused: -EBADMSG when it is no regular file, -E2BIG above
  * LIMIT_IMAGE_SIZE.

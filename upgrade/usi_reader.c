@@ -48,6 +48,15 @@ struct usi_reader {
         struct digest *digest; /* of the part that runs */
 };
 
+/* A program that firmware may well start, but not this kind of one. */
+static int not_usi(struct error *e, const char *why)
+{
+        error_set(e, ERROR_REFUSED, EBADMSG, "this is no USI: %s", why);
+        error_advise(e, "give the image that tb-image usi built; a kernel, a boot loader or a "
+                        "driver alone is none");
+        return -EBADMSG;
+}
+
 #define bad(e, ...) error_set(e, ERROR_REFUSED, EBADMSG, "USI: " __VA_ARGS__)
 
 static int hash_failed(struct error *e)
@@ -144,7 +153,7 @@ static int find_parts(struct usi *u, struct error *e)
                         (struct usi_part){.kind = kind, .group = u->profiles, .section = s};
         }
         if (!usi_part(u, 0, USI_LINUX))
-                return bad(e, "no kernel in it (no section .linux)");
+                return not_usi(e, "it has no kernel in it (no section .linux)");
         return 0;
 }
 
@@ -229,7 +238,7 @@ static int take_headers(struct usi_reader *reader, struct pe *pe, struct error *
         reader->usi->pe = pe;
         reader->usi->cmdline.max = LIMIT_CMDLINE;
         if (pe_header(pe)->subsystem != PE_SUBSYSTEM_EFI_APPLICATION)
-                return bad(e, "not an EFI application");
+                return not_usi(e, "it is not an EFI application");
         r = find_parts(reader->usi, e);
         if (r == 0)
                 r = plan_contents(reader->usi, e);

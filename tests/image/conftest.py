@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+import socket
+
 import pytest
 
-from imagetools import make_rootfs, tb_image
+from imagetools import make_rootfs, tb_image, tool
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,18 @@ def keys(tmp_path_factory):
 @pytest.fixture
 def rootfs(tmp_path):
     return make_rootfs(tmp_path / "root")
+
+
+@pytest.fixture
+def swtpm(tmp_path):
+    """A TPM emulator for systemd-measure, as the text of its --tpm2-device."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "tpm").mkdir()
+    # It goes to the background when it listens.
+    tool("swtpm", "socket", "--tpm2", "--daemon", "--pid", f"file={tmp_path}/tpm.pid", "--tpmstate", f"dir={tmp_path}/tpm",
+         "--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}",
+         "--flags", "not-need-init,startup-clear")
+    yield f"swtpm:host=127.0.0.1,port={port}"
+    os.kill(int((tmp_path / "tpm.pid").read_text()), signal.SIGTERM)

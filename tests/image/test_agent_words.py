@@ -97,7 +97,7 @@ def test_sources_that_are_no_files(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for path in (fifo, tmp_path, "/dev/null"):
-        assert agent("verify", f"file:{path}").returncode == 6, path
+        assert agent("verify", f"file:{path}").returncode == 2, path
     assert agent("verify", f"file:{STUB}", "--db", fifo).returncode == 4
 
 

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from imagetools import BOOT, tb_image, tool
-from trusttools import Authority, probe, sbverify, security_directory, verdict
+from trusttools import Authority, curve, osslsign, osslverify, probe, sbverify, security_directory, verdict
 
 GOOD = "allowed-by-signature"
 UNKNOWN = "denied-unknown-key"
@@ -22,7 +22,13 @@ def ca(tmp_path_factory):
     ca.make("other", extensions="code")
     ca.make("expired", extensions="code", end="20210101000000Z")
     ca.make("server", extensions="server")
-    ca.make("big", key=("rsa:4096",))
+    ca.make("big", key=("rsa:4096",), digest="sha512")
+    ca.make("ec-root", extensions="authority", key=curve("P-384"), digest="sha384")
+    ca.make("ec-256", "ec-root", extensions="code", key=curve("P-256"), digest="sha384")
+    ca.make("ec-384", "ec-root", extensions="code", key=curve("P-384"), digest="sha512")
+    # Chains from one kind of key to the other.
+    ca.make("ec-of-rsa", "middle", extensions="code", key=curve("P-256"))
+    ca.make("rsa-of-ec", "ec-root", extensions="code", digest="sha384")
     return ca
 
 
@@ -39,13 +45,28 @@ MATRIX = [
     ("leaf", ["middle"], "root", GOOD, True),
     ("leaf", [], "root", UNKNOWN, False),
     ("leaf", [], "other", UNKNOWN, False),
+    # sbverify believes every intermediate certificate that a signature brings along, whoever made it: then it takes any
+    # certificate for the one it was asked about. Firmware does not.
+    ("leaf", ["middle"], "other", UNKNOWN, True),
     ("other", [], "other", GOOD, True),
     ("other", [], "leaf", UNKNOWN, False),
     ("expired", [], "expired", GOOD, True),
     # A certificate for something else entirely: firmware does not look at purposes, sbverify does.
     ("server", [], "server", GOOD, False),
     ("big", [], "big", GOOD, True),
+    ("ec-256", [], "ec-256", GOOD, True),
+    ("ec-256", [], "ec-root", GOOD, True),
+    ("ec-256", [], "ec-384", UNKNOWN, False),
+    ("ec-384", [], "ec-384", GOOD, True),
+    ("ec-384", [], "ec-root", GOOD, True),
+    ("ec-384", [], "leaf", UNKNOWN, False),
+    ("ec-of-rsa", ["middle"], "root", GOOD, True),
+    ("ec-of-rsa", [], "ec-root", UNKNOWN, False),
+    ("rsa-of-ec", [], "ec-root", GOOD, True),
 ]
+
+# One for each kind of key.
+SIGNERS = ["leaf", "big", "ec-256", "ec-384"]
 
 
 @pytest.mark.parametrize("signer,more,anchor,expected,theirs", MATRIX)
@@ -55,6 +76,43 @@ def test_matrix(ca, tmp_path, signer, more, anchor, expected, theirs):
     assert sbverify(image, ca.pem(anchor)) == theirs
     # The same certificate as a file of its own.
     assert verdict(image, [ca.pem(anchor)]) == expected
+
+
+@pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
+@pytest.mark.parametrize("signer", SIGNERS)
+def test_digests(ca, tmp_path, signer, digest):
+    """Images signed over each digest that firmware takes. sbverify computes SHA-256 of the image and nothing else, and so refuses
+    the others: osslsigncode, which signs them, is asked for its opinion too."""
+    image = osslsign(ca, signer, BOOT, tmp_path / "image.efi", digest)
+    anchor = {"leaf": "root", "big": "big"}.get(signer, "ec-root")
+    db = [ca.esl(anchor), ca.esl("middle")]
+    assert verdict(image, db) == GOOD
+    assert sbverify(image, ca.pem(signer)) == (digest == "sha256")
+    if anchor != "root":        # no intermediate goes along, and it knows none
+        assert osslverify(image, ca.pem(anchor))
+    assert verdict(image, [ca.esl("other")]) == UNKNOWN
+    assert not osslverify(image, ca.pem("other"))
+    data = bytearray(image.read_bytes())
+    data[len(data) // 2] ^= 1
+    image.write_bytes(data)
+    assert verdict(image, db) == TAMPERED
+    assert not osslverify(image, ca.pem(anchor)) and not sbverify(image, ca.pem(signer))
+
+
+def test_digest_that_firmware_no_longer_takes(ca, tmp_path):
+    image = osslsign(ca, "leaf", BOOT, tmp_path / "image.efi", "sha1")
+    assert verdict(image, [ca.esl("leaf")]) == "denied-unsupported"
+    assert not sbverify(image, ca.pem("leaf"))
+
+
+def test_digests_side_by_side(ca, tmp_path):
+    """A second signature with another digest and another kind of key, for machines of different ages."""
+    first = osslsign(ca, "ec-384", BOOT, tmp_path / "1.efi", "sha384")
+    both = ca.sign("leaf", first, tmp_path / "2.efi")
+    for cert in ("ec-384", "ec-root", "leaf", "middle"):
+        assert verdict(both, [ca.esl(cert)]) == GOOD
+    assert verdict(both, [ca.esl("other")]) == UNKNOWN
+    assert verdict(both, [ca.esl("leaf")], [ca.esl("ec-root")]) == "denied-revoked-certificate"
 
 
 def test_unsigned(ca):

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """tb-agent verify, offline, beside sbverify: the same files, the same verdict on what both judge."""
 import json
-import os
 import shutil
-import signal
-import socket
+import subprocess
 
 import pytest
 from imagetools import BOOT, BUILD, STUB, build_usi, section, tb_image, tool
@@ -130,21 +128,6 @@ def test_pcr_signature_by_another_key(tmp_path, keys, foreign, rootfs):
     assert state(said, "secure-boot") == "passed"
 
 
-@pytest.fixture
-def swtpm(tmp_path):
-    """A TPM emulator for systemd-measure, as the text of its --tpm2-device."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (tmp_path / "tpm").mkdir()
-    # It goes to the background when it listens.
-    tool("swtpm", "socket", "--tpm2", "--daemon", "--pid", f"file={tmp_path}/tpm.pid", "--tpmstate", f"dir={tmp_path}/tpm",
-         "--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}",
-         "--flags", "not-need-init,startup-clear")
-    yield f"swtpm:host=127.0.0.1,port={port}"
-    os.kill(int((tmp_path / "tpm.pid").read_text()), signal.SIGTERM)
-
-
 def test_signature_made_by_systemd_is_the_same(tmp_path, keys, rootfs, usi, swtpm):
     """Debian's systemd-measure signs the sections of our image with our key: its document is ours."""
     parts = [f"--{name}={section(usi, '.' + name, tmp_path)}" for name in ("linux", "initrd", "osrel", "cmdline", "pcrpkey")]
@@ -163,12 +146,48 @@ def test_missing_database_is_a_refusal(usi, keys):
 
 
 @pytest.mark.parametrize("options, rc", [
-    ((), 2), (("file:/nonexistent",), 6), (("oops:/x",), 2), (("file:/x", "file:/y"), 2), (("--db",), 2),
+    ((), 2), (("file:/nonexistent",), 2), (("oops:/x",), 2), (("file:/x", "file:/y"), 2), (("--db",), 2),
     (("file:" + STUB, "--db", "/nonexistent"), 4), (("file:" + STUB, "--policy-key", "/nonexistent"), 4),
     (("--help",), 0)])
 def test_words_on_the_command_line(options, rc):
     done = tool(BUILD / "tb-agent", "verify", *options, check=False)
     assert done.returncode == rc, done
+
+
+@pytest.mark.parametrize("kind", ["file", "dir", "ocifile"])
+def test_path_that_leads_nowhere(tmp_path, kind):
+    """The image is not to blame, and trying again does not help."""
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"x")
+    wrong = {"file": tmp_path, "dir": plain, "ocifile": tmp_path}[kind]
+    for path, why in ((tmp_path / "nowhere", "there is no such file or folder"), (plain / "x", "Not a directory"),
+                      (wrong, "Not a directory" if kind == "dir" else "is no regular file")):
+        done = tool(BUILD / "tb-agent", "verify", f"{kind}:{path}", "--json", check=False)
+        error = json.loads(done.stdout)["error"]
+        assert (done.returncode, error["class"]) == (2, "usage"), error
+        assert error["text"] == f"source {path}: {why}" and error["advice"]
+
+
+def test_programs_that_are_no_usi(tmp_path, keys):
+    """Whole and signed, and nothing would be gained by getting them again."""
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(open(BOOT, "rb").read().replace(b".sdmagic", b".setup\0\0"))
+    tb_image("sign", "--keys", keys, "--out", tmp_path / "signed.efi", BOOT)
+    for image in (BOOT, STUB, kernel, tmp_path / "signed.efi"):
+        rc, said = verify(image, "--db", keys / "db.pem")
+        assert rc == 6 and "no USI" in said["error"]["text"], said
+        assert "tb-image usi" in said["error"]["advice"] and "damaged" not in said["error"]["advice"]
+    (tmp_path / "half.efi").write_bytes(open(BOOT, "rb").read()[:300])
+    assert "damaged" in verify(tmp_path / "half.efi", "--db", keys / "db.pem")[1]["error"]["advice"]
+
+
+def test_proofs_come_before_what_is_made_of_them(tmp_path, keys, usi):
+    """Where both streams end in one pipe, a reader sees the proofs first."""
+    done = subprocess.run([BUILD / "tb-agent", "verify", f"file:{usi}", "--db", keys / "KEK.pem"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    text = done.stdout.decode()
+    assert done.returncode == 12
+    assert 0 <= text.index("secure-boot ") < text.index("boot-loader ") < text.index("tb-agent verify: "), text
 
 
 def test_real_boot_loader_is_judged_like_sbverify_does(tmp_path, keys, foreign):
@@ -197,3 +216,11 @@ def test_tree_with_an_unsigned_boot_loader_is_refused(usi, tmp_path, keys):
     (tree / "EFI/BOOT/SIGNED.EFI").rename(tree / "EFI/BOOT/BOOTX64.EFI")
     rc, said = verify_tree()
     assert rc == 0 and state(said, "boot-loader") == "passed"
+    # A file of that name is a boot loader that comes along, however little is in it.
+    for content in (b"", b"x"):
+        (tree / "EFI/BOOT/BOOTX64.EFI").write_bytes(content)
+        rc, said = verify_tree()
+        assert rc == 6 and state(said, "boot-loader") == "failed", content
+    (tree / "EFI/BOOT/BOOTX64.EFI").unlink()
+    rc, said = verify_tree()
+    assert rc == 0 and state(said, "boot-loader") == "not-applicable"

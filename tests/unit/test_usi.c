@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
 
 #include "base/codec.h"
 #include "base/limits.h"
@@ -97,6 +99,72 @@ static void test_phase_words(void **state)
         assert_int_equal(sha256(both, sizeof(both), one), 0);
         assert_int_equal(pcr11_of(sections, 1, "enter-initrd:leave-initrd", two), 0);
         assert_memory_equal(one, two, SHA256_SIZE);
+}
+
+/* Vectors of the digests of words that systems in the field extend; the PCR holds nothing else of
+ * a word. */
+static void test_known_words(void **state)
+{
+        static const struct peimage_section sections[] = {TEXT(".linux", "HALLO\n")};
+        static const struct {
+                const char *word, *digest;
+        } table[] = {
+                {"enter-initrd",
+                 "51e6b92f405d1f98d96e3de343d61d420ad6923b25de21d766f9298192f14fed"},
+                {"leave-initrd",
+                 "3be261aff7db92bf507eae947f4003ffa2bcad0bffe3524601d62d0bc8be7135"},
+                {"sysinit", "730bb5a583ba880c277e656d2dc8aba1a314a11b14d25b05153d2bab82567a48"},
+                {"ready", "b24d6d33736ecd5604a4b17bc9c6481039fac362bb7df044ef1c10a2bfd21db6"},
+                {"os-separator",
+                 "ff5b9d73dad709633ae76adf444012b57e913a12ed7403c3931145862f35f841"},
+                {"start-the-world",
+                 "ff82bb450dc7f89edd102d72da0413f164e75e6bcaf496ccd8f232043f3d78a9"},
+        };
+        uint8_t both[2 * SHA256_SIZE], want[SHA256_SIZE], pcr[SHA256_SIZE];
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                assert_int_equal(pcr11_of(sections, 1, "", both), 0);
+                assert_int_equal(hex_decode(table[i].digest, both + SHA256_SIZE, SHA256_SIZE), 0);
+                assert_int_equal(sha256(both, sizeof(both), want), 0);
+                assert_int_equal(pcr11_of(sections, 1, table[i].word, pcr), 0);
+                assert_memory_equal(pcr, want, SHA256_SIZE);
+        }
+}
+
+static void extend_sha1(uint8_t pcr[SHA_DIGEST_LENGTH], const char *data, size_t n)
+{
+        uint8_t both[2 * SHA_DIGEST_LENGTH];
+
+        memcpy(both, pcr, SHA_DIGEST_LENGTH);
+        assert_int_equal(EVP_Digest(data, n, both + SHA_DIGEST_LENGTH, NULL, EVP_sha1(), NULL), 1);
+        assert_int_equal(EVP_Digest(both, sizeof(both), pcr, NULL, EVP_sha1(), NULL), 1);
+}
+
+/*
+ * A vector of all sections that some stub measures, each "HALLO\n", and the word foo. It exists for
+ * the sha1 bank only, which nothing here predicts; what it proves are names and order.
+ */
+static void test_known_order(void **state)
+{
+        uint8_t pcr[SHA_DIGEST_LENGTH] = {0}, want[SHA_DIGEST_LENGTH];
+        unsigned measured = 0;
+
+        (void)state;
+        for (unsigned k = 0; k < USI_SECTION_MAX; k++) {
+                const char *name = usi_section_name((enum usi_section)k);
+
+                if (k == USI_PCRSIG)
+                        continue;
+                extend_sha1(pcr, name, strlen(name) + 1);
+                extend_sha1(pcr, "HALLO\n", 6);
+                measured++;
+        }
+        extend_sha1(pcr, "foo", 3);
+        assert_int_equal(measured, 14);
+        assert_int_equal(hex_decode("8a625cbc3c497b9a86dcf4f6a32582895ce969bb", want, sizeof(want)),
+                         0);
+        assert_memory_equal(pcr, want, sizeof(want));
 }
 
 static void test_malformed_phases(void **state)
@@ -340,6 +408,8 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_known_values),
                 cmocka_unit_test(test_phase_words),
+                cmocka_unit_test(test_known_words),
+                cmocka_unit_test(test_known_order),
                 cmocka_unit_test(test_malformed_phases),
                 cmocka_unit_test(test_order),
                 cmocka_unit_test(test_stub_versions),
