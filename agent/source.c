@@ -52,11 +52,14 @@ static int load_image(struct opening *o, struct error *e)
 
         s->image_fd = open(s->image_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (s->image_fd < 0) {
-                int r = error_set(e, ERROR_SOURCE, errno, "image %s: %s", s->image_path,
-                                  strerrordesc_np(errno));
+                bool named = strcmp(o->name, SOURCE_LIVE) != 0, missing = errno == ENOENT;
+                int r = error_set(e, named && missing ? ERROR_USAGE : ERROR_SOURCE, errno,
+                                  "image %s: %s", s->image_path, strerrordesc_np(errno));
 
-                if (strcmp(o->name, SOURCE_LIVE) == 0)
+                if (!named)
                         error_advise(e, "run this in a live session, or name a source");
+                else if (missing)
+                        error_advise(e, "check the path of the source");
                 return r;
         }
         if (fstat(s->image_fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))

@@ -238,6 +238,8 @@ def test_live_session_is_closed_and_installs_nothing_by_accident(machines, works
     assert rc in (8, 10)                # mounted, and read-only
     rc, said = install('--target', target, '--yes', '--source', 'file:/usr/lib/os-release')
     assert rc == 6 and said['error']['class'] == 'refused'
+    rc, said = install('--target', target, '--yes', '--source', 'file:/nowhere')
+    assert rc == 2 and '/nowhere' in said['error']['text']
     rc, said = install('--target', target, '--dry-run')
     assert rc == 0 and said['dry_run'] is True and said['installed'] is False
     assert [p['name'] for p in said['plan']['partitions']] == ['efi', 'oem', 'persistent']
