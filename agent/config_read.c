@@ -499,12 +499,13 @@ static void set_defaults(struct taking *t, const struct config_key *members, uin
                 struct config_node node = {.kind = CONFIG_SCALAR,
                                            .plain = true,
                                            .text = (char *)(uintptr_t)members->fallback};
-                void *to = base + members->target;
+                void *to;
 
                 if (members->type == CONFIG_TYPE_MAP)
                         set_defaults(t, members->members, base, before);
                 if (!members->fallback || members->target == CONFIG_NOWHERE)
                         continue;
+                to = base + members->target;
                 if (before && members->type == CONFIG_TYPE_BOOL)
                         take_bool(t, &node, to);
                 else if (before && members->type == CONFIG_TYPE_WORD)

@@ -30,7 +30,7 @@ static struct json_object *number(const struct config_key *key)
         int r = o ? json_add_str(o, "type", "integer") : -ENOMEM;
 
         if (r == 0)
-                r = json_add_u64(o, "minimum", key->or_zero ? 0 : (key->min + MIB - 1) / MIB);
+                r = json_add_u64(o, "minimum", (key->min + MIB - 1) / MIB);
         if (r == 0)
                 r = json_add_u64(o, "maximum", key->max / MIB);
         if (r < 0)
@@ -52,20 +52,40 @@ static struct json_object *text(const char *pattern, uint64_t max)
         return o;
 }
 
-static int add_either(struct json_object *o, struct json_object *a, struct json_object *b)
+/* Takes the alternatives over; the last one may be NULL: there are two. */
+static int add_any_of(struct json_object *o, struct json_object *const alternatives[3])
 {
-        struct json_object *both = json_object_new_array();
-        int r = json_append(both, a);
+        struct json_object *list = json_object_new_array();
+        int r = list ? 0 : -ENOMEM;
 
-        if (r == 0)
-                r = json_append(both, b);
-        else
-                json_put_p(&b);
+        for (unsigned i = 0; i < 3; i++) {
+                if (r == 0 && (alternatives[i] || i < 2))
+                        r = json_append(list, alternatives[i]);
+                else
+                        (void)json_object_put(alternatives[i]);
+        }
         if (r < 0) {
-                json_put_p(&both);
+                json_put_p(&list);
                 return r;
         }
-        return json_add_obj(o, "anyOf", both);
+        return json_add_obj(o, "anyOf", list);
+}
+
+static struct json_object *zero(void)
+{
+        struct json_object *o = json_object_new_object();
+
+        if (o && json_add_u64(o, "const", 0) < 0)
+                json_put_p(&o);
+        return o;
+}
+
+static int add_size(struct json_object *o, const struct config_key *key)
+{
+        struct json_object *const forms[3] = {number(key), text(SIZE_PATTERN, 0),
+                                              key->or_zero ? zero() : NULL};
+
+        return add_any_of(o, forms);
 }
 
 static int add_text(struct json_object *o, const struct config_rule *rule)
@@ -108,8 +128,11 @@ static struct json_object *pcr(const struct config_key *key)
         else
                 (void)snprintf(pattern, sizeof(pattern), "^[%u-%u]$", (unsigned)key->min,
                                (unsigned)key->max);
-        if (r == 0)
-                r = add_either(o, TAKE_PTR(n), text(pattern, 0));
+        if (r == 0) {
+                struct json_object *const forms[3] = {TAKE_PTR(n), text(pattern, 0), NULL};
+
+                r = add_any_of(o, forms);
+        }
         json_put_p(&n);
         if (r < 0)
                 json_put_p(&o);
@@ -181,7 +204,7 @@ static int add_constraint(struct json_object *o, const struct config_key *key)
         case CONFIG_TYPE_WORD:
                 return add_words(o, key);
         case CONFIG_TYPE_SIZE:
-                return add_either(o, number(key), text(SIZE_PATTERN, 0));
+                return add_size(o, key);
         case CONFIG_TYPE_TEXTS:
                 return add_texts(o, key->rule);
         case CONFIG_TYPE_PCRS:

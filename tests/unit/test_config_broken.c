@@ -112,6 +112,18 @@ static const struct broken {
         {HEAD "install: {device: \"/dev/a\\0b\"}\n",
          NULL,
          {"a.yaml:2:19: a text with a NUL character"}},
+        {HEAD "install:\n  device: |\n    /dev/x\n  source: >-\n    dir:/x\n",
+         NULL,
+         {"a.yaml:3:3: a text over several lines is not accepted in this section",
+          "a.yaml:5:3: a text over several lines is not accepted in this section"}},
+        {HEAD "install:\n  device: \"/dev/\\\n    x\"\n  source: dir:/x\n    y\n",
+         NULL,
+         {"a.yaml:3:11: a text over several lines is not accepted in this section",
+          "a.yaml:5:11: a text over several lines is not accepted in this section"}},
+        {HEAD "install: {hooks: {before: ['/it''s']}}\n",
+         NULL,
+         {"a.yaml:2:28: a quote within single quotes is not accepted, write the text in double "
+          "quotes"}},
         /* types */
         {HEAD "install:\n  reboot: maybe\n  poweroff: 1\n  no-format: \"true\"\n",
          NULL,
@@ -376,7 +388,7 @@ static void bombs_end_at_limits(void **state)
                 "install.bind_mounts: 129 items, at most 128 are accepted");
         refused(HEAD "install: {extra-partitions: [", "{name: a, size: 1},", 33, "]}\n",
                 "install.extra-partitions: 33 items, at most 32 are accepted");
-        refused(HEAD "install: {device: /dev/", "a", 4096, "}\n", "a text of 4101 bytes");
+        refused(HEAD "install: {device: /dev/", "a", 4096, "}\n", "a text of more than 4096 bytes");
         refused(HEAD "install: {device: /dev/", "a", 1020, "}\n",
                 "install.device: a text of 1025 bytes, at most 1024 fit");
         /* Nobody counts what the laughs would come to: they are not ours. */
