@@ -37,13 +37,13 @@ struct config_hooks {
 enum config_fs {
         CONFIG_FS_NONE, /* not formatted */
         CONFIG_FS_EXT4,
-        CONFIG_FS_VFAT,
 };
 
 struct config_partition {
-        const char *name;  /* GPT name; unique, none of ours */
-        const char *label; /* of file system and LUKS2 header; NULL: none. Unique, none of ours */
-        uint64_t size;  /* bytes; 0: the rest of the disk (of one at most, see persistent_size) */
+        const char *name; /* GPT name; unique, none of ours */
+        const char
+                *label; /* of file system and LUKS2 header; NULL: not said. Unique, none of ours */
+        uint64_t size;  /* bytes */
         unsigned fs;    /* enum config_fs */
         bool encrypted; /* by itself, or named in install.encrypted_partitions */
 };
@@ -53,29 +53,40 @@ struct config_partitions {
         unsigned n; /* at most LIMIT_CONFIG_EXTRA_PARTITIONS */
 };
 
+enum config_recovery {
+        CONFIG_RECOVERY_UNSAID, /* the installer does what it does */
+        CONFIG_RECOVERY_SHOW,   /* on the terminal */
+        CONFIG_RECOVERY_NONE,   /* no recovery key */
+};
+
 enum config_enroll {
-        CONFIG_ENROLL_NEVER,      /* firmware's keys stay as they are */
-        CONFIG_ENROLL_SETUP_MODE, /* by the agent, where the firmware is in setup mode */
-        CONFIG_ENROLL_LOADER,     /* left to systemd-boot, by loader/keys/auto */
+        CONFIG_ENROLL_AGENT,  /* writes the variables itself */
+        CONFIG_ENROLL_LOADER, /* leaves it to systemd-boot, by loader/keys/auto */
 };
 
 struct config_install {
-        const char *device;    /* "auto", or a path below /dev; never NULL */
+        /* A path below /dev, or a rule of words with commas between them ("auto", "size>=100G");
+         * never NULL. */
+        const char *device;
+        bool force_release;    /* take away what holds the disk, where that is safe */
         const char *source;    /* as upgrade/source_name.h reads it; NULL: medium of the session */
         bool reboot, poweroff; /* not both */
         bool no_format;        /* the partitions are there already */
         /* The registry or server of source may be spoken to without valid TLS. */
         bool allow_insecure_registries;
+        bool allow_discards; /* the device learns which blocks of encrypted partitions are free */
+        bool allow_software_tpm; /* a TPM that is a program is accepted */
         /* Labels or names, in addition to oem and persistent; already merged into extra. */
         struct config_list encrypted_partitions;
         struct config_list bind_mounts, ephemeral_mounts; /* absolute paths, besides the defaults */
         uint64_t efi_size, oem_size;                      /* bytes; 0: the installer's own choice */
         uint64_t persistent_size;                         /* bytes; 0: the rest of the disk */
+        uint64_t swap_size; /* bytes, in a file on persistent; 0: none */
         struct config_partitions extra;
-        const char *recovery_key_file; /* absolute; NULL: shown once instead */
-        unsigned secure_boot_enroll;   /* enum config_enroll */
-        const char *secure_boot_keys; /* folder of PK.auth, KEK.auth, db.auth; NULL: the source's */
-        bool boot_entry;              /* a Boot#### variable is made; by default it is */
+        unsigned recovery_key;         /* enum config_recovery; UNSAID when there is a file */
+        const char *recovery_key_file; /* absolute; NULL: none */
+        const char *enroll_keys;       /* folder of PK.auth, KEK.auth, db.auth; NULL: none */
+        unsigned enroll_keys_by;       /* enum config_enroll */
         struct config_hooks hooks;
 };
 

@@ -7,9 +7,9 @@
 #include "partition/layout.h"
 #include "partition/tpm.h"
 
-/* FAT32 needs 65525 clusters, of a sector each at least. */
-#define VFAT_MIN (33 * MIB)
+/* A LUKS2 header has 16 MiB; ext4 with its journal needs a few. */
 #define ENCRYPTED_MIN (32 * MIB)
+#define EXT4_MIN (16 * MIB)
 
 static struct config_place place(const struct config *c, const char *path)
 {
@@ -31,14 +31,17 @@ static void check_end(const struct config *c, bool reboot, bool poweroff, const 
 
 #define EXTRA "install.extra-partitions"
 
-static bool is_one_of(const char *text, const char *a, const char *b, const char *c)
+/* GPT names that are the node's, the boot loader's or device-mapper's own. */
+static bool is_own_name(const char *name)
 {
-        return strcmp(text, a) == 0 || strcmp(text, b) == 0 || strcmp(text, c) == 0;
-}
+        static const char *const taken[] = {LAYOUT_ESP_NAME, "esp", LAYOUT_OEM_NAME,
+                                            LAYOUT_PERSISTENT_NAME, "control"};
 
-static bool is_own_label(const char *label)
-{
-        return is_one_of(label, LAYOUT_ESP_LABEL, LAYOUT_OEM_LABEL, LAYOUT_PERSISTENT_LABEL);
+        for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+                if (strcasecmp(name, taken[i]) == 0)
+                        return true;
+        }
+        return strncasecmp(name, "tb-", 3) == 0;
 }
 
 static bool same(const char *a, const char *b)
@@ -52,12 +55,12 @@ static void check_names(const struct config_partitions *list, unsigned i,
 {
         const struct config_partition *x = &list->item[i];
 
-        if (is_one_of(x->name, LAYOUT_ESP_NAME, LAYOUT_OEM_NAME, LAYOUT_PERSISTENT_NAME))
-                config_error(p, node->at, EXTRA "[%u]: the name \"%s\" is one of the node's own", i,
-                             x->name);
-        if (x->label && is_own_label(x->label))
-                config_error(p, node->at, EXTRA "[%u]: the label \"%s\" is one of the node's own",
-                             i, x->label);
+        if (is_own_name(x->name))
+                config_error(p, node->at, EXTRA "[%u]: the name \"%s\" is taken", i, x->name);
+        if (x->label && strncasecmp(x->label, "COS_", 4) == 0)
+                config_error(p, node->at,
+                             EXTRA "[%u]: the label \"%s\" begins as those of the node do", i,
+                             x->label);
         for (unsigned k = 0; k < i; k++) {
                 if (same(x->name, list->item[k].name))
                         config_error(p, node->at,
@@ -70,25 +73,13 @@ static void check_names(const struct config_partitions *list, unsigned i,
         }
 }
 
-static void check_room(const struct config *c, unsigned i, const struct config_node *node,
+static void check_room(const struct config_partition *x, unsigned i, const struct config_node *node,
                        struct config_problems *p)
 {
-        const struct config_partition *x = &c->install.extra.item[i];
-
-        if (x->size == 0 && c->install.persistent_size == 0) {
-                config_error(p, node->at,
-                             EXTRA "[%u]: \"%s\" and persistent cannot both take the rest", i,
-                             x->name);
-                config_advise(p, "give install.partitions.persistent.size");
-        }
-        for (unsigned k = 0; k < i && x->size == 0; k++) {
-                if (c->install.extra.item[k].size == 0)
-                        config_error(p, node->at, EXTRA "[%u]: another one takes the rest, too", i);
-        }
-        if (x->size > 0 && x->fs == CONFIG_FS_VFAT && x->size < VFAT_MIN)
-                config_error(p, node->at, EXTRA "[%u]: a vfat needs 33 MiB", i);
-        if (x->size > 0 && x->encrypted && x->size < ENCRYPTED_MIN)
+        if (x->encrypted && x->size < ENCRYPTED_MIN)
                 config_error(p, node->at, EXTRA "[%u]: an encrypted partition needs 32 MiB", i);
+        else if (x->fs == CONFIG_FS_EXT4 && x->size < EXT4_MIN)
+                config_error(p, node->at, EXTRA "[%u]: an ext4 needs 16 MiB", i);
 }
 
 static const struct config_node *items(const struct config *c, const char *path)
@@ -104,15 +95,15 @@ static void check_extra(const struct config *c, struct config_problems *p)
 
         for (unsigned i = 0; i < c->install.extra.n && node; i++, node = node->next) {
                 check_names(&c->install.extra, i, node, p);
-                check_room(c, i, node, p);
+                check_room(&c->install.extra.item[i], i, node, p);
         }
 }
 
 /* The node's own need not be named, but may be: Kairos wants it so. */
 static bool encrypt(struct config *c, const char *label)
 {
-        bool found = is_one_of(label, LAYOUT_OEM_LABEL, LAYOUT_PERSISTENT_LABEL, LAYOUT_OEM_NAME) ||
-                     strcmp(label, LAYOUT_PERSISTENT_NAME) == 0;
+        bool found = same(label, LAYOUT_OEM_LABEL) || same(label, LAYOUT_PERSISTENT_LABEL) ||
+                     same(label, LAYOUT_OEM_NAME) || same(label, LAYOUT_PERSISTENT_NAME);
 
         for (unsigned i = 0; i < c->install.extra.n; i++) {
                 struct config_partition *x = &c->install.extra.item[i];
@@ -163,6 +154,18 @@ static void check_mounts(const struct config *c, struct config_problems *p)
         }
 }
 
+static void check_keys(const struct config *c, struct config_problems *p)
+{
+        const struct config_install *in = &c->install;
+
+        if (in->recovery_key != CONFIG_RECOVERY_UNSAID && in->recovery_key_file)
+                config_error(p, place(c, "install.recovery-key-file"),
+                             "install.recovery-key-file: install.recovery-key says otherwise");
+        if (config_origin(c, "install.enroll-keys-by") && !in->enroll_keys)
+                config_error(p, place(c, "install.enroll-keys-by"),
+                             "install.enroll-keys-by: install.enroll-keys is missing");
+}
+
 static void check_entry(struct config *c, struct config_problems *p)
 {
         const struct config_place *said = config_origin(c, "upgrade.entry");
@@ -182,6 +185,7 @@ void config_check(struct config *c, struct config_problems *problems)
         check_encrypted(c, problems);
         check_extra(c, problems);
         check_mounts(c, problems);
+        check_keys(c, problems);
         check_entry(c, problems);
         c->bind_pcrs |= UINT32_C(1) << TPM_PCR_BOOT_STATE;
         c->bind_public_pcrs |= UINT32_C(1) << TPM_PCR_IMAGE;

@@ -127,8 +127,8 @@ static bool said_elsewhere(const struct config *c, const struct config_key *key)
         if (key->type == CONFIG_TYPE_TEXT)
                 return !key->fallback && *(const char *const *)(const void *)at;
         if (key->type == CONFIG_TYPE_WORD)
-                return strcmp(word_of(key, *(const unsigned *)(const void *)at), key->fallback) !=
-                       0;
+                return key->fallback && strcmp(word_of(key, *(const unsigned *)(const void *)at),
+                                               key->fallback) != 0;
         return false;
 }
 

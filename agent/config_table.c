@@ -16,14 +16,26 @@
 
 /* --- texts -------------------------------------------------------------------------------------*/
 
+static bool is_inside(const char *path, const char *folder)
+{
+        size_t n = strlen(folder);
+
+        return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
 #define COMPONENT "([^/.][^/]*|[.][^/.][^/]*|[.][.][^/]+)"
 
+/* Words of a rule that chooses a disk; what each means is the installer's to say. */
+#define DISK_TERM                                                                                  \
+        " *(auto|largest|smallest|size(>=|<=|=|<|>)[0-9]+[KMGT]|rotational=(yes|no)"               \
+        "|bus=(nvme|virtio|scsi|sata|ata|usb|mmc)|(model|serial|wwn)=[^,]+) *"
+
 static const struct config_rule device_rule = {
-        .pattern = "^(auto|/dev(/" COMPONENT ")+)$",
-        .is = "auto or a path below /dev",
+        .pattern = "^(/dev(/" COMPONENT ")+|" DISK_TERM "(," DISK_TERM ")*)$",
+        .is = "a path below /dev, or a rule like auto or \"size>=100G, bus=nvme\"",
         .max = 1024,
         .refused_prefix = "script://",
-        .refused_why = "a program does not choose the disk that is erased; name the disk",
+        .refused_why = "a program does not choose the disk that is erased; name it, or give a rule",
 };
 
 static const struct config_rule path_rule = {
@@ -32,34 +44,34 @@ static const struct config_rule path_rule = {
         .max = 1024,
 };
 
-/* Mounting over these would take the node's ground away, or its own partitions. */
+/* Mounting over these would take the boot's ground away, or hide a part of the signed image. */
 static int check_mount(const char *text, char *why, size_t n)
 {
-        static const char *const trees[] = {"/dev", "/proc", "/sys", "/run", "/efi", "/oem"},
-                                 *const alone[] = {"/usr", "/usr/local", "/usr/local/.state"};
+        static const char *const closed[] = {"/.extra", "/boot",  "/dev",  "/efi", "/init", "/oem",
+                                             "/proc",   "/run",   "/sys",  "/tmp", "/bin",  "/lib",
+                                             "/lib32",  "/lib64", "/sbin", "/usr"};
+        /* Plug-ins of Kubernetes have their place here. */
+        static const char open[] = "/usr/libexec/kubernetes";
 
-        for (size_t i = 0; i < ARRAY_SIZE(trees); i++) {
-                size_t length = strlen(trees[i]);
-
-                if (strncmp(text, trees[i], length) != 0 || (text[length] && text[length] != '/'))
+        for (size_t i = 0; i < ARRAY_SIZE(closed); i++) {
+                if (!is_inside(text, closed[i]) || is_inside(text, open))
                         continue;
-                (void)snprintf(why, n, "\"%s\" cannot be mounted over: %s belongs to the system",
-                               text, trees[i]);
-                return -EINVAL;
-        }
-        for (size_t i = 0; i < ARRAY_SIZE(alone); i++) {
-                if (strcmp(text, alone[i]) != 0)
-                        continue;
-                (void)snprintf(why, n, "\"%s\" cannot be mounted over, folders below it can", text);
+                (void)snprintf(why, n, "\"%s\" cannot be mounted over: %s is the system's own",
+                               text, closed[i]);
                 return -EINVAL;
         }
         return 0;
 }
 
+/* What a mount option can hold. */
+#define MOUNT_FIRST "[A-Za-z0-9_+@%=~#-]"
+#define MOUNT_NEXT "[A-Za-z0-9_+@%=~#.-]"
+
 static const struct config_rule mount_rule = {
-        .pattern = "^(/" COMPONENT ")+$",
-        .is = "an absolute path without \".\", \"..\" and \"//\"",
-        .max = 1024,
+        .pattern = "^(/(" MOUNT_FIRST MOUNT_NEXT "*|[.]" MOUNT_FIRST MOUNT_NEXT
+                   "*|[.][.]" MOUNT_NEXT "+))+$",
+        .is = "an absolute path of letters, digits and _ + @ % = ~ # . -",
+        .max = LIMIT_CONFIG_MOUNT,
         .check = check_mount,
 };
 
@@ -96,17 +108,19 @@ static const struct config_rule label_rule = {
 
 /* --- words -------------------------------------------------------------------------------------*/
 
-static const struct config_word fs_words[] = {
-        {"ext4", CONFIG_FS_EXT4}, {"vfat", CONFIG_FS_VFAT},     {"none", CONFIG_FS_NONE},
-        {"-", CONFIG_FS_NONE},    {"noformat", CONFIG_FS_NONE}, {NULL, 0}};
+static const struct config_word fs_words[] = {{"ext4", CONFIG_FS_EXT4},
+                                              {"none", CONFIG_FS_NONE},
+                                              {"-", CONFIG_FS_NONE},
+                                              {"noformat", CONFIG_FS_NONE},
+                                              {NULL, 0}};
 static const struct config_word only_ext4[] = {{"ext4", 0}, {NULL, 0}};
 static const struct config_word only_vfat[] = {{"vfat", 0}, {NULL, 0}};
 static const struct config_word only_efi[] = {{"efi", 0}, {NULL, 0}};
 static const struct config_word only_gpt[] = {{"gpt", 0}, {NULL, 0}};
-static const struct config_word enroll_words[] = {{"never", CONFIG_ENROLL_NEVER},
-                                                  {"setup-mode", CONFIG_ENROLL_SETUP_MODE},
-                                                  {"loader", CONFIG_ENROLL_LOADER},
-                                                  {NULL, 0}};
+static const struct config_word enroll_words[] = {
+        {"agent", CONFIG_ENROLL_AGENT}, {"loader", CONFIG_ENROLL_LOADER}, {NULL, 0}};
+static const struct config_word recovery_words[] = {
+        {"show", CONFIG_RECOVERY_SHOW}, {"none", CONFIG_RECOVERY_NONE}, {NULL, 0}};
 static const struct config_word entry_words[] = {
         {"active", CONFIG_ENTRY_ACTIVE}, {"recovery", CONFIG_ENTRY_RECOVERY}, {NULL, 0}};
 
@@ -170,8 +184,7 @@ static const struct config_key extra_partition[] = {
         {.name = "name", .type = CONFIG_TYPE_TEXT, .required = true, .target = IN_PARTITION(name), .rule = &name_rule,
          .help = "GPT name of the partition."},
         {.name = "size", .type = CONFIG_TYPE_SIZE, .required = true, .target = IN_PARTITION(size), .min = 1 * MIB,
-         .max = LIMIT_CONFIG_SIZE, .or_zero = true,
-         .help = "Size. 0: the rest of the disk, when persistent has a size of its own."},
+         .max = LIMIT_CONFIG_SIZE, .help = "Size; only persistent takes the rest of the disk."},
         WORD("fs", IN_PARTITION(fs), fs_words, "none", "File system; \"-\" and \"noformat\" mean none."),
         TEXT("label", IN_PARTITION(label), &label_rule, "Label of the file system and of the LUKS2 header."),
         BOOL("encrypted", IN_PARTITION(encrypted), "false", "Encrypt it and seal it as oem and persistent are."),
@@ -195,7 +208,7 @@ static const struct config_key install_recovery[] = {
 
 static const struct config_key install[] = {
         {.name = "device", .type = CONFIG_TYPE_TEXT, .target = IN(install.device), .rule = &device_rule, .fallback = "auto",
-         .help = "The disk: any path below /dev that leads to it, or \"auto\": the one disk that can be meant."},
+         .help = "The disk: any path below /dev that leads to it, or a rule, as --target of tb-agent install takes it."},
         TEXT("source", IN(install.source), &source_rule, "Where the image comes from. Default: the medium of the session."),
         BOOL("reboot", IN(install.reboot), "false", "Restart when the installation is complete."),
         BOOL("poweroff", IN(install.poweroff), "false", "Power off when the installation is complete."),
@@ -210,13 +223,19 @@ static const struct config_key install[] = {
         MAP("partitions", partitions, "The node's own partitions."),
         {.name = "extra-partitions", .type = CONFIG_TYPE_PARTITIONS, .target = IN(install.extra), .members = extra_partition,
          .help = "Further partitions, between oem and persistent."},
-        TEXT("recovery-key-file", IN(install.recovery_key_file), &path_rule,
-             "File to write the recovery key to, instead of showing it."),
-        WORD("secure-boot-enroll", IN(install.secure_boot_enroll), enroll_words, "never",
-             "Who enrols PK, KEK and db where the firmware is in setup mode: nobody, the agent, or systemd-boot."),
-        TEXT("secure-boot-keys", IN(install.secure_boot_keys), &path_rule,
-             "Folder with PK.auth, KEK.auth and db.auth. Default: loader/keys/auto of the source."),
-        BOOL("boot-entry", IN(install.boot_entry), "true", "Make a Boot#### variable and put it first in BootOrder."),
+        SIZE("swap", IN(install.swap_size), 1 * MIB, true, "Swap in a file on persistent. 0: none."),
+        WORD("recovery-key", IN(install.recovery_key), recovery_words, NULL,
+             "Show the recovery key on the terminal, or make none. Default: as tb-agent install does."),
+        TEXT("recovery-key-file", IN(install.recovery_key_file), &path_rule, "New file to write the recovery key to."),
+        TEXT("enroll-keys", IN(install.enroll_keys), &path_rule,
+             "Folder with PK.auth, KEK.auth and db.auth, to enrol where the firmware is in setup mode."),
+        WORD("enroll-keys-by", IN(install.enroll_keys_by), enroll_words, "agent",
+             "Who enrols them: the agent, or systemd-boot at the first start."),
+        BOOL("allow-discards", IN(install.allow_discards), "false",
+             "Tell the device which blocks of encrypted partitions are free."),
+        BOOL("allow-software-tpm", IN(install.allow_software_tpm), "false", "Accept a TPM that is a program."),
+        BOOL("force-release", IN(install.force_release), "false",
+             "Take away what holds the disk (LVM, md, mounts), where that is safe."),
         MAP("hooks", install_hooks, "Programs around the installation."),
         MAP("system", install_system, "The image, in the words of older configurations."),
         WORD("firmware", CONFIG_NOWHERE, only_efi, "efi", "There is no choice."),

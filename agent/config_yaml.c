@@ -203,27 +203,31 @@ static int join_pieces(struct fy_event *ev, struct buf *out)
         while (r == 0 && (piece = fy_token_iter_chunk_next(it, piece, &failed)))
                 r = buf_add(out, piece->str, piece->len);
         if (r == 0 && failed)
-                r = -ENOMEM;
+                r = -EBADMSG;
         fy_token_iter_destroy(it);
         return r;
 }
 
 /*
- * Why a scalar is refused, NULL: it is none of these. The library joins lines of double-quoted
- * texts wrongly behind a backslash, and miscounts quotes inside of single quotes; nothing that is
- * written in our sections needs either.
+ * The library joins lines of double-quoted texts wrongly behind a backslash, cannot give some
+ * blocks, and miscounts quotes inside of single quotes; nothing that is written in our sections
+ * needs any of that.
  */
-static const char *refused_form(struct fy_event *ev, const struct buf *text)
+static bool has_lines(struct fy_event *ev)
 {
         enum fy_scalar_style style = fy_token_scalar_style(ev->scalar.value);
         const struct fy_mark *begin = fy_event_start_mark(ev), *end = fy_event_end_mark(ev);
 
-        if (style == FYSS_LITERAL || style == FYSS_FOLDED ||
-            (begin && end && begin->line != end->line))
-                return "a text over several lines is not accepted in this section";
+        return style == FYSS_LITERAL || style == FYSS_FOLDED ||
+               (begin && end && begin->line != end->line);
+}
+
+static const char *refused_content(struct fy_event *ev, const struct buf *text)
+{
         if (text->len > 0 && memchr(text->data, '\0', text->len))
                 return "a text with a NUL character";
-        if (style == FYSS_SINGLE_QUOTED && text->len > 0 && memchr(text->data, '\'', text->len))
+        if (fy_token_scalar_style(ev->scalar.value) == FYSS_SINGLE_QUOTED && text->len > 0 &&
+            memchr(text->data, '\'', text->len))
                 return "a quote within single quotes is not accepted, write the text in double "
                        "quotes";
         return NULL;
@@ -233,15 +237,20 @@ static const char *refused_form(struct fy_event *ev, const struct buf *text)
 static char *scalar_text(struct reading *rd, struct fy_event *ev, struct config_place at)
 {
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_CONFIG_TEXT);
-        int r = join_pieces(ev, &text);
-        const char *why;
+        const char *why = NULL;
         char *copy;
+        int r = 0;
 
-        if (r == -E2BIG) {
-                config_error(rd->problems, at, "a text of more than %u bytes", LIMIT_CONFIG_TEXT);
-                return NULL;
-        }
-        why = r == 0 ? refused_form(ev, &text) : NULL;
+        if (has_lines(ev))
+                why = "a text over several lines is not accepted in this section";
+        else
+                r = join_pieces(ev, &text);
+        if (r == -E2BIG)
+                why = "a text of more than 4 KiB";
+        else if (r == -EBADMSG)
+                why = "YAML: a text that cannot be read";
+        else if (r == 0 && !why)
+                why = refused_content(ev, &text);
         if (why) {
                 config_error(rd->problems, at, "%s", why);
                 return NULL;

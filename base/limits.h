@@ -198,13 +198,15 @@
 #define LIMIT_CONFIG_KEYS 1024u
 /* Of one file: who made more mistakes mends these first. */
 #define LIMIT_CONFIG_PROBLEMS 20u
-/* Items of one list, and one text in our sections: paths and names. */
-#define LIMIT_CONFIG_LIST 128u
+/* Items of one list (the usual mounts are about thirty), and one text in our sections. */
+#define LIMIT_CONFIG_LIST 64u
 #define LIMIT_CONFIG_TEXT 4096u
-#define LIMIT_CONFIG_EXTRA_PARTITIONS 32u
+#define LIMIT_CONFIG_EXTRA_PARTITIONS 16u
 /* GPT names have 36 characters, ext4 labels 16. */
 #define LIMIT_CONFIG_PARTITION_NAME 36u
 #define LIMIT_CONFIG_LABEL 16u
+/* A mounted folder is named after its path, in one file name. */
+#define LIMIT_CONFIG_MOUNT 200u
 /* Sizes in a configuration: more than any disk of today has. */
 #define LIMIT_CONFIG_SIZE (1024 * 1024 * GIB)
 

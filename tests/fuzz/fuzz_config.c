@@ -67,7 +67,8 @@ static void check_values(const struct config *c)
                                              &in->hooks.before, &in->hooks.after,
                                              &c->reset.hooks.after};
 
-        FUZZ_CHECK(strcmp(in->device, "auto") == 0 || strncmp(in->device, "/dev/", 5) == 0);
+        FUZZ_CHECK(in->device[0] != '/' || strncmp(in->device, "/dev/", 5) == 0);
+        FUZZ_CHECK(!strstr(in->device, "://"));
         FUZZ_CHECK(!(in->reboot && in->poweroff) && !(c->reset.reboot && c->reset.poweroff));
         FUZZ_CHECK((c->bind_pcrs & ~UINT32_C(0xff)) == 0 && (c->bind_pcrs & 1u << 7));
         FUZZ_CHECK(c->bind_public_pcrs == 1u << 11);

@@ -22,12 +22,19 @@ static const struct sample {
 } samples[] = {
         {"install.device", "/dev/disk/by-id/ata-X.1", "\"/dev/disk/by-id/ata-X.1\""},
         {"install.source", "oci:ghcr.io/x/y:1", "\"oci:ghcr.io/x/y:1\""},
+        {"install.force-release", "true", "true"},
+        {"install.allow-discards", "true", "true"},
+        {"install.allow-software-tpm", "true", "true"},
+        {"install.swap", "2G", "2147483648"},
+        {"install.recovery-key", "show", "\"show\""},
+        {"install.enroll-keys", "/media/keys", "\"/media/keys\""},
+        {"install.enroll-keys-by", "loader\n  enroll-keys: /k", "\"loader\""},
         {"install.reboot", "true", "true"},
         {"install.poweroff", "Yes", "true"},
         {"install.no-format", "on", "true"},
         {"install.allow-insecure-registries", "TRUE", "true"},
         {"install.encrypted_partitions", "[COS_OEM, persistent]", "[\"COS_OEM\",\"persistent\"]"},
-        {"install.bind_mounts", "[/mnt/a, \"/b c\", /..x/.y]", "[\"/mnt/a\",\"/b c\",\"/..x/.y\"]"},
+        {"install.bind_mounts", "[/mnt/a, \"/b@c\", /..x/.y]", "[\"/mnt/a\",\"/b@c\",\"/..x/.y\"]"},
         {"install.ephemeral_mounts", "[/srv/x]", "[\"/srv/x\"]"},
         {"install.partitions.efi.size", "2G", "2147483648"},
         {"install.partitions.efi.fs", "vfat", NULL},
@@ -39,16 +46,13 @@ static const struct sample {
          "[{\"name\":\"a\",\"size\":1048576,\"fs\":\"none\",\"label\":null,\"encrypted\":false}]"},
         {EXTRA "[].name", "[{name: Data_1.x, size: 1}]", NULL},
         {EXTRA "[].size", "[{name: a, size: 40960K}]", NULL},
-        {EXTRA "[].fs", "[{name: a, size: 64, fs: \"-\"}, {name: b, size: 64, fs: vfat}]",
+        {EXTRA "[].fs", "[{name: a, size: 64, fs: \"-\"}, {name: b, size: 64, fs: ext4}]",
          "[{\"name\":\"a\",\"size\":67108864,\"fs\":\"none\",\"label\":null,\"encrypted\":false},"
-         "{\"name\":\"b\",\"size\":67108864,\"fs\":\"vfat\",\"label\":null,\"encrypted\":false}]"},
+         "{\"name\":\"b\",\"size\":67108864,\"fs\":\"ext4\",\"label\":null,\"encrypted\":false}]"},
         {EXTRA "[].label", "[{name: a, size: 32, label: L-1}]", NULL},
         {EXTRA "[].encrypted", "[{name: a, size: 32, encrypted: true, fs: ext4}]",
          "[{\"name\":\"a\",\"size\":33554432,\"fs\":\"ext4\",\"label\":null,\"encrypted\":true}]"},
         {"install.recovery-key-file", "/run/key", "\"/run/key\""},
-        {"install.secure-boot-enroll", "setup-mode", "\"setup-mode\""},
-        {"install.secure-boot-keys", "/media/keys", "\"/media/keys\""},
-        {"install.boot-entry", "false", "false"},
         {"install.hooks.before", "[/oem/a]", "[\"/oem/a\"]"},
         {"install.hooks.after", "[/oem/b]", "[\"/oem/b\"]"},
         {"install.system.source", "dir:/x", "\"dir:/x\""},
@@ -237,12 +241,13 @@ static void nothing_gives_the_defaults(void **state)
                 assert_int_equal(run.problems.n, 0);
                 assert_string_equal(run.c->install.device, "auto");
                 assert_null(run.c->install.source);
-                assert_true(run.c->install.boot_entry && run.c->reset.persistent);
+                assert_true(run.c->reset.persistent);
                 assert_false(run.c->install.reboot || run.c->reset.oem);
                 assert_int_equal(run.c->bind_pcrs, 1u << 7);
                 assert_int_equal(run.c->bind_public_pcrs, 1u << 11);
                 assert_int_equal(run.c->upgrade.entry, CONFIG_ENTRY_ACTIVE);
-                assert_int_equal(run.c->install.secure_boot_enroll, CONFIG_ENROLL_NEVER);
+                assert_int_equal(run.c->install.recovery_key, CONFIG_RECOVERY_UNSAID);
+                assert_int_equal(run.c->install.enroll_keys_by, CONFIG_ENROLL_AGENT);
                 assert_null(config_origin(run.c, "install.device"));
         }
 }
@@ -326,8 +331,7 @@ static void what_is_said_twice_is_joined(void **state)
                                     HEAD
                                     "install:\n  extra-partitions:\n"
                                     "  - {name: a, size: 64, label: A}\n  - {name: b, size: 64}\n"
-                                    "  - {name: c, size: 0}\n"
-                                    "  partitions: {persistent: {size: 4G}}\n",
+                                    "  - {name: c, size: 1}\n",
                                     HEAD "install: {encrypted_partitions: [A, b, COS_OEM]}\n"
                                          "upgrade: {recovery: true}\n",
                                     NULL),
@@ -336,7 +340,6 @@ static void what_is_said_twice_is_joined(void **state)
         assert_int_equal(extra->n, 3);
         assert_true(extra->item[0].encrypted && extra->item[1].encrypted);
         assert_false(extra->item[2].encrypted);
-        assert_int_equal(extra->item[2].size, 0);
         assert_int_equal(run.c->upgrade.entry, CONFIG_ENTRY_RECOVERY);
 }
 
