@@ -156,8 +156,8 @@ static const char *text_of(struct taking *t, const struct config_rule *rule,
                 config_error(t->problems, node->at, "%s: a text of %zu bytes, at most %u fit",
                              t->path, strlen(text), rule->max);
         } else if (has_control(text) || !matches(t, rule->pattern, text)) {
-                config_error(t->problems, node->at, "%s: \"%.200s\" is not %s", t->path, text,
-                             rule->is);
+                config_error(t->problems, node->at, "%s: \"%.200s\" is not %s", t->path,
+                             rule->is_source && strchr(text, '@') ? "***" : text, rule->is);
         } else if (rule->check && rule->check(text, why, sizeof(why)) < 0) {
                 config_error(t->problems, node->at, "%s: %s", t->path, why);
         } else {

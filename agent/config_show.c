@@ -6,6 +6,7 @@
 #include "agent/config_table.h"
 #include "agent/report.h"
 #include "base/num.h"
+#include "upgrade/source_name.h"
 
 #define PATH_ROOM 128u
 
@@ -67,6 +68,20 @@ static struct json_object *partitions_json(const struct config_key *members,
         return array;
 }
 
+/* A text as it may be shown: a source without the password that its URL may hold. */
+static int add_text(struct json_object *o, const char *name, const struct config_key *key,
+                    const char *text)
+{
+        _cleanup_(source_name_done) struct source_name source = {.text = NULL};
+        struct error e = ERROR_INIT;
+
+        if (!text || !key->rule->is_source)
+                return json_add_str(o, name, text);
+        if (source_name_parse(text, &source, &e) < 0)
+                return -e.code;
+        return json_add_str(o, name, source.text);
+}
+
 /* Adds the value of a key to an object under a name. */
 static int add_value(struct json_object *o, const char *name, const struct config_key *key,
                      const uint8_t *base)
@@ -80,7 +95,7 @@ static int add_value(struct json_object *o, const char *name, const struct confi
         case CONFIG_TYPE_BOOL:
                 return json_add_bool(o, name, *(const bool *)at);
         case CONFIG_TYPE_TEXT:
-                return json_add_str(o, name, *(const char *const *)at);
+                return add_text(o, name, key, *(const char *const *)at);
         case CONFIG_TYPE_WORD:
                 return json_add_str(o, name, word_of(key, *(const unsigned *)at));
         case CONFIG_TYPE_SIZE:

@@ -91,6 +91,7 @@ static const struct config_rule source_rule = {
         .pattern = "^(oci:|ocifile:|dir:|file:|https?://).+$",
         .is = "a source (oci:NAME, https://URL, ocifile:FILE, dir:FOLDER or file:FILE)",
         .max = LIMIT_SOURCE_NAME,
+        .is_source = true,
         .check = check_source,
 };
 

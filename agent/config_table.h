@@ -32,6 +32,7 @@ struct config_rule {
         const char *pattern; /* POSIX extended, and in the same words ECMA 262 for the schema */
         const char *is;      /* in messages: "... is not <is>" */
         unsigned max;        /* bytes */
+        bool is_source;      /* a URL in it may hold a password: never shown as it is */
         /* A form that is known, refused, and deserves its own words. */
         const char *refused_prefix, *refused_why;
         /* What a pattern cannot say. NULL, or 0 and -EINVAL with the reason in why. */

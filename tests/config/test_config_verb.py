@@ -108,6 +108,15 @@ def test_secrets_of_others_are_not_shown():
         assert done.returncode == 0 and "hunter2" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("source", ["https://user:hunter2@h/x?token=hunter3", "htps://user:hunter2@h/x", "https://user:hunter2@h"])
+def test_password_of_a_source_is_not_shown(source):
+    text = HEAD + f"install: {{source: '{source}'}}\nupgrade: {{system: {{source: '{source}'}}}}\n"
+    for argv in (("show", "-"), ("show", "-", "--json"), ("check", "-"), ("check", "-", "--json")):
+        done = config(*argv, text=text)
+        assert "hunter" not in done.stdout + done.stderr, done
+        assert "***" in done.stdout + done.stderr or (argv[0] == "check" and done.returncode == 0), done
+
+
 def test_known_folders_below_a_root(tmp_path):
     for folder in ("run/initramfs/live", "etc/kairos", "usr/local/cloud-config", "oem", "sys", "proc", "dev"):
         (tmp_path / folder).mkdir(parents=True)
