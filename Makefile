@@ -47,7 +47,7 @@ MAN := $(patsubst man/%.scd,$(B)/man/%,$(MAN_SRC))
 # --- flags -----------------------------------------------------------------------------------------------------------
 
 PKGS := fdisk libcryptsetup tss2-esys tss2-mu tss2-rc tss2-tctildr json-c libcrypto blkid libkmod devmapper libseccomp \
-	libcurl libarchive
+	libcurl libarchive libfyaml
 IMAGE_PKGS := libarchive
 pkg_cflags := $(shell pkg-config --cflags $(PKGS) cmocka 2>/dev/null)
 pkg_libs = $(shell pkg-config --libs $(PKGS))
@@ -159,7 +159,7 @@ check-fast-run:
 	+$(Q)$(SELF) check-style
 	+$(Q)$(SELF) both-compilers
 	+$(Q)$(SELF) all tests
-	$(Q)TB_FAST=1 TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry
+	$(Q)TB_FAST=1 TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/image tests/registry tests/config
 
 # The real thing: firmware, TPM, boot loader, kernel.
 .PHONY: check-vm
@@ -180,7 +180,7 @@ check-run:
 	+$(Q)$(SELF) asan-run
 	+$(Q)$(SELF) fuzz-smoke-run
 	+$(Q)$(SELF) all tests $(B)/tb-guest
-	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest vm-tests tests/image tests/registry
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest vm-tests tests/image tests/registry tests/config
 
 .PHONY: tests
 tests: $(TEST_BIN) $(B)/tests/upgrade-here
@@ -233,7 +233,7 @@ fuzz-build: $(B)/tb-image
 	+$(Q)$(SELF) B=$(B)/fuzz CC=clang OPT='-O1 -g' SANITIZE='$(FUZZ_FLAGS)' fuzz-targets
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZ_BIN)
-$(FUZZ_BIN): $(B)/%: $(B)/obj/%.o $(LIB)
+$(FUZZ_BIN): $(B)/%: $(B)/obj/%.o $(AGENT_LIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer $^ $(pkg_libs) -o $@
@@ -259,8 +259,9 @@ bench-run: all $(B)/tb-guest
 install: all
 	install -D -m 0755 $(B)/tb-agent $(DESTDIR)$(bindir)/tb-agent
 	install -D -m 0755 $(B)/tb-image $(DESTDIR)$(bindir)/tb-image
-	install -d $(DESTDIR)$(mandir)/man1
-	install -m 0644 $(MAN) $(DESTDIR)$(mandir)/man1/
+	install -d $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5
+	install -m 0644 $(filter %.1,$(MAN)) $(DESTDIR)$(mandir)/man1/
+	install -m 0644 $(filter %.5,$(MAN)) $(DESTDIR)$(mandir)/man5/
 	install -d $(DESTDIR)$(unitdir)
 	install -m 0644 $(UNITS) $(DESTDIR)$(unitdir)/
 

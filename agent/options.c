@@ -30,7 +30,9 @@ static int take(const struct option_spec *spec, const char *value, struct error 
         case OPTION_LIST:
                 list = spec->target;
                 if (list->n >= OPTION_LIST_MAX)
-                        return error_set(e, ERROR_USAGE, EINVAL, "--%s: given more than %u times",
+                        return error_set(e, ERROR_USAGE, EINVAL,
+                                         *spec->name ? "--%s: given more than %u times"
+                                                     : "%smore than %u arguments",
                                          spec->name, OPTION_LIST_MAX);
                 list->item[list->n++] = value;
                 return 0;
@@ -65,7 +67,7 @@ static int read_option(struct reading *r, const char *word, struct error *e)
         const struct option_spec *spec = NULL;
         uint32_t bit;
 
-        if (strncmp(word, "--", 2) == 0)
+        if (strncmp(word, "--", 2) == 0 && length > 2)
                 spec = find(r, word + 2, length - 2);
         if (!spec)
                 return error_set(e, ERROR_USAGE, EINVAL, "unknown option \"%s\"", word);
@@ -96,6 +98,20 @@ static void look_for_json(const struct reading *r)
         }
 }
 
+/* Words that are no options go into the one argument, or into the list that has no name. */
+static int take_word(const struct reading *r, const char *word, const char **argument,
+                     struct error *e)
+{
+        const struct option_spec *list = find(r, "", 0);
+
+        if (list && *word)
+                return take(list, word, e);
+        if (!argument || *argument || !*word)
+                return error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"", word);
+        *argument = word;
+        return 0;
+}
+
 int options_parse(int argc, char **argv, const struct option_spec *specs, size_t n,
                   const char **argument, struct error *e)
 {
@@ -115,10 +131,8 @@ int options_parse(int argc, char **argv, const struct option_spec *specs, size_t
                         return 1;
                 else if (!only_arguments && word[0] == '-' && word[1])
                         r = read_option(&reading, word, e);
-                else if (argument && !*argument && *word)
-                        *argument = word;
                 else
-                        r = error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"", word);
+                        r = take_word(&reading, word, argument, e);
                 if (r < 0)
                         return r;
         }

@@ -25,7 +25,8 @@ struct option_list {
 };
 
 struct option_spec {
-        const char *name; /* without the dashes */
+        /* Without the dashes. A list named "" takes all words that are no options. */
+        const char *name;
         enum option_kind kind;
         void *target;
 };

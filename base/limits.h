@@ -188,6 +188,28 @@
 /* How long the boot stage waits for a disk to appear. */
 #define LIMIT_DEVICE_WAIT_SECONDS 30u
 
+/* Configuration: Kairos skips files above 1 MiB; real ones have a few KiB and nest six deep. What
+ * is counted as nodes includes those of sections that are left alone (files in write_files). */
+#define LIMIT_CONFIG_DOCUMENT (1 * MIB)
+#define LIMIT_CONFIG_FILES 64u
+#define LIMIT_CONFIG_DEPTH 32u
+#define LIMIT_CONFIG_NODES 65536u
+/* Of one map; all keys that cloud-init and Kairos know are some hundred. */
+#define LIMIT_CONFIG_KEYS 1024u
+/* Of one file: who made more mistakes mends these first. */
+#define LIMIT_CONFIG_PROBLEMS 20u
+/* Items of one list (the usual mounts are about thirty), and one text in our sections. */
+#define LIMIT_CONFIG_LIST 64u
+#define LIMIT_CONFIG_TEXT 4096u
+#define LIMIT_CONFIG_EXTRA_PARTITIONS 16u
+/* GPT names have 36 characters, ext4 labels 16. */
+#define LIMIT_CONFIG_PARTITION_NAME 36u
+#define LIMIT_CONFIG_LABEL 16u
+/* A mounted folder is named after its path, in one file name. */
+#define LIMIT_CONFIG_MOUNT 200u
+/* Sizes in a configuration: more than any disk of today has. */
+#define LIMIT_CONFIG_SIZE (1024 * 1024 * GIB)
+
 /* Building images: files of one operating system tree (a full desktop has half a million), the
  * newc format's size field, and PEM files. */
 #define LIMIT_TREE_ENTRIES 4000000u

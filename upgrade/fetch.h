@@ -46,8 +46,10 @@ struct fetch_options {
          * transfer, so that a killed run need not load it again. It belongs to the agent alone.
          */
         int spool;
-        bool want_loader;  /* also systemd-boot, where the source has one beside the image */
-        unsigned delay_ms; /* before a second try, 0 = LIMIT_FETCH_DELAY_MS */
+        bool want_loader; /* also systemd-boot, where the source has one beside the image */
+        /* No image, but any file of at most so many bytes, from an http source; 0: an image. */
+        uint64_t any_file;
+        unsigned delay_ms;          /* before a second try, 0 = LIMIT_FETCH_DELAY_MS */
         unsigned low_speed_seconds; /* 0 = LIMIT_FETCH_SPEED_SECONDS */
         /*
          * Whether the caller wants to stop (a signal came); NULL: never. Asked when a signal

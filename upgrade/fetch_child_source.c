@@ -424,6 +424,10 @@ static int resolve_http(struct child *c, struct wire_info *ret, struct error *e)
         size_t n = 0;
         int r;
 
+        if (c->config->options->any_file > 0) {
+                c->size = HTTP_SIZE_UNKNOWN;
+                return 0;
+        }
         r = sample(c, bytes, &n, e);
         if (r < 0)
                 return r;
@@ -440,6 +444,29 @@ static int resolve_http(struct child *c, struct wire_info *ret, struct error *e)
         return r < 0 ? r : resolve_local(c, archive_store_get(c->archive), ret, e);
 }
 
+/* The file as the server has it, whatever it is. */
+static int begin_any_file(struct child *c, uint64_t offset, struct error *e)
+{
+        const struct http_request rq = {.url = c->config->name->url,
+                                        .auth = c->file_auth,
+                                        .size = HTTP_SIZE_UNKNOWN,
+                                        .max = c->config->options->any_file};
+        _cleanup_(http_body_free_p) struct http_body *b = NULL;
+        ssize_t n;
+        int r = only_seekable(false, offset, e);
+
+        if (r >= 0)
+                r = http_get(c->http, &rq, &b, e);
+        if (r < 0)
+                return r;
+        while ((n = stream_read_full(http_body_stream(b), c->buffer, LIMIT_FETCH_FRAME, e)) > 0) {
+                r = child_send(c, WIRE_DATA, c->buffer, (size_t)n, e);
+                if (r < 0)
+                        return r;
+        }
+        return (int)n;
+}
+
 static int begin_http(struct child *c, uint64_t offset, struct error *e)
 {
         const struct http_request rq = {.url = c->config->name->url,
@@ -454,6 +481,8 @@ static int begin_http(struct child *c, uint64_t offset, struct error *e)
         enum layer_state state;
         int r;
 
+        if (c->config->options->any_file > 0)
+                return begin_any_file(c, offset, e);
         if (c->local)
                 return begin_local(c, archive_store_get(c->archive), offset, e);
         r = http_get(c->http, &rq, &b, e);

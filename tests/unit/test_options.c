@@ -54,6 +54,30 @@ static void every_kind_is_read(void **state)
         assert_string_equal(w.argument, "word");
 }
 
+static void words_without_a_name_make_a_list(void **state)
+{
+        struct option_list words = {.n = 0};
+        bool flag = false;
+        const struct option_spec specs[] = {{"flag", OPTION_FLAG, &flag},
+                                            {"", OPTION_LIST, &words}};
+        char *argv[] = {(char[]){"verb"},   (char[]){"a"},  (char[]){"-"},
+                        (char[]){"--flag"}, (char[]){"--"}, (char[]){"--x"}};
+        char *wrong[] = {(char[]){"verb"}, (char[]){"--=a"}};
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(options_parse(ARRAY_SIZE(argv), argv, specs, ARRAY_SIZE(specs), NULL, &e),
+                         0);
+        assert_true(flag);
+        assert_int_equal(words.n, 3);
+        assert_string_equal(words.item[0], "a");
+        assert_string_equal(words.item[1], "-");
+        assert_string_equal(words.item[2], "--x");
+        assert_int_equal(
+                options_parse(ARRAY_SIZE(wrong), wrong, specs, ARRAY_SIZE(specs), NULL, &e),
+                -EINVAL);
+}
+
 static void help_ends_it(void **state)
 {
         static const char *const args[] = {"--flag", "--help", "--nonsense", NULL},
@@ -160,6 +184,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_kind_is_read),
+                cmocka_unit_test(words_without_a_name_make_a_list),
                 cmocka_unit_test(help_ends_it),
                 cmocka_unit_test(bad_words_are_named),
                 cmocka_unit_test(words_after_the_dashes_are_arguments),

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a configuration to the wishes of an installation. */
+#pragma once
+
+#include "agent/config.h"
+#include "agent/install.h"
+
+/*
+ * Fills what the command line left open; texts point into c. What is wanted and not in the power of
+ * the installer is refused rather than forgotten: -EOPNOTSUPP (ERROR_CONFIG) names the key and its
+ * place, and wishes is as it was.
+ */
+int config_apply_to_install(const struct config *c, struct install_wishes *wishes, struct error *e)
+        _must_check_;

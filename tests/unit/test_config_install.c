@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "agent/config_install.h"
+#include "tests/unit/config_run.h"
+
+#define HEAD "#cloud-config\n"
+
+static void the_command_line_comes_first(void **state)
+{
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        struct install_wishes open = {.target = NULL},
+                              said = {.target = "/dev/b", .source = "dir:/b", .esp_size = 1};
+
+        (void)state;
+        assert_int_equal(config_run(&run,
+                                    HEAD "install: {device: /dev/a, source: \"dir:/a\", "
+                                         "partitions: {efi: {size: 2G}}}\n",
+                                    NULL, NULL),
+                         0);
+        assert_int_equal(config_apply_to_install(run.c, &open, &run.error), 0);
+        assert_string_equal(open.target, "/dev/a");
+        assert_string_equal(open.source, "dir:/a");
+        assert_int_equal(open.esp_size, 2 * GIB);
+        assert_int_equal(config_apply_to_install(run.c, &said, &run.error), 0);
+        assert_string_equal(said.target, "/dev/b");
+        assert_string_equal(said.source, "dir:/b");
+        assert_int_equal(said.esp_size, 1);
+}
+
+static void no_disk_is_chosen_by_default(void **state)
+{
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        struct install_wishes wishes = {.target = NULL};
+
+        (void)state;
+        assert_int_equal(config_run(&run, HEAD, NULL, NULL), 0);
+        assert_int_equal(config_apply_to_install(run.c, &wishes, &run.error), 0);
+        assert_null(wishes.target);
+        assert_null(wishes.source);
+}
+
+static void what_cannot_be_done_is_not_forgotten(void **state)
+{
+        static const struct {
+                const char *text, *said;
+        } cases[] = {
+                {"install: {no-format: true}", "a.yaml:2:22: install.no-format"},
+                {"install: {bind_mounts: [/a]}", "a.yaml:2:24: install.bind_mounts"},
+                {"install: {hooks: {after: [/a]}}", "a.yaml:2:26: install.hooks.after"},
+                {"install: {partitions: {oem: {size: 64}}}",
+                 "a.yaml:2:36: install.partitions.oem.size"},
+                {"bind-pcrs: [0]", "a.yaml:2:12: bind-pcrs"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+                struct install_wishes wishes = {.target = NULL};
+                char text[256];
+
+                (void)snprintf(text, sizeof(text), HEAD "%s\n", cases[i].text);
+                assert_int_equal(config_run(&run, text, NULL, NULL), 0);
+                assert_int_equal(config_apply_to_install(run.c, &wishes, &run.error), -EOPNOTSUPP);
+                assert_int_equal(run.error.class, ERROR_CONFIG);
+                (void)snprintf(text, sizeof(text), "%s: this installer cannot do that",
+                               cases[i].said);
+                assert_string_equal(run.error.text, text);
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_command_line_comes_first),
+                cmocka_unit_test(no_disk_is_chosen_by_default),
+                cmocka_unit_test(what_cannot_be_done_is_not_forgotten),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
