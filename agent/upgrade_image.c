@@ -142,6 +142,14 @@ static int pull(struct upgrade_job *j, struct image_receiver *r, uint64_t done, 
         }
 }
 
+/* What an accepted image left open is said, and everything stands in the report. */
+static void tell_proofs(struct upgrade_job *j, int r)
+{
+        j->report->proved = j->report->proofs.item[PROOF_FORMAT].state != PROOF_NOT_REACHED;
+        if (r == 0)
+                proofs_log(&j->report->proofs);
+}
+
 /* The begin of an image is worth keeping where the source can go on in the middle, and when it was
  * no fault of the image. */
 static bool is_worth_keeping(const struct upgrade_job *j, const struct error *e)
@@ -176,6 +184,8 @@ static int receive(struct upgrade_job *j, bool resume, bool *ret_resumed, struct
                 r = image_receiver_finish(receiver, &j->image, e);
                 count(j, receiver);
         }
+        if (image_receiver_proofs(receiver))
+                j->report->proofs = *image_receiver_proofs(receiver);
         *ret_resumed = image_receiver_resumed(receiver);
         if (r < 0 && is_worth_keeping(j, e) && image_receiver_keep(TAKE_PTR(receiver), &kept) < 0)
                 log_warning("the begin of the image is not kept: %s", kept.text);
@@ -229,7 +239,8 @@ static int copy(struct upgrade_job *j, struct error *e)
         int r;
 
         progress_phase(j->world->progress, "copy", 0);
-        r = image_receiver_copy(j->world->esp, j->plan.copy_from, &what, NULL, &j->image, e);
+        r = image_receiver_copy(j->world->esp, j->plan.copy_from, &what, &j->report->proofs,
+                                &j->image, e);
         if (r < 0)
                 return r;
         j->report->copied = true;
@@ -243,7 +254,7 @@ static int take(struct upgrade_job *j, struct error *e)
                 .number = j->plan.number, .sha256 = j->sha256, .demands = j->demands};
 
         progress_phase(j->world->progress, "verify", 0);
-        return image_receiver_take(j->world->esp, &what, NULL, &j->image, e);
+        return image_receiver_take(j->world->esp, &what, &j->report->proofs, &j->image, e);
 }
 
 /* Whether the bytes on the ESP are to blame, and the source can give better ones. */
@@ -273,12 +284,24 @@ static int get_local(struct upgrade_job *j, struct error *e)
 static int take_loader(struct upgrade_job *j, struct error *e)
 {
         const struct buf *bytes = j->fetch ? fetch_loader(j->fetch) : NULL;
+        struct proofs *proofs = &j->report->proofs;
+        _cleanup_(buf_done) struct buf why = BUF_INIT(1024);
+        struct error error = ERROR_INIT;
         int r;
 
         if (!bytes || bytes->len == 0 || j->target != ENTRY_ROLE_ACTIVE)
                 return 0;
-        r = bootloader_take(bytes, &j->loader, e);
-        return r < 0 ? r : bootloader_verify(&j->loader, j->demands->db, j->demands->dbx, NULL, e);
+        r = bootloader_take(bytes, &j->loader, &error);
+        if (r == 0)
+                r = bootloader_verify(&j->loader, j->demands->db, j->demands->dbx, &why, &error);
+        if (r == 0) {
+                proof_set(proofs, PROOF_LOADER, PROOF_PASSED, "systemd-boot %s: %s",
+                          j->loader.version, buf_str(&why));
+                return 0;
+        }
+        proof_fail(proofs, PROOF_LOADER, ERROR_NONE, &error);
+        *e = error;
+        return r;
 }
 
 int upgrade_get_image(struct upgrade_job *j, struct error *e)
@@ -291,6 +314,7 @@ int upgrade_get_image(struct upgrade_job *j, struct error *e)
                 r = receive_or_again(j, e);
         if (r == 0)
                 r = take_loader(j, e);
+        tell_proofs(j, r);
         if (r < 0)
                 return r;
         memcpy(j->sha256, image_sha256(j->image), SHA256_SIZE);

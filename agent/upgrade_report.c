@@ -155,6 +155,9 @@ static int fill(struct json_object *root, const struct upgrade_report *r, const 
                 result = json_add_u64(root, "hooks", r->hooks);
         if (result == 0)
                 result = json_add_str(root, "warning", *r->warning ? r->warning : NULL);
+        if (result == 0)
+                result = r->proved ? json_add_obj(root, "proofs", proofs_json(&r->proofs))
+                                   : json_add_null(root, "proofs");
         if (result == 0 && r->plan.n > 0)
                 result = add_plan(root, r);
         return result;

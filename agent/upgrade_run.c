@@ -78,6 +78,27 @@ static int begin_operation(struct upgrade_job *j, struct error *e)
         return result;
 }
 
+/* Before an entry leads to the image: the same command after a power cut finds it in place and has
+ * nothing to prove any more. */
+static int remember_override(struct upgrade_job *j, struct error *e)
+{
+        struct state_operation *op = &j->operation;
+        const struct upgrade_report *r = j->report;
+        int result;
+
+        if (r->proved)
+                proofs_overrides(&r->proofs, op->overridden, sizeof(op->overridden));
+        if (!*op->overridden)
+                return 0;
+        op->has_sha256 = r->has_to;
+        memcpy(op->sha256, r->to, SHA256_SIZE);
+        (void)snprintf(op->to_version, sizeof(op->to_version), "%s", r->to_version);
+        result = state_update(j->state, op, e);
+        if (result == 0)
+                upgrade_remember(j);
+        return result;
+}
+
 static void end_operation(struct upgrade_job *j, const struct error *e)
 {
         struct state_operation *op = &j->operation;
@@ -332,6 +353,8 @@ static int change(struct upgrade_job *j, struct error *e)
                 r = slots_make_room(j->world->esp, &j->plan, upgrade_entry_key(j), NULL, e);
         if (r == 0)
                 r = upgrade_get_image(j, e);
+        if (r == 0)
+                r = remember_override(j, e);
         if (r == 0) {
                 update_loader(j);
                 r = adopt_entries(j, e);

@@ -81,6 +81,8 @@ struct upgrade_report {
         unsigned cleared;      /* wishes in EFI variables */
         unsigned hooks;        /* that succeeded */
         char warning[1024];    /* of what went wrong behind the change; "" = nothing */
+        bool proved;           /* the image was asked for its proofs: */
+        struct proofs proofs;
         struct slots_plan plan;
 };
 

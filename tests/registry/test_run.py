@@ -124,6 +124,49 @@ def test_operations_are_remembered(node, source, image, images):
     assert last["finished"] is True and last["result"] == "refused" and last["text"]
 
 
+def test_image_below_the_version_floor(node, source, image):
+    before = node.files()
+    result = node.upgrade(source, "--json", "--floor", "3")
+    assert result.rc == 16 and result.said["error"]["class"] == "refused-version", str(result)
+    assert "--allow-downgrade" in result.said["error"]["advice"] and proofs(result)["version"]["state"] == "failed"
+    assert node.files() == before
+    assert memory(node)["operations"][-1]["overridden"] == ""
+
+
+def proofs(result):
+    return {p["proof"]: p for p in result.said["proofs"]}
+
+
+def test_accepted_downgrade_is_logged_reported_and_remembered(node, source, image):
+    result = node.upgrade(source, "--json", "--floor", "3", "--allow-downgrade")
+    assert result.rc == 0 and node.role("active") == image, str(result)
+    version = proofs(result)["version"]
+    assert version["state"] == "overridden" and "--allow-downgrade" in version["advice"], version
+    assert version["text"] in result.err and "--allow-downgrade" in result.err, result.err
+    last = memory(node)["operations"][-1]
+    assert version["text"] in last["overridden"] and "--allow-downgrade" in last["overridden"], last
+    assert (last["sha256"], last["to_version"]) == (sha(image), "2")
+
+
+def test_downgrade_is_remembered_before_the_entry_leads_to_it(node, source, image, hooks):
+    """A power cut after the switch: the next run has nothing to do, and could not tell any more."""
+    folder = hooks("after-upgrade", "10-die", f"cp {node.state}/tb-agent-upgrade.json $D/then")
+    assert node.upgrade(source, "--floor", "3", "--allow-downgrade", "--hooks", folder).rc == 0
+    then = json.loads((folder / "then").read_text())["operations"][-1]
+    assert then["finished"] is False and "--allow-downgrade" in then["overridden"], then
+
+
+def test_warnings_of_the_proofs_are_told(node, source, image):
+    """The image is accepted, and the disk would not unlock at the next boot: somebody should know before it."""
+    assert {p["state"] for p in node.upgrade(source, "--json").said["proofs"]} == {"passed", "not-applicable"}
+    result = node.upgrade(source, "--json", "--recovery", "--pcr7", "db was changed")
+    assert result.rc == 0 and proofs(result)["pcr7"]["state"] == "warning", str(result)
+    assert proofs(result)["pcr7"]["text"] == "db was changed" and "pcr7: db was changed" in result.err
+    assert list(proofs(result)) == ["format", "architecture", "secure-boot", "sbat", "policy-key", "pcr-signature", "phases",
+                                    "pcr7", "version", "boot-loader"]
+    assert node.upgrade(source, "--json", "--recovery").said["proofs"] is None, "nothing to do, nothing to prove"
+
+
 def test_image_that_failed_before_needs_force(node, source, image, registry, authority, images):
     state = memory_with_failure(node, image)
     before = node.files()
@@ -205,6 +248,7 @@ def test_newer_boot_loader_replaces_both_copies(node, trees):
     new = (folder / COPIES[0]).read_bytes()
     result = node.upgrade(f"dir:{folder}", "--json")
     assert result.rc == 0 and result.said["bootloader"] == "252.99", str(result)
+    assert proofs(result)["boot-loader"]["state"] == "passed"
     assert all((node.esp / path).read_bytes() == new for path in COPIES)
     assert not [path for path in node.files() if path.upper().endswith(".TMP")]
 
@@ -246,7 +290,7 @@ def test_older_boot_loader_stays_where_it_is(node, trees):
 def test_unsigned_boot_loader_refuses_the_source(node, trees):
     before = node.files()
     result = node.upgrade(f"dir:{trees('252.99', signed=False)}", "--json")
-    assert result.rc == 12, str(result)
+    assert result.rc == 12 and proofs(result)["boot-loader"]["state"] == "failed", str(result)
     assert node.files() == before
 
 
