@@ -246,6 +246,65 @@ static int add_endpoint(struct fetch_config *c, const char *text, const char *up
         return r < 0 ? r : find_login(c, login ? login : host, x, e);
 }
 
+/* HOST[:PORT] and no more. A bare address of IPv6 cannot have a port. */
+static bool is_host(const char *text, size_t n)
+{
+        _cleanup_(http_url_done) struct http_url u = {.text = NULL};
+        _cleanup_(buf_done) struct buf url = BUF_INIT(LIMIT_URL);
+        const char *colon = memchr(text, ':', n);
+        bool six = n > 0 && *text != '[' && colon &&
+                   memchr(colon + 1, ':', n - (size_t)(colon + 1 - text));
+
+        for (size_t i = 0; i < n; i++) {
+                if (strchr("/?#@ ", text[i]))
+                        return false;
+        }
+        return n > 0 && text[n - 1] != ':' &&
+               buf_printf(&url, "http://%s%.*s%s", six ? "[" : "", (int)n, text, six ? "]" : "") ==
+                       0 &&
+               http_url_parse(buf_str(&url), &u, NULL) == 0;
+}
+
+static int check_mirror(const char *text, const struct http_hosts *insecure, struct error *e)
+{
+        _cleanup_(http_url_done) struct http_url u = {.text = NULL};
+        const char *equals = strchr(text, '=');
+        int r;
+
+        if (!equals || !is_host(text, (size_t)(equals - text)))
+                return error_set(e, ERROR_USAGE, EINVAL, "it does not begin with HOST=");
+        r = http_url_parse(equals + 1, &u, e);
+        if (r < 0)
+                return r;
+        if (u.user || strchr(u.text, '?'))
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "the address of a registry has no user and no question");
+        return http_url_allowed(NULL, &u, insecure, e);
+}
+
+int fetch_config_check(const struct fetch_options *options, struct error *e)
+{
+        const struct http_hosts insecure = {options->insecure, options->n_insecure};
+        int r = 0;
+
+        for (unsigned i = 0; i < insecure.n; i++) {
+                if (is_host(insecure.names[i], strlen(insecure.names[i])))
+                        continue;
+                error_set(e, ERROR_USAGE, EINVAL, "--insecure %s: is no host", insecure.names[i]);
+                error_advise(e, "give HOST or HOST:PORT, e.g. --insecure registry.local:5000");
+                return -EINVAL;
+        }
+        for (unsigned i = 0; i < options->n_mirrors && r == 0; i++) {
+                r = check_mirror(options->mirrors[i], &insecure, e);
+                if (r < 0) {
+                        r = error_wrap(e, r, "--mirror");
+                        error_advise(e, "give HOST=URL: the registry, and the address to ask "
+                                        "before it, e.g. --mirror ghcr.io=https://mirror.local");
+                }
+        }
+        return r;
+}
+
 static int add_mirrors(struct fetch_config *c, struct error *e)
 {
         size_t n = strlen(c->name->registry);

@@ -366,6 +366,34 @@ def test_stop_at_a_safe_point(node, registry, image, authority):
 @pytest.mark.parametrize("options, rc", [
     ((), 2), (("--source", "oops:x"), 2), (("--source", "file:/x", "--all", "--recovery"), 2),
     (("--source", "file:/x", "--progress-fd", "1"), 2), (("--source", "file:/x", "--wait", "soon"), 2),
-    (("--source",), 2), (("--help",), 0), (("--source", "file:/x", "--root", "relative"), 2)])
+    (("--source",), 2), (("--help",), 0), (("--source", "file:/x", "--root", "relative"), 2),
+    (("--source", "file:/x", "--progress-fd", "0"), 2), (("--source", "file:/x", "--attempts", "0"), 2)])
 def test_words_on_the_command_line(tmp_path, options, rc):
     assert Run([BUILD / "tb-agent", "upgrade", *options], tmp_path).wait().rc == rc
+
+
+@pytest.mark.parametrize("options, advice", [
+    (("--mirror", "a"), "HOST=URL"), (("--mirror", "a=b"), "HOST=URL"), (("--mirror", "=https://a"), "HOST=URL"),
+    (("--mirror", "https://a=https://b"), "HOST=URL"), (("--mirror", "a=ftp://b"), "HOST=URL"),
+    (("--mirror", "a=https://user:hush@b"), "HOST=URL"), (("--mirror", "a=http://b:5000"), "--insecure b"),
+    (("--insecure", "http://x"), "HOST:PORT"), (("--insecure", "x/y"), "HOST:PORT"), (("--insecure", "x:"), "HOST:PORT"),
+    (("--insecure", "x:port"), "HOST:PORT"), (("--insecure", "user@x"), "HOST:PORT"), (("--insecure", ":5000"), "HOST:PORT"),
+    (("--progress-fd", "77"), "--progress-fd 3"), (("--attempts", "many"), None)])
+@pytest.mark.parametrize("verb", ["upgrade", "verify"])
+def test_words_that_would_never_match_are_wrong_words(tmp_path, verb, options, advice):
+    """Whatever source is asked: a mirror that is never asked, or a host that stays protected, is found out too late."""
+    if verb == "verify" and "--progress-fd" in options:
+        pytest.skip("it has none")
+    source = ("--source", "file:/none") if verb == "upgrade" else ("file:/none",)
+    result = Run([BUILD / "tb-agent", verb, *source, "--json", *options], tmp_path).wait()
+    assert result.rc == 2, str(result)
+    assert not advice or advice in result.said["error"]["advice"], str(result)
+    assert "hush" not in result.out + result.err
+
+
+@pytest.mark.parametrize("options", [
+    ("--mirror", "a=https://b"), ("--mirror", "a:5000=https://b:5001/prefix"), ("--mirror", "[::1]:5000=https://[::1]:5001"),
+    ("--mirror", "a=http://b:5000", "--insecure", "b"), ("--insecure", "b:5000"), ("--insecure", "::1"),
+    ("--insecure", "[::1]:5000"), ("--insecure", "127.0.0.1:80"), ("--attempts", "1")])
+def test_words_that_are_right(tmp_path, options):
+    assert Run([BUILD / "tb-agent", "verify", "file:/none", *options], tmp_path).wait().rc not in (0, 2)
