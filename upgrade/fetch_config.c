@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -172,24 +173,45 @@ static int login_in(const char *path, bool must_exist, const char *registry, con
         return r;
 }
 
+/* "DIRECTORY/REST", or nothing without a directory. */
+static void below(const char *directory, const char *rest, char ret[PATH_MAX])
+{
+        (void)snprintf(ret, PATH_MAX, "%s%s", directory ?: "", directory ? rest : "");
+}
+
+#define LOGIN_PLACES 5u
+
+/* As podman looks for them (containers-auth.json(5)), the files of docker last. */
+static void list_logins(const struct env *env, char ret[LOGIN_PLACES][PATH_MAX])
+{
+        const char *session = environment("XDG_RUNTIME_DIR", NULL),
+                   *config = environment("XDG_CONFIG_HOME", NULL),
+                   *home = environment("HOME", NULL) ?: "/root";
+
+        below(session, "/containers/auth.json", ret[0]);
+        (void)snprintf(ret[1], PATH_MAX, "%s/containers/%u/auth.json", env->run,
+                       (unsigned)geteuid());
+        if (config)
+                below(config, "/containers/auth.json", ret[2]);
+        else
+                below(home, "/.config/containers/auth.json", ret[2]);
+        below(environment("DOCKER_CONFIG", NULL), "/config.json", ret[3]);
+        below(home, "/.docker/config.json", ret[4]);
+}
+
 /* A file that was named is the only one; else the usual ones in turn until one has the login. */
 static int find_login(const struct fetch_config *c, const char *registry,
                       struct registry_endpoint *endpoint, struct error *e)
 {
         const char *named = c->options->auth_file ? c->options->auth_file
                                                   : environment("REGISTRY_AUTH_FILE", NULL);
-        const char *docker = environment("DOCKER_CONFIG", NULL), *home = environment("HOME", NULL);
-        char paths[3][PATH_MAX] = {""};
+        char paths[LOGIN_PLACES][PATH_MAX];
         int r = 0;
 
         if (named)
                 return login_in(named, true, registry, c->name->repository, endpoint, e);
-        if (docker)
-                (void)snprintf(paths[0], sizeof(paths[0]), "%s/config.json", docker);
-        (void)snprintf(paths[1], sizeof(paths[1]), "%s/.docker/config.json", home ? home : "/root");
-        (void)snprintf(paths[2], sizeof(paths[2]), "%s/containers/0/auth.json",
-                       c->options->env->run);
-        for (size_t i = 0; r >= 0 && !endpoint->login && i < ARRAY_SIZE(paths); i++) {
+        list_logins(c->options->env, paths);
+        for (size_t i = 0; r >= 0 && !endpoint->login && i < LOGIN_PLACES; i++) {
                 if (*paths[i])
                         r = login_in(paths[i], false, registry, c->name->repository, endpoint, e);
         }
