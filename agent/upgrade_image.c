@@ -8,7 +8,9 @@
 
 #include "base/codec.h"
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "upgrade/usi_reader.h"
 
 int upgrade_demands(struct upgrade_job *j, struct error *e)
 {
@@ -55,12 +57,34 @@ static void take_digest(struct upgrade_job *j)
         }
 }
 
+/* What is no image stays unknown here: the proofs say what is wrong with it. */
+static void look(struct usi_reader **reader, const void *data, size_t n)
+{
+        if (*reader && n > 0 && usi_reader_push(*reader, data, n, NULL) < 0) {
+                usi_reader_free(*reader);
+                *reader = NULL;
+        }
+}
+
+static void take_names(struct upgrade_job *j, struct usi_reader *reader)
+{
+        _cleanup_(usi_free_p) struct usi *usi = NULL;
+
+        if (!reader || usi_reader_finish(reader, &usi, NULL) < 0)
+                return;
+        j->has_names = true;
+        (void)snprintf(j->product, sizeof(j->product), "%s", usi_image_id(usi) ?: "");
+        (void)snprintf(j->report->to_version, sizeof(j->report->to_version), "%s",
+                       usi_image_version(usi) ?: "");
+}
+
 /*
  * A local image is read once more beforehand, because that is cheap, and writing what is there
  * already is not. What comes over a network is never read twice.
  */
 static int hash_local(struct upgrade_job *j, struct error *e)
 {
+        _cleanup_(usi_reader_free_p) struct usi_reader *reader = NULL;
         _cleanup_(digest_free_p) struct digest *digest = digest_new();
         _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
         ssize_t n = 1;
@@ -71,6 +95,9 @@ static int hash_local(struct upgrade_job *j, struct error *e)
                 return 0;
         if (!chunk || !digest)
                 return error_oom(e);
+        /* An upgrade gets the names with the proofs, and need not measure the image twice. */
+        if ((j->wish->check || j->wish->dry_run) && usi_reader_new(LIMIT_IMAGE_SIZE, &reader) < 0)
+                return error_oom(e);
         r = fetch_begin(j->fetch, 0, e);
         while (r == 0 && n > 0) {
                 n = fetch_read(j->fetch, chunk, FILE_CHUNK, e);
@@ -78,10 +105,12 @@ static int hash_local(struct upgrade_job *j, struct error *e)
                         return (int)n;
                 if (n > 0 && digest_add(digest, chunk, (size_t)n) < 0)
                         return error_oom(e);
+                look(&reader, chunk, (size_t)n);
                 r = upgrade_check_stop(j, e);
         }
         if (r < 0)
                 return r;
+        take_names(j, reader);
         j->has_sha256 = digest_final(digest, j->sha256) == 0;
         return 0;
 }
@@ -100,7 +129,9 @@ int upgrade_resolve(struct upgrade_job *j, struct error *e)
         if (r < 0)
                 return r;
         (void)snprintf(report->manifest, sizeof(report->manifest), "%s", j->info->manifest);
-        (void)snprintf(report->to_version, sizeof(report->to_version), "%s", j->info->version);
+        if (!j->has_names)
+                (void)snprintf(report->to_version, sizeof(report->to_version), "%s",
+                               j->info->version);
         report->size = j->info->size;
         report->has_to = j->has_sha256;
         memcpy(report->to, j->sha256, SHA256_SIZE);

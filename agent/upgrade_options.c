@@ -115,7 +115,8 @@ int upgrade_finish(const struct upgrade_options *o, const struct upgrade_report 
         int code = r < 0 ? error_exit_code(e->class) : 0;
         _cleanup_json_ struct json_object *document = NULL;
 
-        if (r == 0 && o->check && report->result == UPGRADE_NOTHING)
+        if (r == 0 && o->check &&
+            (report->result == UPGRADE_NOTHING || report->result == UPGRADE_OLDER))
                 code = error_exit_code(ERROR_NOTHING);
         if (!o->json) {
                 if (r < 0)

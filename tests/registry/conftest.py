@@ -37,15 +37,15 @@ class Images:
     def __init__(self, folder, keys):
         self.folder, self.keys, self.made = folder, keys, {}
 
-    def path(self, version=1, size=0, keys=None):
-        key = (version, size, keys)
+    def path(self, version=1, size=0, keys=None, product="demo"):
+        key = (version, size, keys, product)
         if key not in self.made:
             work = self.folder / f"{version}-{size}-{len(self.made)}"
             (work / "root").mkdir(parents=True)
             (work / "root/init").write_text("#!/bin/sh\n")
             (work / "root/init").chmod(0o755)
             (work / "root/content").write_bytes(os.urandom(size))
-            release = f'ID=demo\nIMAGE_ID=demo\nIMAGE_VERSION={version}\nPRETTY_NAME="Demo {version}"\n'
+            release = f'ID=demo\nIMAGE_ID={product}\nIMAGE_VERSION={version}\nPRETTY_NAME="Demo {version}"\n'
             build_usi(work, keys or self.keys, work / "root", os_release=release)
             self.made[key] = work / "image.efi"
         return self.made[key]
