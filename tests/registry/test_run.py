@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -397,3 +398,37 @@ def test_words_that_would_never_match_are_wrong_words(tmp_path, verb, options, a
     ("--insecure", "[::1]:5000"), ("--insecure", "127.0.0.1:80"), ("--attempts", "1")])
 def test_words_that_are_right(tmp_path, options):
     assert Run([BUILD / "tb-agent", "verify", "file:/none", *options], tmp_path).wait().rc not in (0, 2)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The root of a node, as far as the agent looks before it needs the disk."""
+    for folder in ("sys", "proc", "dev", "run/tb-agent"):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+    (tmp_path / "root/run/tb-agent/boot.json").write_text('{"schema": 1, "role": "active"}')
+    return tmp_path / "root"
+
+
+def test_delay_ends_with_a_signal(tmp_path, root):
+    """Before the lock: a run that waits for its turn keeps nobody from working."""
+    run = Run([BUILD / "tb-agent", "upgrade", "--source", "file:/none", "--root", root, "--delay", "604800", "--json"], tmp_path)
+    while "beginning in" not in run.err.read_text():
+        assert not run.ended(0.02), run.wait()
+    assert not (root / "run/tb-agent/lock").exists()
+    run.kill(signal.SIGTERM)
+    result = run.wait(20)
+    assert result.rc == 11 and result.said["error"]["class"] == "interrupted", str(result)
+
+
+def test_delay_is_over_at_some_time(tmp_path, root):
+    argv = [BUILD / "tb-agent", "upgrade", "--source", "file:/none", "--root", root, "--delay", "2", "--json"]
+    result = Run(argv, tmp_path).wait(60)
+    seconds = int(re.search(r"beginning in (\d+) seconds", result.err).group(1))
+    assert 0 <= seconds <= 2 and result.seconds >= seconds, str(result)
+    assert (root / "run/tb-agent/lock").exists(), str(result)
+
+
+def test_live_session_is_no_node(tmp_path, root):
+    (root / "run/tb-agent/boot.json").write_text('{"schema": 1, "role": "live"}')
+    result = Run([BUILD / "tb-agent", "upgrade", "--source", "file:/none", "--root", root, "--json"], tmp_path).wait()
+    assert result.rc == 10 and "tb-agent install" in result.said["error"]["advice"], str(result)
