@@ -116,7 +116,7 @@ class Judge:
         self.secrets = ["secret-in-url"]
 
     def __call__(self, source, *options, rc, image=None, env=None, ca=True):
-        """rc: exit code, or several that are right. image: what a success has to bring."""
+        """rc: exit code. image: what a success has to bring."""
         begun = self.begin(source, *options, env=env, ca=ca)
         return self.finish(begun, rc, image)
 
@@ -129,8 +129,7 @@ class Judge:
 
     def finish(self, begun, rc, image=None):
         result = begun.wait()
-        right = result.rc in (rc if isinstance(rc, tuple) else (rc,))
-        assert right, str(result)
+        assert result.rc == rc, str(result)
         assert result.memory < MEMORY, str(result)
         for secret in self.secrets:
             assert secret not in result.out + result.err, str(result)
