@@ -27,6 +27,13 @@ static int take(const struct option_spec *spec, const char *value, struct error 
                         return error_set(e, ERROR_USAGE, EINVAL, "--%s: \"%s\" is not a number",
                                          spec->name, value);
                 return 0;
+        case OPTION_COUNT:
+                if (parse_u64_max(value, OPTION_NUMBER_MAX, spec->target) < 0 ||
+                    *(uint64_t *)spec->target == 0)
+                        return error_set(e, ERROR_USAGE, EINVAL,
+                                         "--%s: \"%s\" is not a number of at least 1", spec->name,
+                                         value);
+                return 0;
         case OPTION_LIST:
                 list = spec->target;
                 if (list->n >= OPTION_LIST_MAX)

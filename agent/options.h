@@ -12,6 +12,7 @@ enum option_kind {
         OPTION_TEXT,   /* const char *, into argv */
         OPTION_SIZE,   /* uint64_t, "2G", not 0 */
         OPTION_NUMBER, /* uint64_t, decimal, at most OPTION_NUMBER_MAX */
+        OPTION_COUNT,  /* uint64_t, the same from 1 on */
         OPTION_LIST,   /* struct option_list, one text for each time the option is given */
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/stop.h"
+#include "upgrade/fetch_config.h"
 
 const char source_help[] =
         "  --ca FILE          PEM certificates to trust instead of the system's\n"
@@ -21,10 +22,18 @@ void source_specs(struct source_options *o, struct option_spec specs[SOURCE_SPEC
                 {"insecure", OPTION_LIST, &o->insecure},
                 {"mirror", OPTION_LIST, &o->mirrors},
                 {"limit-rate", OPTION_SIZE, &o->limit_rate},
-                {"attempts", OPTION_NUMBER, &o->attempts},
+                {"attempts", OPTION_COUNT, &o->attempts},
         };
 
         memcpy(specs, filled, sizeof(filled));
+}
+
+int source_check_options(const struct source_options *o, struct error *e)
+{
+        struct fetch_options options;
+
+        source_fetch_options(o, &options);
+        return fetch_config_check(&options, e);
 }
 
 void source_fetch_options(const struct source_options *o, struct fetch_options *ret)

@@ -16,6 +16,9 @@ struct source_options {
 
 void source_specs(struct source_options *o, struct option_spec specs[SOURCE_SPECS]);
 
+/* What is no HOST[:PORT] or HOST=URL: -EINVAL or -EPERM (ERROR_USAGE), with the right form. */
+int source_check_options(const struct source_options *o, struct error *e) _must_check_;
+
 /* Lines for the help of a verb. */
 extern const char source_help[];
 

@@ -261,10 +261,57 @@ static int add_operation(const struct env *env, struct json_object *root, const 
                 r = add_text(o, "result", op.result);
         if (r == 0)
                 r = add_text(o, "text", op.text);
+        if (r == 0)
+                r = add_text(o, "overridden", op.overridden);
         return r;
 }
 
-static int add_memory(const struct env *env, struct json_object *root, const struct state *state)
+/* Whether the image runs, or an entry leads to it. */
+static bool is_here(const struct situation *s, const uint8_t sha256[SHA256_SIZE])
+{
+        const struct running *running = &s->running;
+        bool here = running->has_sha256 && memcmp(running->sha256, sha256, SHA256_SIZE) == 0;
+
+        for (size_t i = 0; i < s->slots.n_entries && !here; i++) {
+                const struct entry *entry = &s->slots.entries[i].entry;
+
+                here = s->slots.entries[i].valid && entry->has_sha256 &&
+                       memcmp(entry->sha256, sha256, SHA256_SIZE) == 0;
+        }
+        return here;
+}
+
+/* Images of this node that did not give every proof, because somebody accepted that: newest first,
+ * and told until no entry leads there any more. */
+static int add_overrides(struct json_object *root, const struct situation *s,
+                         const struct state *state)
+{
+        struct json_object *array = json_object_new_array();
+        int r = json_add_obj(root, "overrides", array);
+
+        for (unsigned i = 0; i < state_operations(state) && r == 0; i++) {
+                struct state_operation op;
+                struct json_object *o;
+
+                if (state_operation_at(state, i, &op) < 0 || !*op.overridden || !op.has_sha256 ||
+                    !is_here(s, op.sha256))
+                        continue;
+                o = json_object_new_object();
+                r = json_append(array, o);
+                if (r == 0)
+                        r = add_text(o, "version", op.to_version);
+                if (r == 0)
+                        r = add_digest(o, "sha256", true, op.sha256);
+                if (r == 0)
+                        r = json_add_u64(o, "time", op.time);
+                if (r == 0)
+                        r = add_text(o, "text", op.overridden);
+        }
+        return r;
+}
+
+static int add_memory(const struct env *env, struct json_object *root, const struct situation *s,
+                      const struct state *state)
 {
         uint8_t recovery[SHA256_SIZE] = {0};
         int r;
@@ -273,11 +320,15 @@ static int add_memory(const struct env *env, struct json_object *root, const str
                 r = json_add_null(root, "failed_images");
                 if (r == 0)
                         r = json_add_null(root, "last_operation");
+                if (r == 0)
+                        r = json_add_null(root, "overrides");
                 return r < 0 ? r : json_add_null(root, "pending_recovery");
         }
         r = add_failures(root, state);
         if (r == 0)
                 r = add_operation(env, root, state);
+        if (r == 0)
+                r = add_overrides(root, s, state);
         if (r == 0)
                 r = add_digest(root, "pending_recovery",
                                state_get_recovery_wish(state, recovery) == 0, recovery);
@@ -295,7 +346,7 @@ int status_add_node(const struct env *env, struct json_object *root, const struc
                 r = add_fallback(root, s, state);
         if (r == 0)
                 r = add_pins(env, root);
-        return r < 0 ? r : add_memory(env, root, state);
+        return r < 0 ? r : add_memory(env, root, s, state);
 }
 
 /* --- text --- */
@@ -348,6 +399,12 @@ static void print_list(struct json_object *root, const char *key, const char *ti
                 print(json_object_array_get_idx(array, i));
 }
 
+static void print_override(struct json_object *o)
+{
+        report_text(stdout, "  version %s, sha256 %.12s: %s\n", status_text(o, "version"),
+                    status_text(o, "sha256"), status_text(o, "text"));
+}
+
 static void print_wishes(struct json_object *root)
 {
         struct json_object *wishes;
@@ -395,6 +452,7 @@ void status_print_node(struct json_object *root)
                             digest);
         print_wishes(root);
         print_operation(root);
+        print_list(root, "overrides", "accepted by somebody's wish", print_override);
         print_list(root, "entries", "boot entries", print_entry);
         print_list(root, "bad_entries", "not started by themselves", print_bad);
 }

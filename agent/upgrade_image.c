@@ -8,7 +8,9 @@
 
 #include "base/codec.h"
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "upgrade/usi_reader.h"
 
 int upgrade_demands(struct upgrade_job *j, struct error *e)
 {
@@ -55,12 +57,34 @@ static void take_digest(struct upgrade_job *j)
         }
 }
 
+/* What is no image stays unknown here: the proofs say what is wrong with it. */
+static void look(struct usi_reader **reader, const void *data, size_t n)
+{
+        if (*reader && n > 0 && usi_reader_push(*reader, data, n, NULL) < 0) {
+                usi_reader_free(*reader);
+                *reader = NULL;
+        }
+}
+
+static void take_names(struct upgrade_job *j, struct usi_reader *reader)
+{
+        _cleanup_(usi_free_p) struct usi *usi = NULL;
+
+        if (!reader || usi_reader_finish(reader, &usi, NULL) < 0)
+                return;
+        j->has_names = true;
+        (void)snprintf(j->product, sizeof(j->product), "%s", usi_image_id(usi) ?: "");
+        (void)snprintf(j->report->to_version, sizeof(j->report->to_version), "%s",
+                       usi_image_version(usi) ?: "");
+}
+
 /*
  * A local image is read once more beforehand, because that is cheap, and writing what is there
  * already is not. What comes over a network is never read twice.
  */
 static int hash_local(struct upgrade_job *j, struct error *e)
 {
+        _cleanup_(usi_reader_free_p) struct usi_reader *reader = NULL;
         _cleanup_(digest_free_p) struct digest *digest = digest_new();
         _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
         ssize_t n = 1;
@@ -71,6 +95,9 @@ static int hash_local(struct upgrade_job *j, struct error *e)
                 return 0;
         if (!chunk || !digest)
                 return error_oom(e);
+        /* An upgrade gets the names with the proofs, and need not measure the image twice. */
+        if ((j->wish->check || j->wish->dry_run) && usi_reader_new(LIMIT_IMAGE_SIZE, &reader) < 0)
+                return error_oom(e);
         r = fetch_begin(j->fetch, 0, e);
         while (r == 0 && n > 0) {
                 n = fetch_read(j->fetch, chunk, FILE_CHUNK, e);
@@ -78,10 +105,12 @@ static int hash_local(struct upgrade_job *j, struct error *e)
                         return (int)n;
                 if (n > 0 && digest_add(digest, chunk, (size_t)n) < 0)
                         return error_oom(e);
+                look(&reader, chunk, (size_t)n);
                 r = upgrade_check_stop(j, e);
         }
         if (r < 0)
                 return r;
+        take_names(j, reader);
         j->has_sha256 = digest_final(digest, j->sha256) == 0;
         return 0;
 }
@@ -100,7 +129,9 @@ int upgrade_resolve(struct upgrade_job *j, struct error *e)
         if (r < 0)
                 return r;
         (void)snprintf(report->manifest, sizeof(report->manifest), "%s", j->info->manifest);
-        (void)snprintf(report->to_version, sizeof(report->to_version), "%s", j->info->version);
+        if (!j->has_names)
+                (void)snprintf(report->to_version, sizeof(report->to_version), "%s",
+                               j->info->version);
         report->size = j->info->size;
         report->has_to = j->has_sha256;
         memcpy(report->to, j->sha256, SHA256_SIZE);
@@ -142,6 +173,14 @@ static int pull(struct upgrade_job *j, struct image_receiver *r, uint64_t done, 
         }
 }
 
+/* What an accepted image left open is said, and everything stands in the report. */
+static void tell_proofs(struct upgrade_job *j, int r)
+{
+        j->report->proved = j->report->proofs.item[PROOF_FORMAT].state != PROOF_NOT_REACHED;
+        if (r == 0)
+                proofs_log(&j->report->proofs);
+}
+
 /* The begin of an image is worth keeping where the source can go on in the middle, and when it was
  * no fault of the image. */
 static bool is_worth_keeping(const struct upgrade_job *j, const struct error *e)
@@ -176,6 +215,8 @@ static int receive(struct upgrade_job *j, bool resume, bool *ret_resumed, struct
                 r = image_receiver_finish(receiver, &j->image, e);
                 count(j, receiver);
         }
+        if (image_receiver_proofs(receiver))
+                j->report->proofs = *image_receiver_proofs(receiver);
         *ret_resumed = image_receiver_resumed(receiver);
         if (r < 0 && is_worth_keeping(j, e) && image_receiver_keep(TAKE_PTR(receiver), &kept) < 0)
                 log_warning("the begin of the image is not kept: %s", kept.text);
@@ -229,7 +270,8 @@ static int copy(struct upgrade_job *j, struct error *e)
         int r;
 
         progress_phase(j->world->progress, "copy", 0);
-        r = image_receiver_copy(j->world->esp, j->plan.copy_from, &what, NULL, &j->image, e);
+        r = image_receiver_copy(j->world->esp, j->plan.copy_from, &what, &j->report->proofs,
+                                &j->image, e);
         if (r < 0)
                 return r;
         j->report->copied = true;
@@ -243,7 +285,7 @@ static int take(struct upgrade_job *j, struct error *e)
                 .number = j->plan.number, .sha256 = j->sha256, .demands = j->demands};
 
         progress_phase(j->world->progress, "verify", 0);
-        return image_receiver_take(j->world->esp, &what, NULL, &j->image, e);
+        return image_receiver_take(j->world->esp, &what, &j->report->proofs, &j->image, e);
 }
 
 /* Whether the bytes on the ESP are to blame, and the source can give better ones. */
@@ -273,12 +315,24 @@ static int get_local(struct upgrade_job *j, struct error *e)
 static int take_loader(struct upgrade_job *j, struct error *e)
 {
         const struct buf *bytes = j->fetch ? fetch_loader(j->fetch) : NULL;
+        struct proofs *proofs = &j->report->proofs;
+        _cleanup_(buf_done) struct buf why = BUF_INIT(1024);
+        struct error error = ERROR_INIT;
         int r;
 
         if (!bytes || j->target != ENTRY_ROLE_ACTIVE)
                 return 0;
-        r = bootloader_take(bytes, &j->loader, e);
-        return r < 0 ? r : bootloader_verify(&j->loader, j->demands->db, j->demands->dbx, NULL, e);
+        r = bootloader_take(bytes, &j->loader, &error);
+        if (r == 0)
+                r = bootloader_verify(&j->loader, j->demands->db, j->demands->dbx, &why, &error);
+        if (r == 0) {
+                proof_set(proofs, PROOF_LOADER, PROOF_PASSED, "systemd-boot %s: %s",
+                          j->loader.version, buf_str(&why));
+                return 0;
+        }
+        proof_fail(proofs, PROOF_LOADER, ERROR_NONE, &error);
+        *e = error;
+        return r;
 }
 
 int upgrade_get_image(struct upgrade_job *j, struct error *e)
@@ -291,6 +345,7 @@ int upgrade_get_image(struct upgrade_job *j, struct error *e)
                 r = receive_or_again(j, e);
         if (r == 0)
                 r = take_loader(j, e);
+        tell_proofs(j, r);
         if (r < 0)
                 return r;
         memcpy(j->sha256, image_sha256(j->image), SHA256_SIZE);

@@ -22,6 +22,8 @@ struct upgrade_job {
         char key[160];                 /* what a partial file is remembered by */
         bool has_sha256;
         uint8_t sha256[SHA256_SIZE]; /* of the new image */
+        bool has_names; /* a local image was looked at: product and version are its own */
+        char product[FLOOR_PRODUCT_MAX + 1];
         struct verified_image *image;
         struct bootloader loader; /* that came with the image, proven; empty: none did */
         const struct image_demands *demands;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/upgrade_options.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@ void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_S
                 {"force", OPTION_FLAG, &o->force},
                 {"allow-downgrade", OPTION_FLAG, &o->allow_downgrade},
                 {"json", OPTION_FLAG, &o->json},
-                {"progress-fd", OPTION_NUMBER, &o->progress_fd},
+                {"progress-fd", OPTION_COUNT, &o->progress_fd},
                 {"wait", OPTION_NUMBER, &o->wait},
                 {"delay", OPTION_NUMBER, &o->delay},
                 {"tcti", OPTION_TEXT, &o->tcti},
@@ -29,9 +30,17 @@ void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_S
         source_specs(&o->from, specs + ARRAY_SIZE(own));
 }
 
+static bool is_writable(int fd)
+{
+        int flags = fcntl(fd, F_GETFL);
+
+        return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
 int upgrade_check_options(const struct upgrade_options *o, struct error *e)
 {
         _cleanup_(source_name_done) struct source_name name = {.text = NULL};
+        int r;
 
         if (!o->source) {
                 error_set(e, ERROR_USAGE, EINVAL, "--source is missing");
@@ -44,7 +53,15 @@ int upgrade_check_options(const struct upgrade_options *o, struct error *e)
         if (o->progress_fd > 0 && o->progress_fd < 3)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--progress-fd: 1 and 2 are for text; open another one");
-        return source_name_parse(o->source, &name, e);
+        if (o->progress_fd > 0 && !is_writable((int)o->progress_fd)) {
+                error_set(e, ERROR_USAGE, EBADF,
+                          "--progress-fd: descriptor %u is not open for writing",
+                          (unsigned)o->progress_fd);
+                error_advise(e, "open it for the agent, e.g. --progress-fd 3 3>FILE");
+                return -EBADF;
+        }
+        r = source_check_options(&o->from, e);
+        return r < 0 ? r : source_name_parse(o->source, &name, e);
 }
 
 bool upgrade_only_looks(const struct upgrade_options *o)
@@ -98,7 +115,8 @@ int upgrade_finish(const struct upgrade_options *o, const struct upgrade_report 
         int code = r < 0 ? error_exit_code(e->class) : 0;
         _cleanup_json_ struct json_object *document = NULL;
 
-        if (r == 0 && o->check && report->result == UPGRADE_NOTHING)
+        if (r == 0 && o->check &&
+            (report->result == UPGRADE_NOTHING || report->result == UPGRADE_OLDER))
                 code = error_exit_code(ERROR_NOTHING);
         if (!o->json) {
                 if (r < 0)

@@ -13,9 +13,8 @@
 const char *upgrade_result_name(enum upgrade_result result)
 {
         static const char *const names[UPGRADE_RESULT_MAX] = {
-                [UPGRADE_NOTHING] = "nothing",
-                [UPGRADE_AVAILABLE] = "available",
-                [UPGRADE_PLANNED] = "planned",
+                [UPGRADE_NOTHING] = "nothing", [UPGRADE_AVAILABLE] = "available",
+                [UPGRADE_OLDER] = "older",     [UPGRADE_PLANNED] = "planned",
                 [UPGRADE_DONE] = "upgraded",
         };
 
@@ -155,6 +154,9 @@ static int fill(struct json_object *root, const struct upgrade_report *r, const 
                 result = json_add_u64(root, "hooks", r->hooks);
         if (result == 0)
                 result = json_add_str(root, "warning", *r->warning ? r->warning : NULL);
+        if (result == 0)
+                result = r->proved ? json_add_obj(root, "proofs", proofs_json(&r->proofs))
+                                   : json_add_null(root, "proofs");
         if (result == 0 && r->plan.n > 0)
                 result = add_plan(root, r);
         return result;
@@ -218,9 +220,16 @@ void upgrade_report_text(const struct upgrade_report *r)
                 report_text(stdout, "nothing to do: %s has this image\n", role);
                 break;
         case UPGRADE_AVAILABLE:
-                report_text(stdout, "there is another image for %s\n", role);
+                report_text(stdout, "there is another image for %s%s\n", role,
+                            *r->to_version ? "" : "; its version is not known before it is loaded");
                 print_image("now:", r->from_version, r->has_from, r->from);
                 print_image("new:", r->to_version, r->has_to, r->to);
+                break;
+        case UPGRADE_OLDER:
+                report_text(stdout, "nothing newer for %s: the source has an older version\n",
+                            role);
+                print_image("now:", r->from_version, r->has_from, r->from);
+                print_image("source:", r->to_version, r->has_to, r->to);
                 break;
         case UPGRADE_PLANNED:
                 report_text(stdout, "would be done for %s; nothing was changed\n", role);

@@ -9,6 +9,7 @@
 #include "agent/moment.h"
 #include "base/codec.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "upgrade/bootloader.h"
 #include "upgrade/loaderconf.h"
 
@@ -73,6 +74,27 @@ static int begin_operation(struct upgrade_job *j, struct error *e)
         (void)snprintf(op->to_version, sizeof(op->to_version), "%s", r->to_version);
         memcpy(op->sha256, r->to, SHA256_SIZE);
         result = state_begin(j->state, op, e);
+        if (result == 0)
+                upgrade_remember(j);
+        return result;
+}
+
+/* Before an entry leads to the image: the same command after a power cut finds it in place and has
+ * nothing to prove any more. */
+static int remember_override(struct upgrade_job *j, struct error *e)
+{
+        struct state_operation *op = &j->operation;
+        const struct upgrade_report *r = j->report;
+        int result;
+
+        if (r->proved)
+                proofs_overrides(&r->proofs, op->overridden, sizeof(op->overridden));
+        if (!*op->overridden)
+                return 0;
+        op->has_sha256 = r->has_to;
+        memcpy(op->sha256, r->to, SHA256_SIZE);
+        (void)snprintf(op->to_version, sizeof(op->to_version), "%s", r->to_version);
+        result = state_update(j->state, op, e);
         if (result == 0)
                 upgrade_remember(j);
         return result;
@@ -332,6 +354,8 @@ static int change(struct upgrade_job *j, struct error *e)
                 r = slots_make_room(j->world->esp, &j->plan, upgrade_entry_key(j), NULL, e);
         if (r == 0)
                 r = upgrade_get_image(j, e);
+        if (r == 0)
+                r = remember_override(j, e);
         if (r == 0) {
                 update_loader(j);
                 r = adopt_entries(j, e);
@@ -401,6 +425,51 @@ static int nothing_to_do(struct upgrade_job *j, struct error *e)
         return r;
 }
 
+/* What the floor says to the image, as far as its names are known: negative when an upgrade would
+ * refuse it, 1 when it is older. A source that names no product is taken for one of this node's. */
+static int ask_floor(const struct upgrade_job *j, struct error *e)
+{
+        const struct floor *floor = j->demands->floor;
+        struct floor own;
+        int r;
+
+        if (!floor || j->demands->allow_downgrade)
+                return 0;
+        r = floor_make(j->has_names ? j->product : floor->product, j->report->to_version, &own, e);
+        if (r < 0) {
+                if (e)
+                        e->class = ERROR_VERSION;
+                return r;
+        }
+        r = floor_allows(floor, &own, e);
+        if (r != -EPERM)
+                return r;
+        error_clear(e);
+        return 1;
+}
+
+/* An upgrade that would be refused, or lead back, is nothing to begin for. */
+static int check_newer(struct upgrade_job *j, struct error *e)
+{
+        const struct upgrade_report *report = j->report;
+        int r;
+
+        j->report->result = UPGRADE_AVAILABLE;
+        if (!j->has_names && !*report->to_version)
+                return 0; /* known when it is loaded */
+        r = upgrade_demands(j, e);
+        if (r == 0)
+                r = ask_floor(j, e);
+        if (r < 0)
+                return r;
+        if (r == 0 && j->target == ENTRY_ROLE_ACTIVE && !j->demands->allow_downgrade &&
+            *report->to_version && *report->from_version)
+                r = version_compare(report->to_version, report->from_version) < 0;
+        if (r > 0)
+                j->report->result = UPGRADE_OLDER;
+        return 0;
+}
+
 static int run_target(struct upgrade_job *j, struct error *e)
 {
         int r;
@@ -415,10 +484,8 @@ static int run_target(struct upgrade_job *j, struct error *e)
         r = check_known_failure(j, e);
         if (r < 0)
                 return r;
-        if (j->wish->check) {
-                j->report->result = UPGRADE_AVAILABLE;
-                return 0;
-        }
+        if (j->wish->check)
+                return check_newer(j, e);
         if (j->wish->dry_run) {
                 j->report->result = UPGRADE_PLANNED;
                 return slots_check_space(&j->plan, e);
@@ -514,7 +581,7 @@ int upgrade_run(const struct upgrade_world *world, const struct upgrade_wish *wi
                 r = settle(&j, r, e);
         if (r == 0 && wish->all && ret->result == UPGRADE_NOTHING)
                 r = follow_with_recovery(&j, e);
-        else if (r == 0 && wish->all)
+        else if (r == 0 && wish->all && ret->result != UPGRADE_OLDER)
                 ret->recovery_pending = true;
         if (r == 0)
                 r = situation_refresh(&j.situation, e);

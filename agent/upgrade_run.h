@@ -54,7 +54,8 @@ struct upgrade_wish {
 
 enum upgrade_result {
         UPGRADE_NOTHING,   /* the target has this image */
-        UPGRADE_AVAILABLE, /* check: there is another one */
+        UPGRADE_AVAILABLE, /* check: there is another one, and it is newer, or of unknown version */
+        UPGRADE_OLDER,     /* check: what is there is newer than the source */
         UPGRADE_PLANNED,   /* dry_run */
         UPGRADE_DONE,
         UPGRADE_RESULT_MAX,
@@ -81,6 +82,8 @@ struct upgrade_report {
         unsigned cleared;      /* wishes in EFI variables */
         unsigned hooks;        /* that succeeded */
         char warning[1024];    /* of what went wrong behind the change; "" = nothing */
+        bool proved;           /* the image was asked for its proofs: */
+        struct proofs proofs;
         struct slots_plan plan;
 };
 
@@ -92,7 +95,7 @@ struct upgrade_report {
 int upgrade_run(const struct upgrade_world *world, const struct upgrade_wish *wish,
                 struct upgrade_report *ret, struct error *e) _must_check_;
 
-/* "nothing", "available", "planned", "upgraded". */
+/* "nothing", "available", "older", "planned", "upgraded". */
 const char *upgrade_result_name(enum upgrade_result result);
 
 /* The report as a document of the verb "upgrade", and as lines of text. e: the failure, or NULL. */

@@ -66,6 +66,8 @@ static int parse_options(int argc, char **argv, struct verify_options *o, struct
                 print_help();
         else if (r == -ENODATA)
                 error_advise(e, "give a source, e.g. oci:REGISTRY/NAME:TAG or file:PATH");
+        if (r == 0)
+                r = source_check_options(&o->from, e);
         return r;
 }
 

@@ -12,10 +12,11 @@
  * After the end or a failure of a transfer another one may begin; fetch_again() tells where that
  * helps.
  *
- * Errors: ERROR_SOURCE for what may be gone next time (no route, 5xx, 429, truncation, low speed),
- * after retries with back-off; ERROR_REFUSED for what a repetition cannot heal (digest mismatch at
- * the end, malformed manifest, no image inside, nested too deep, bombs, 404, 401 after
- * credentials); ERROR_USAGE and ERROR_CONFIG for names, paths, CA and credential files.
+ * Errors: ERROR_SOURCE for what may be gone next time (no route, 5xx, 429, truncation, low speed,
+ * the wrong part of a file), after retries with back-off; ERROR_REFUSED for what a repetition
+ * cannot heal (digest mismatch at the end, malformed manifest, no image inside, nested too deep,
+ * bombs, 404, 401 after credentials, a certificate that is not accepted, no TLS at all, a proxy
+ * that says 403 or 407); ERROR_USAGE and ERROR_CONFIG for names, paths, CA and credential files.
  */
 #pragma once
 

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -172,24 +173,45 @@ static int login_in(const char *path, bool must_exist, const char *registry, con
         return r;
 }
 
+/* "DIRECTORY/REST", or nothing without a directory. */
+static void below(const char *directory, const char *rest, char ret[PATH_MAX])
+{
+        (void)snprintf(ret, PATH_MAX, "%s%s", directory ?: "", directory ? rest : "");
+}
+
+#define LOGIN_PLACES 5u
+
+/* As podman looks for them (containers-auth.json(5)), the files of docker last. */
+static void list_logins(const struct env *env, char ret[LOGIN_PLACES][PATH_MAX])
+{
+        const char *session = environment("XDG_RUNTIME_DIR", NULL),
+                   *config = environment("XDG_CONFIG_HOME", NULL),
+                   *home = environment("HOME", NULL) ?: "/root";
+
+        below(session, "/containers/auth.json", ret[0]);
+        (void)snprintf(ret[1], PATH_MAX, "%s/containers/%u/auth.json", env->run,
+                       (unsigned)geteuid());
+        if (config)
+                below(config, "/containers/auth.json", ret[2]);
+        else
+                below(home, "/.config/containers/auth.json", ret[2]);
+        below(environment("DOCKER_CONFIG", NULL), "/config.json", ret[3]);
+        below(home, "/.docker/config.json", ret[4]);
+}
+
 /* A file that was named is the only one; else the usual ones in turn until one has the login. */
 static int find_login(const struct fetch_config *c, const char *registry,
                       struct registry_endpoint *endpoint, struct error *e)
 {
         const char *named = c->options->auth_file ? c->options->auth_file
                                                   : environment("REGISTRY_AUTH_FILE", NULL);
-        const char *docker = environment("DOCKER_CONFIG", NULL), *home = environment("HOME", NULL);
-        char paths[3][PATH_MAX] = {""};
+        char paths[LOGIN_PLACES][PATH_MAX];
         int r = 0;
 
         if (named)
                 return login_in(named, true, registry, c->name->repository, endpoint, e);
-        if (docker)
-                (void)snprintf(paths[0], sizeof(paths[0]), "%s/config.json", docker);
-        (void)snprintf(paths[1], sizeof(paths[1]), "%s/.docker/config.json", home ? home : "/root");
-        (void)snprintf(paths[2], sizeof(paths[2]), "%s/containers/0/auth.json",
-                       c->options->env->run);
-        for (size_t i = 0; r >= 0 && !endpoint->login && i < ARRAY_SIZE(paths); i++) {
+        list_logins(c->options->env, paths);
+        for (size_t i = 0; r >= 0 && !endpoint->login && i < LOGIN_PLACES; i++) {
                 if (*paths[i])
                         r = login_in(paths[i], false, registry, c->name->repository, endpoint, e);
         }
@@ -244,6 +266,65 @@ static int add_endpoint(struct fetch_config *c, const char *text, const char *up
         host_name(&u, host, sizeof(host));
         r = add_named(c, u.host, e);
         return r < 0 ? r : find_login(c, login ? login : host, x, e);
+}
+
+/* HOST[:PORT] and no more. A bare address of IPv6 cannot have a port. */
+static bool is_host(const char *text, size_t n)
+{
+        _cleanup_(http_url_done) struct http_url u = {.text = NULL};
+        _cleanup_(buf_done) struct buf url = BUF_INIT(LIMIT_URL);
+        const char *colon = memchr(text, ':', n);
+        bool six = n > 0 && *text != '[' && colon &&
+                   memchr(colon + 1, ':', n - (size_t)(colon + 1 - text));
+
+        for (size_t i = 0; i < n; i++) {
+                if (strchr("/?#@ ", text[i]))
+                        return false;
+        }
+        return n > 0 && text[n - 1] != ':' &&
+               buf_printf(&url, "http://%s%.*s%s", six ? "[" : "", (int)n, text, six ? "]" : "") ==
+                       0 &&
+               http_url_parse(buf_str(&url), &u, NULL) == 0;
+}
+
+static int check_mirror(const char *text, const struct http_hosts *insecure, struct error *e)
+{
+        _cleanup_(http_url_done) struct http_url u = {.text = NULL};
+        const char *equals = strchr(text, '=');
+        int r;
+
+        if (!equals || !is_host(text, (size_t)(equals - text)))
+                return error_set(e, ERROR_USAGE, EINVAL, "it does not begin with HOST=");
+        r = http_url_parse(equals + 1, &u, e);
+        if (r < 0)
+                return r;
+        if (u.user || strchr(u.text, '?'))
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "the address of a registry has no user and no question");
+        return http_url_allowed(NULL, &u, insecure, e);
+}
+
+int fetch_config_check(const struct fetch_options *options, struct error *e)
+{
+        const struct http_hosts insecure = {options->insecure, options->n_insecure};
+        int r = 0;
+
+        for (unsigned i = 0; i < insecure.n; i++) {
+                if (is_host(insecure.names[i], strlen(insecure.names[i])))
+                        continue;
+                error_set(e, ERROR_USAGE, EINVAL, "--insecure %s: is no host", insecure.names[i]);
+                error_advise(e, "give HOST or HOST:PORT, e.g. --insecure registry.local:5000");
+                return -EINVAL;
+        }
+        for (unsigned i = 0; i < options->n_mirrors && r == 0; i++) {
+                r = check_mirror(options->mirrors[i], &insecure, e);
+                if (r < 0) {
+                        r = error_wrap(e, r, "--mirror");
+                        error_advise(e, "give HOST=URL: the registry, and the address to ask "
+                                        "before it, e.g. --mirror ghcr.io=https://mirror.local");
+                }
+        }
+        return r;
 }
 
 static int add_mirrors(struct fetch_config *c, struct error *e)

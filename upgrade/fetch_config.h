@@ -23,6 +23,10 @@ struct fetch_config {
         char **named;
 };
 
+/* Whether the words of the options have the form they must have, whatever source is asked: pure.
+ * -EINVAL or -EPERM (ERROR_USAGE), with the right form as advice. */
+int fetch_config_check(const struct fetch_options *options, struct error *e) _must_check_;
+
 /* -ENOENT, -EBADMSG... of class ERROR_CONFIG or ERROR_USAGE for files and words that are wrong. */
 int fetch_config_read(const struct source_name *name, const struct fetch_options *options,
                       struct fetch_config *ret, struct error *e) _must_check_;

@@ -146,7 +146,10 @@ static int judge_whole(struct http_body *b, struct error *e)
         return 0;
 }
 
-/* 206: exactly the part that was asked for, or less of it. */
+/* 206: exactly the part that was asked for, or less of it. Anything else is a fault of a server or
+ * of what stands between, like a status of 500: nothing was taken of it, and it may be right next
+ * time.
+ */
 static int judge_part(struct http_body *b, bool asked, struct error *e)
 {
         const char *value = http_head_find(&b->head, "content-range", 0);
@@ -154,7 +157,7 @@ static int judge_part(struct http_body *b, bool asked, struct error *e)
 
         if (!asked || !value || http_range_parse(value, &g) < 0 || !g.has_span ||
             g.first != b->at || (!g.has_total && b->size != HTTP_SIZE_UNKNOWN))
-                return error_set(e, ERROR_REFUSED, EBADMSG,
+                return error_set(e, ERROR_SOURCE, EIO,
                                  "%s: the server sent another part of the file than byte %" PRIu64
                                  " and following",
                                  b->url.host, b->at);

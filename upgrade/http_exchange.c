@@ -343,10 +343,42 @@ static int certificate_failed(const struct exchange *x, struct error *e)
         return -EKEYREJECTED;
 }
 
+/* Whether what came back was no TLS at all. libcurl has no code of its own for it, only the words
+ * of OpenSSL. */
+static bool is_not_tls(const struct exchange *x)
+{
+        return x->code == CURLE_SSL_CONNECT_ERROR && strstr(x->text, "wrong version number");
+}
+
+static int no_tls(const struct exchange *x, struct error *e)
+{
+        error_set(e, ERROR_REFUSED, EPROTO, "%s: the server does not speak TLS", x->host);
+        error_advise(e, "if it is to be spoken to without protection, say so: --insecure %s",
+                     x->host);
+        return -EPROTO;
+}
+
+/* Whether the proxy said no, and would again: it wants a login, or does not go there. */
+static bool is_refused_by_proxy(const struct exchange *x, long *ret_status)
+{
+        return curl_easy_getinfo(x->easy, CURLINFO_HTTP_CONNECTCODE, ret_status) == CURLE_OK &&
+               *ret_status >= 400 && *ret_status < 500 && *ret_status != 408 && *ret_status != 429;
+}
+
+static int proxy_failed(const struct exchange *x, long status, struct error *e)
+{
+        error_set(e, ERROR_REFUSED, EACCES, "%s: the proxy answers %ld", x->host, status);
+        error_advise(e, status == 407 ? "name the proxy with a login: https_proxy=http://USER:"
+                                        "PASSWORD@HOST:PORT"
+                                      : "allow this host at the proxy, or name it in no_proxy");
+        return -EACCES;
+}
+
 /* What ended the exchange. */
 static int failure(const struct exchange *x, struct error *e)
 {
         char text[CURL_ERROR_SIZE];
+        long status = 0;
 
         if (x->error.class != ERROR_NONE) {
                 if (e)
@@ -360,6 +392,10 @@ static int failure(const struct exchange *x, struct error *e)
         if (x->code == CURLE_SSL_CACERT_BADFILE)
                 return error_set(e, ERROR_CONFIG, EBADMSG,
                                  "the certificates of authorities cannot be read");
+        if (is_not_tls(x))
+                return no_tls(x, e);
+        if (is_refused_by_proxy(x, &status))
+                return proxy_failed(x, status, e);
         (void)http_text(x->text, strlen(x->text), text, sizeof(text));
         return error_set(e, ERROR_SOURCE, x->code == CURLE_SSL_CONNECT_ERROR ? EPROTO : EIO,
                          "%s: %s", x->host, *text ? text : curl_easy_strerror(x->code));

@@ -467,7 +467,11 @@ static void prove_version(struct attempt *a)
                           own.version, a->demands->floor->version);
                 return;
         }
-        error_advise(&error, "take a newer image, or accept this one with --allow-downgrade");
+        if (r == -EPERM)
+                (void)snprintf(error.advice, sizeof(error.advice),
+                               "take an image of version %s or newer, or accept this one with "
+                               "--allow-downgrade",
+                               a->demands->floor->version);
         proof_fail(a->proofs, PROOF_VERSION, ERROR_VERSION, &error);
         if (a->demands->allow_downgrade)
                 proof_override(a->proofs, PROOF_VERSION, a->demands->allow_downgrade);

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/log.h"
+
 static const char *const names[PROOF_MAX] = {
         [PROOF_FORMAT] = "format",           [PROOF_ARCHITECTURE] = "architecture",
         [PROOF_SECURE_BOOT] = "secure-boot", [PROOF_SBAT] = "sbat",
@@ -70,6 +72,36 @@ void proof_override(struct proofs *p, enum proof_id id, const char *by)
         assert(p->item[id].state == PROOF_FAILED);
         p->item[id].state = PROOF_OVERRIDDEN;
         (void)snprintf(p->item[id].advice, sizeof(p->item[id].advice), "accepted by %s", by);
+}
+
+void proofs_log(const struct proofs *p)
+{
+        for (unsigned i = 0; i < PROOF_MAX; i++) {
+                const struct proof *proof = &p->item[i];
+
+                if (proof->state == PROOF_WARNING)
+                        log_warning("%s: %s", names[i], proof->text);
+                else if (proof->state == PROOF_OVERRIDDEN)
+                        log_warning("%s: %s (%s)", names[i], proof->text, proof->advice);
+        }
+}
+
+void proofs_overrides(const struct proofs *p, char *ret, size_t size)
+{
+        size_t used = 0;
+
+        assert(size > 0);
+        ret[0] = '\0';
+        for (unsigned i = 0; i < PROOF_MAX && used < size; i++) {
+                const struct proof *proof = &p->item[i];
+                int n;
+
+                if (proof->state != PROOF_OVERRIDDEN)
+                        continue;
+                n = snprintf(ret + used, size - used, "%s%s: %s (%s)", used > 0 ? "; " : "",
+                             names[i], proof->text, proof->advice);
+                used += n > 0 ? (size_t)n : 0;
+        }
 }
 
 int proofs_enforce(const struct proofs *p, struct error *e)

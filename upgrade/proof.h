@@ -66,6 +66,14 @@ enum error_class proof_trust_class(int r);
 /* Turns a failed proof into an overridden one. */
 void proof_override(struct proofs *p, enum proof_id id, const char *by);
 
+/* Says in the log what somebody should know although the image is accepted: each proof that is a
+ * warning, and each that failed and was overridden. */
+void proofs_log(const struct proofs *p);
+
+/* The failures that somebody accepted, as one text: "version: 0.9 is older ... (accepted by ...)";
+ * what does not fit is cut. "" when there are none. */
+void proofs_overrides(const struct proofs *p, char *ret, size_t size);
+
 /* 0 when nothing failed; otherwise *e gets the first failed proof, and its errno is returned. */
 int proofs_enforce(const struct proofs *p, struct error *e) _must_check_;
 

@@ -122,10 +122,10 @@ static unsigned usable(const struct registry *r, unsigned i)
         return i;
 }
 
-/* After a failure: leaves out who cannot be reached. */
+/* After a failure: leaves out who cannot be reached, or speaks http where https was asked. */
 static int failed_at(struct registry *r, unsigned i, int failed, struct error *e)
 {
-        if (e->class == ERROR_SOURCE)
+        if (e->class == ERROR_SOURCE || e->code == EPROTO)
                 r->states[i].bad = true;
         return blame(r, i, failed, e);
 }

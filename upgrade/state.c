@@ -276,6 +276,7 @@ static int fill_operation(struct json_object *o, const struct state_operation *o
                 {"to_version", op->to_version, sizeof(op->to_version)},
                 {"result", op->result, sizeof(op->result)},
                 {"text", op->text, sizeof(op->text)},
+                {"overridden", op->overridden, sizeof(op->overridden)},
         };
         int r = 0;
 
@@ -308,6 +309,7 @@ static void read_operation(struct json_object *o, struct state_operation *ret)
         get_text(o, "to_version", ret->to_version, sizeof(ret->to_version));
         get_text(o, "result", ret->result, sizeof(ret->result));
         get_text(o, "text", ret->text, sizeof(ret->text));
+        get_text(o, "overridden", ret->overridden, sizeof(ret->overridden));
         ret->time = get_number(o, "time");
         ret->has_sha256 = get_digest(o, "sha256", ret->sha256);
         ret->finished = json_get_bool(o, "finished", &finished) == 0 && finished;

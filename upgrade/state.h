@@ -47,7 +47,9 @@ struct state_operation {
         bool finished;
         char result[32]; /* name of the error class, "none" = success */
         char text[STATE_TEXT_MAX];
-        uint64_t network, written; /* bytes */
+        char overridden[STATE_TEXT_MAX]; /* proofs that failed, and by whose wish that counted not
+                                          */
+        uint64_t network, written;       /* bytes */
 };
 
 struct state_failure {

@@ -7,6 +7,7 @@ import pytest
 
 from rig import Esp
 from rig.esp import make_data_disk, run
+from rig.facts import esp_files
 from rig.forge import alter_signature, patched, strip_signature
 
 EXIT = {'accepted': 0, 'wrong-db': 12, 'revoked': 13, 'foreign-policy': 14, 'stripped': 15, 'altered': 15, 'old': 16,
@@ -41,7 +42,8 @@ def images(workshop):
 
 @pytest.fixture(scope='module')
 def node(workshop, booted, images):
-    """The installed, confirmed node (so its floor is version 1) with all images on a second disk. Not for changing."""
+    """The installed, confirmed node (so its floor is version 1) with all images on a second disk. Not for changing: no image of a
+    new kind is written to it."""
     disk = make_data_disk(workshop.work / 'images.img', {f'{name}.efi': path for name, path in images.items()})
     from rig import Disk
     with booted.clone(workshop.work / 'verifying') as machine:
@@ -59,6 +61,20 @@ def mount_images(machine):
 def verify(machine, name, *options):
     done = machine.run(['tb-agent', 'verify', f'file:{IMAGES}/{name}.efi', '--json', *options])
     return done.rc, done.json()
+
+
+def upgrade(machine, name, *options, within=()):
+    done = machine.run([*within, 'tb-agent', 'upgrade', '--source', f'file:{IMAGES}/{name}.efi', '--json', *options], timeout=300)
+    return done.rc, done.json()
+
+
+def is_refused_by_upgrade(machine, name):
+    """With the same class and proof as by verify, and nothing of it stays."""
+    rc, said = upgrade(machine, name)
+    assert rc == EXIT[name] and said['result'] == 'failed', said
+    assert said['error']['class'] == CLASS[rc] and said['error']['exit_code'] == rc
+    assert states(said)[FAILED[rc]] == 'failed'
+    return True
 
 
 def states(said):
@@ -102,6 +118,31 @@ def test_bad_image_is_refused_for_its_reason(node, name):
     assert said['error']['text'] and said['error']['advice']
 
 
+def test_upgrade_to_a_bad_image_leaves_the_esp_as_it_is(node):
+    before = esp_files(node)
+    for name in ('wrong-db', 'foreign-policy', 'stripped', 'altered', 'old', 'truncated'):
+        assert is_refused_by_upgrade(node, name)
+    assert esp_files(node) == before
+
+
+# A variable that says that Secure Boot is off, seen by one program.
+INSECURE = '''
+set -e
+mount --make-rprivate /
+printf '\\006\\000\\000\\000\\000' > /run/insecure
+mount --bind /run/insecure /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+"$@"
+'''
+
+
+def test_nothing_is_upgraded_while_secure_boot_is_off(node):
+    """Whatever an image proves: this machine would start anything."""
+    before = esp_files(node)
+    rc, said = upgrade(node, 'accepted', within=('unshare', '--mount', 'sh', '-c', INSECURE, 'sh'))
+    assert rc == 10 and 'Secure Boot is off' in said['error']['text'] and said['error']['advice'], said
+    assert esp_files(node) == before
+
+
 def test_floor_says_both_versions_and_can_be_overridden(node):
     rc, said = verify(node, 'old')
     assert rc == 16 and '0.9' in said['error']['text'] and '"1"' in said['error']['text'].replace(' 1', ' "1"')
@@ -130,6 +171,8 @@ def test_revoked_image_and_what_a_dbx_update_means(workshop, machines, booted, i
     append_dbx(workshop, machine, images['revoked'])
     rc, said = verify(machine, 'revoked')
     assert rc == 13 and said['error']['class'] == 'refused-revoked', said
+    before = esp_files(machine)
+    assert is_refused_by_upgrade(machine, 'revoked') and esp_files(machine) == before
     rc, said = verify(machine, 'accepted')
     assert rc == 0 and states(said)['pcr7'] == 'warning'
     text = next(p['text'] for p in said['proofs'] if p['proof'] == 'pcr7')

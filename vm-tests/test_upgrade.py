@@ -9,7 +9,7 @@ import time
 import pytest
 
 from rig import Esp, MachineError
-from rig.facts import blessed, encrypted, entries, role
+from rig.facts import blessed, encrypted, entries, esp_files, role
 from rig.forge import patched, strip_signature
 from rig.registry import DockerRegistry
 
@@ -21,14 +21,15 @@ UPGRADE_TIMEOUT = 300
 
 @pytest.fixture(scope='module')
 def images(workshop):
-    """v3 has nothing to start, v4 cannot unlock, v5 finds itself ill."""
+    """v3 has nothing to start, v4 cannot unlock, v5 finds itself ill, "old" is good and older than v6."""
     unsigned = workshop.usi('unsigned-v4', version=4, unsigned=True)
     stripped = patched(workshop.work / 'v4.unsigned', unsigned, strip_signature)
     return {'v2': workshop.usi('v2', version=2),
             'v3': workshop.usi('v3', version=3, cmdline='rdinit=/nowhere'),
             'v4': workshop.sign('usi-v4.efi', stripped),
             'v5': workshop.usi('v5', version=5, cmdline='tbdemo.unhealthy'),
-            'v6': workshop.usi('v6', version=6)}
+            'v6': workshop.usi('v6', version=6),
+            'old': workshop.usi('old-5.5', version='5.5')}
 
 
 @pytest.fixture(scope='module')
@@ -63,26 +64,26 @@ class Story:
 
     def version(self):
         text = self.machine.read('/usr/lib/os-release').decode()
-        return int(re.search(r'^IMAGE_VERSION=(\d+)$', text, re.M).group(1))
+        return float(re.search(r'^IMAGE_VERSION=([\d.]+)$', text, re.M).group(1))
 
     def status(self):
         return self.machine.run(['tb-agent', 'status', '--json'], check=True).json()
+
+    def fell_back_because(self, tag):
+        """The reason in the document, which the text tells as well."""
+        status, text = self.status(), self.machine.run(['tb-agent', 'status'], check=True).text
+        bad, = status['bad_entries']
+        assert status['fallback'] is True and bad['sha256'] == self.digest(tag) and bad['boots'] == 3, status
+        assert re.search(r'^role +passive \(the node fell back\)$', text, re.M), text
+        told = text.partition('not started by themselves\n')[2]
+        assert f'{bad["entry"]}, version {bad["version"]}: {bad["reason"]}\n' in told, text
+        return bad['reason']
 
     def kept(self):
         return {path: self.machine.read(path) for path in KEPT}
 
     def esp(self):
-        """Names and digests of all files on the ESP, and where the entries lead: {file: text}, {role: digest}."""
-        script = ('m=$(mktemp -d); mount -o ro /dev/vda1 $m; cd $m; find . -type f -exec sha256sum {} +; '
-                  'echo; cd loader/entries; grep -H -e "^efi" -e "^# sha256" *; cd /; umount $m; rmdir $m')
-        files, entries = self.machine.shell(script, check=True).text.split('\n\n')
-        files = {path: digest for digest, path in (line.split('  ', 1) for line in files.splitlines())}
-        images = {}
-        for line in entries.splitlines():
-            name, _, text = line.partition(':')
-            if text.startswith('efi'):
-                images[re.match('[a-z]+', name).group()] = files['.' + text.split()[1]]
-        return files, images
+        return esp_files(self.machine)
 
     def digest(self, tag):
         return hashlib.sha256(self.images[tag].read_bytes()).hexdigest()
@@ -173,6 +174,7 @@ def test_image_that_panics_is_left_after_its_tries(story):
     assert story.kept() == KEPT
     status = story.status()
     assert [e['tries_left'] for e in status['entries'] if e['role'] == 'active'] == [0]
+    assert story.fell_back_because('v3') == '3 boots that nobody confirmed'
     _, roles = story.esp()
     assert roles == {'active': story.digest('v3'), 'passive': story.digest('v2'), 'recovery': story.digest('v1')}
 
@@ -186,16 +188,41 @@ def test_upgrade_from_passive_keeps_the_good_image(story):
     assert roles == {'active': story.digest('v5'), 'passive': story.digest('v2'), 'recovery': story.digest('v1')}
     machine.run(['systemctl', 'reboot', '--no-block'])
     machine.wait_exit(90)
-    assert 1 <= boots_until_it_stays(machine, 5) <= 3
+    assert boots_until_it_stays(machine, 5) == 3
     # It stays because it is good, not because nobody restarts it.
     assert (role(machine), story.version(), story.kept()) == ('passive', 2, KEPT)
 
 
 def test_status_tells_why_it_fell_back(story):
-    text = story.machine.run(['tb-agent', 'status'], check=True).text
-    assert re.search(r'health|confirm|tries', text), text
-    status = story.status()
-    assert story.digest('v5') in str(status), status
+    """One of its boots was given up by a health check, the others were never completed: the check knows more."""
+    reason = story.fell_back_because('v5')
+    assert 'health.d/10-tbdemo' in reason and 'told to be ill' in reason, reason
+    assert [(f['sha256'], f['reason']) for f in story.status()['failed_images']][0] == (story.digest('v5'), reason)
+
+
+def test_health_check_that_fails_later_costs_no_confirmed_boot_anything(story):
+    machine, before = story.machine, story.esp()
+    check = '/etc/tb-agent/health.d/50-later'
+    machine.run(['mkdir', '-p', '/etc/tb-agent/health.d'], check=True)
+    machine.write(check, b'#!/bin/sh\necho no more air >&2\nexit 1\n')
+    machine.run(['chmod', '755', check], check=True)
+    done = machine.run(['tb-agent', 'bless', '--reboot', '--json'])
+    assert done.rc == 10 and check in done.json()['error']['text'], done
+    assert 'no more air' in done.json()['error']['text'], done
+    machine.run(['rm', check], check=True)
+    assert machine.run(['tb-agent', 'bless', '--json'], check=True).json()['blessed'] is True
+    assert story.esp() == before and role(machine) == 'passive'
+
+
+def test_preferred_entry(story):
+    """It would keep the node on the old image for ever: the next upgrade clears it."""
+    machine = story.machine
+    machine.run(['tb-agent', 'bootentry', 'prefer', 'passive'], check=True)
+    listed = machine.run(['tb-agent', 'bootentry', 'list', '--json'], check=True).json()
+    assert 'passive.conf' in (listed['default'], listed['preferred']), listed
+    assert 'passive.conf' in story.status()['wishes'].values()
+    done = machine.run(['tb-agent', 'bootentry', 'prefer', 'active', '--json'])
+    assert done.rc == 10 and '--force' in done.json()['error']['advice'], done
 
 
 def test_image_that_failed_is_not_tried_again_unless_forced(story):
@@ -207,12 +234,15 @@ def test_image_that_failed_is_not_tried_again_unless_forced(story):
 
 def test_good_image_after_bad_ones(story):
     machine = story.machine
-    machine.begin(story.argv('v6', '--reboot'), timeout=UPGRADE_TIMEOUT)
+    machine.begin(story.argv('v6', '--all', '--reboot', '--delay', '2'), timeout=UPGRADE_TIMEOUT)
     machine.wait_exit(UPGRADE_TIMEOUT)      # it may be gone before it can answer
     machine.boot()
     assert (role(machine), story.version(), blessed(machine), story.kept()) == ('active', 6, True, KEPT)
     _, roles = story.esp()
     assert roles == {'active': story.digest('v6'), 'passive': story.digest('v2'), 'recovery': story.digest('v1')}
+    status = story.status()
+    assert status['wishes'] == {} and status['fallback'] is False and status['bad_entries'] == []
+    assert status['pending_recovery'] == story.digest('v6')     # --all: it was confirmed, and the next run copies it
 
 
 def test_recovery_upgrade_survives_a_power_cut(story):
@@ -234,10 +264,12 @@ def test_recovery_upgrade_survives_a_power_cut(story):
 
 
 def test_recovery_upgrade(story):
+    """The run that follows the confirmation, with the same words."""
     machine = story.machine
     _, before = story.esp()
-    rc, said = story.upgrade('v6', '--recovery')
-    assert rc == 0, said
+    rc, said = story.upgrade('v6', '--all')
+    assert rc == 0 and (said['target'], said['copied'], said['recovery_pending']) == ('recovery', True, False), said
+    assert said['bytes']['network'] < 1 << 20 and story.status()['pending_recovery'] is None
     _, roles = story.esp()
     assert roles == {**before, 'recovery': story.digest('v6')}
     machine.run(['tb-agent', 'bootentry', 'once', 'recovery'], check=True)
@@ -245,6 +277,32 @@ def test_recovery_upgrade(story):
     assert (role(machine), story.version()) == ('recovery', 6)
     machine.reboot()
     assert (role(machine), story.version(), story.kept()) == ('active', 6, KEPT)
+
+
+def test_older_version_is_refused(story):
+    before = story.esp()
+    rc, said = story.upgrade('old')
+    assert rc == 16 and said['error']['class'] == 'refused-version', said
+    assert '5.5' in said['error']['text'] and '--allow-downgrade' in said['error']['advice']
+    assert story.esp() == before and story.status()['overrides'] == []
+
+
+def test_accepted_downgrade_is_told(story):
+    machine = story.machine
+    done = story.begin_and_finish('old', '--allow-downgrade')
+    proof = next(p for p in done.json()['proofs'] if p['proof'] == 'version')
+    assert (done.rc, proof['state']) == (0, 'overridden'), done
+    assert proof['text'] in done.err.decode() and '--allow-downgrade' in done.err.decode()
+    assert story.status()['last_operation']['overridden'] == f'version: {proof["text"]} ({proof["advice"]})'
+    machine.reboot()
+    assert (role(machine), story.version(), story.kept()) == ('active', 5.5, KEPT)
+    status = story.status()
+    assert (status['floor']['version'], status['floor']['running_below']) == ('6', True)
+    override, = status['overrides']
+    assert (override['version'], override['sha256']) == ('5.5', story.digest('old'))
+    assert proof['text'] in override['text'] and '--allow-downgrade' in override['text']
+    text = machine.run(['tb-agent', 'status'], check=True).text
+    assert override['text'] in text and 'the running version is below it' in text
 
 
 def test_no_file_is_left_over(story):

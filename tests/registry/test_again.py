@@ -89,6 +89,72 @@ def test_check(node, registry, source, ca):
     assert node.upgrade(source, *ca, "--check").rc == 3
 
 
+@pytest.fixture
+def local(images, keys, tmp_path):
+    """A source that is a file: local(version, product)."""
+    def make(version, product="demo"):
+        return f"file:{images.path(version, product=product)}"
+    return make
+
+
+@pytest.fixture
+def fifth(tmp_path, keys, images, loader):
+    """A node that runs version 5."""
+    (tmp_path / "fifth").mkdir()
+    return Node(tmp_path / "fifth", keys, images.get(5), loader, version=5)
+
+
+@pytest.mark.parametrize("floor", [(), ("--floor", "5")], ids=["no-floor", "floor"])
+def test_check_of_an_older_version(fifth, local, images, floor):
+    """What an upgrade would refuse every night, or lead back, is nothing to begin for."""
+    for form in ("--json",), ():
+        result = fifth.upgrade(local(4), "--check", *floor, *form)
+        assert result.rc == 3 and ("older" in result.out if form else "nothing newer" in result.out), str(result)
+    said = fifth.upgrade(local(4), "--check", "--json", *floor).said
+    assert (said["result"], said["from"]["version"], said["to"]["version"]) == ("older", "5", "4")
+    assert fifth.upgrade(local(4), "--check", *floor, "--allow-downgrade").rc == 0
+    assert fifth.upgrade(local(4), "--check", "--all", "--json", *floor).said["recovery_pending"] is False
+    assert fifth.upgrade(local(6), "--check", *floor).rc == 0
+    assert fifth.upgrade(local(5), "--check", *floor).rc == 3
+    assert fifth.upgrade(f"file:{images.path(5, size=1000)}", "--check", *floor).rc == 0, "another build"
+
+
+def test_check_below_the_floor_only(fifth, local):
+    """A node that fell back: newer than what runs, and refused all the same."""
+    assert fifth.upgrade(local(6), "--check", "--floor", "7").rc == 3
+    assert fifth.upgrade(local(6), "--recovery", "--check", "--floor", "7").rc == 3
+    assert fifth.upgrade(local(4), "--recovery", "--check", "--floor", "3").rc == 0
+
+
+@pytest.mark.parametrize("version, product", [("", "demo"), (6, "other")], ids=["no-version", "product"])
+def test_check_refuses_as_the_upgrade_would(fifth, local, version, product):
+    check, upgrade = (fifth.upgrade(local(version, product), "--json", "--floor", "5", *more) for more in (("--check",), ()))
+    assert check.rc == upgrade.rc == 16, (str(check), str(upgrade))
+    assert check.said["error"]["text"] in upgrade.said["error"]["text"]
+
+
+@pytest.mark.parametrize("where", ["annotation", "label"])
+def test_check_of_a_registry_that_names_versions(fifth, registry, images, ca, where):
+    names = {"org.opencontainers.image.version": "4"}
+    named = {"annotations": names} if where == "annotation" else {"labels": names}
+    registry.put_image("demo", [(tar(tree(images.get(4))), "gzip")], **named)
+    source = f"oci:{registry.address}/demo"
+    assert fifth.upgrade(source, *ca, "--check", "--floor", "5").rc == 3
+    names["org.opencontainers.image.version"] = "6"
+    registry.put_image("demo", [(tar(tree(images.get(6))), "gzip")], **named)
+    result = fifth.upgrade(source, *ca, "--check", "--floor", "5")
+    assert result.rc == 0 and result.said["to"]["version"] == "6", str(result)
+
+
+def test_check_says_when_the_version_is_not_known(fifth, registry, images, authority):
+    registry.put_artifact("demo", images.get(4))
+    source, ca = f"oci:{registry.address}/demo", ("--ca", authority.pem)
+    result = fifth.upgrade(source, *ca, "--check", "--floor", "5")
+    assert result.rc == 0 and "not known before it is loaded" in result.out, str(result)
+    said = fifth.upgrade(source, *ca, "--check", "--floor", "5", "--json").said
+    assert (said["result"], said["to"]["version"]) == ("available", None)
+
+
 def test_dry_run(node, source, ca, image):
     before = stamps(node)
     result = node.upgrade(source, *ca, "--dry-run")

@@ -63,13 +63,14 @@ def test_200_instead_of_206(judge, registry, any_layer, image):
 def test_wrong_content_range_once(judge, registry, any_layer, image, lie):
     registry.on(layer(registry), misdeeds.truncated(2 * MIB), times=1)
     registry.on(layer(registry), lie, times=1, skip=1)
-    judge(any_layer, rc=(0, 5, 6), image=image)
+    judge(any_layer, rc=0, image=image)
+    assert registry.sent("blob") <= 2 * len(image) + SLACK
 
 
 def test_wrong_content_range_for_ever(judge, registry, any_layer):
     registry.on(layer(registry), misdeeds.range_begins(7))
     registry.on(layer(registry), misdeeds.truncated(2 * MIB))
-    judge(any_layer, "--attempts", "2", rc=(5, 6))
+    judge(any_layer, "--attempts", "2", rc=5)
     assert len(registry.seen("blob")) < 20
 
 
@@ -91,7 +92,7 @@ def test_another_file_after_a_drop(judge, registry, images, image):
         answer.cut = 2 * MIB
         return answer
     registry.on("files", change, times=1)
-    judge(f"{registry.url}/files/x", rc=(0, 5), image=other)
+    judge(f"{registry.url}/files/x", rc=5)
 
 
 def test_token_ends_in_the_middle(judge, servers, certificate, image):
@@ -175,7 +176,7 @@ def test_401_without_a_challenge(judge, registry, raw):
 def test_token_service_where_no_secret_may_go(judge, registry, raw, realm):
     registry.on("manifest", misdeeds.status(401, {
         "WWW-Authenticate": f'Bearer realm="{realm.format(port=registry.port)}",service="x"'}))
-    judge(raw, rc=(5, 6))
+    judge(raw, rc=6)
     assert not registry.seen("token") or realm.startswith("https:")
 
 
@@ -186,7 +187,7 @@ def test_truncated_every_time(judge, registry, any_layer):
 
 
 @pytest.mark.parametrize("misdeed, code", [(misdeeds.altered(), 6), (misdeeds.altered(0), 6), (misdeeds.altered(-1), 6),
-                                           (misdeeds.shortened(1), (5, 6)), (misdeeds.shortened(MIB), (5, 6)),
+                                           (misdeeds.shortened(1), 6), (misdeeds.shortened(MIB), 6),
                                            (misdeeds.lengthened(1), 6), (misdeeds.lengthened(MIB), 6)],
                          ids=["middle", "first", "last", "short-1", "short-1M", "long-1", "long-1M"])
 def test_wrong_bytes_and_sizes(judge, registry, any_layer, image, misdeed, code):
@@ -204,7 +205,7 @@ def test_endless_body(judge, servers, certificate, image, kind, chunked):
         registry.on("manifest", lambda request, usual: _endless_error(chunked))
     else:
         registry.on(kind, misdeeds.endless(chunked, headers={"Content-Type": OCI["manifest"]}))
-    judge(f"oci:{registry.address}/demo", "--attempts", "2", rc=(5, 6))
+    judge(f"oci:{registry.address}/demo", "--attempts", "2", rc=6)
     limit = {"blob": len(image), "manifest": 4 * MIB, "token": 1 * MIB, "error": 64 << 10}[kind]
     assert sum(r.sent for r in registry.seen()) <= 2 * (limit + SLACK)
 
@@ -217,20 +218,20 @@ def _endless_error(chunked):
 
 def test_endless_body_behind_the_right_length(judge, registry, raw, image):
     registry.on("blob", misdeeds.endless_after())
-    judge(raw, "--attempts", "2", rc=(0, 5, 6), image=image)
+    judge(raw, "--attempts", "2", rc=0, image=image)
     assert registry.sent("blob") <= 2 * (len(image) + SLACK)
 
 
 def test_endless_plain_file(judge, registry):
     """Nothing says how long it should be: the format does."""
     registry.on("files", misdeeds.endless(piece=b"MZ" + bytes(65534)))
-    judge(f"{registry.url}/files/x", "--attempts", "2", rc=(5, 6))
+    judge(f"{registry.url}/files/x", "--attempts", "2", rc=6)
     assert registry.sent() < 64 * MIB
 
 
 def test_endless_head(judge, registry, raw):
     registry.on("manifest", misdeeds.endless_head)
-    judge(raw, "--attempts", "2", rc=(5, 6))
+    judge(raw, "--attempts", "2", rc=6)
 
 
 @pytest.mark.slow
@@ -255,7 +256,7 @@ def test_html_pages(judge, servers, certificate, image, kind, code):
     registry = servers(tls=certificate, auth="bearer", anonymous=True)
     registry.put_artifact("demo", image)
     registry.on(kind, misdeeds.html(code))
-    result = judge(f"oci:{registry.address}/demo", "--attempts", "2", rc=5 if code == 503 else (5, 6))
+    result = judge(f"oci:{registry.address}/demo", "--attempts", "2", rc=5 if code == 503 else 6)
     assert "<html" not in result.err and "<p>" not in result.err
 
 
@@ -297,7 +298,7 @@ def test_redirected_download_continues_from_the_registry(judge, servers, certifi
 def test_redirect_from_https_to_http(judge, servers, registry, raw):
     plain = servers()
     registry.on("blob", misdeeds.redirect(lambda r: f"{plain.url}{r.target}"))
-    judge(raw, rc=(5, 6))
+    judge(raw, rc=6)
     assert plain.accepted == 0
 
 
@@ -309,7 +310,7 @@ NOWHERE = {"ftp": "ftp://localhost/x", "file": "file:///etc/passwd", "empty": ""
 @pytest.mark.parametrize("location", NOWHERE.values(), ids=NOWHERE)
 def test_redirect_to_nowhere(judge, registry, raw, location):
     registry.on("blob", misdeeds.redirect(location))
-    judge(raw, "--attempts", "1", rc=(5, 6))
+    judge(raw, "--attempts", "1", rc=6)
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
@@ -402,7 +403,7 @@ def test_manifest_of_another_digest(judge, registry, raw, images):
 
 def test_hint_of_the_server_is_no_proof(judge, registry, raw, image):
     registry.on("manifest", lambda request, usual: _with_hint(usual(request), "sha256:" + "0" * 64))
-    judge(raw, rc=(0, 6), image=image)
+    judge(raw, rc=0, image=image)
 
 
 def _with_hint(answer, digest):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -124,6 +125,49 @@ def test_operations_are_remembered(node, source, image, images):
     assert last["finished"] is True and last["result"] == "refused" and last["text"]
 
 
+def test_image_below_the_version_floor(node, source, image):
+    before = node.files()
+    result = node.upgrade(source, "--json", "--floor", "3")
+    assert result.rc == 16 and result.said["error"]["class"] == "refused-version", str(result)
+    assert "--allow-downgrade" in result.said["error"]["advice"] and proofs(result)["version"]["state"] == "failed"
+    assert node.files() == before
+    assert memory(node)["operations"][-1]["overridden"] == ""
+
+
+def proofs(result):
+    return {p["proof"]: p for p in result.said["proofs"]}
+
+
+def test_accepted_downgrade_is_logged_reported_and_remembered(node, source, image):
+    result = node.upgrade(source, "--json", "--floor", "3", "--allow-downgrade")
+    assert result.rc == 0 and node.role("active") == image, str(result)
+    version = proofs(result)["version"]
+    assert version["state"] == "overridden" and "--allow-downgrade" in version["advice"], version
+    assert version["text"] in result.err and "--allow-downgrade" in result.err, result.err
+    last = memory(node)["operations"][-1]
+    assert version["text"] in last["overridden"] and "--allow-downgrade" in last["overridden"], last
+    assert (last["sha256"], last["to_version"]) == (sha(image), "2")
+
+
+def test_downgrade_is_remembered_before_the_entry_leads_to_it(node, source, image, hooks):
+    """A power cut after the switch: the next run has nothing to do, and could not tell any more."""
+    folder = hooks("after-upgrade", "10-die", f"cp {node.state}/tb-agent-upgrade.json $D/then")
+    assert node.upgrade(source, "--floor", "3", "--allow-downgrade", "--hooks", folder).rc == 0
+    then = json.loads((folder / "then").read_text())["operations"][-1]
+    assert then["finished"] is False and "--allow-downgrade" in then["overridden"], then
+
+
+def test_warnings_of_the_proofs_are_told(node, source, image):
+    """The image is accepted, and the disk would not unlock at the next boot: somebody should know before it."""
+    assert {p["state"] for p in node.upgrade(source, "--json").said["proofs"]} == {"passed", "not-applicable"}
+    result = node.upgrade(source, "--json", "--recovery", "--pcr7", "db was changed")
+    assert result.rc == 0 and proofs(result)["pcr7"]["state"] == "warning", str(result)
+    assert proofs(result)["pcr7"]["text"] == "db was changed" and "pcr7: db was changed" in result.err
+    assert list(proofs(result)) == ["format", "architecture", "secure-boot", "sbat", "policy-key", "pcr-signature", "phases",
+                                    "pcr7", "version", "boot-loader"]
+    assert node.upgrade(source, "--json", "--recovery").said["proofs"] is None, "nothing to do, nothing to prove"
+
+
 def test_image_that_failed_before_needs_force(node, source, image, registry, authority, images):
     state = memory_with_failure(node, image)
     before = node.files()
@@ -205,6 +249,7 @@ def test_newer_boot_loader_replaces_both_copies(node, trees):
     new = (folder / COPIES[0]).read_bytes()
     result = node.upgrade(f"dir:{folder}", "--json")
     assert result.rc == 0 and result.said["bootloader"] == "252.99", str(result)
+    assert proofs(result)["boot-loader"]["state"] == "passed"
     assert all((node.esp / path).read_bytes() == new for path in COPIES)
     assert not [path for path in node.files() if path.upper().endswith(".TMP")]
 
@@ -246,7 +291,7 @@ def test_older_boot_loader_stays_where_it_is(node, trees):
 def test_unsigned_boot_loader_refuses_the_source(node, trees):
     before = node.files()
     result = node.upgrade(f"dir:{trees('252.99', signed=False)}", "--json")
-    assert result.rc == 12, str(result)
+    assert result.rc == 12 and proofs(result)["boot-loader"]["state"] == "failed", str(result)
     assert node.files() == before
 
 
@@ -322,6 +367,68 @@ def test_stop_at_a_safe_point(node, registry, image, authority):
 @pytest.mark.parametrize("options, rc", [
     ((), 2), (("--source", "oops:x"), 2), (("--source", "file:/x", "--all", "--recovery"), 2),
     (("--source", "file:/x", "--progress-fd", "1"), 2), (("--source", "file:/x", "--wait", "soon"), 2),
-    (("--source",), 2), (("--help",), 0), (("--source", "file:/x", "--root", "relative"), 2)])
+    (("--source",), 2), (("--help",), 0), (("--source", "file:/x", "--root", "relative"), 2),
+    (("--source", "file:/x", "--progress-fd", "0"), 2), (("--source", "file:/x", "--attempts", "0"), 2)])
 def test_words_on_the_command_line(tmp_path, options, rc):
     assert Run([BUILD / "tb-agent", "upgrade", *options], tmp_path).wait().rc == rc
+
+
+@pytest.mark.parametrize("options, advice", [
+    (("--mirror", "a"), "HOST=URL"), (("--mirror", "a=b"), "HOST=URL"), (("--mirror", "=https://a"), "HOST=URL"),
+    (("--mirror", "https://a=https://b"), "HOST=URL"), (("--mirror", "a=ftp://b"), "HOST=URL"),
+    (("--mirror", "a=https://user:hush@b"), "HOST=URL"), (("--mirror", "a=http://b:5000"), "--insecure b"),
+    (("--insecure", "http://x"), "HOST:PORT"), (("--insecure", "x/y"), "HOST:PORT"), (("--insecure", "x:"), "HOST:PORT"),
+    (("--insecure", "x:port"), "HOST:PORT"), (("--insecure", "user@x"), "HOST:PORT"), (("--insecure", ":5000"), "HOST:PORT"),
+    (("--progress-fd", "77"), "--progress-fd 3"), (("--attempts", "many"), None)])
+@pytest.mark.parametrize("verb", ["upgrade", "verify"])
+def test_words_that_would_never_match_are_wrong_words(tmp_path, verb, options, advice):
+    """Whatever source is asked: a mirror that is never asked, or a host that stays protected, is found out too late."""
+    if verb == "verify" and "--progress-fd" in options:
+        pytest.skip("it has none")
+    source = ("--source", "file:/none") if verb == "upgrade" else ("file:/none",)
+    result = Run([BUILD / "tb-agent", verb, *source, "--json", *options], tmp_path).wait()
+    assert result.rc == 2, str(result)
+    assert not advice or advice in result.said["error"]["advice"], str(result)
+    assert "hush" not in result.out + result.err
+
+
+@pytest.mark.parametrize("options", [
+    ("--mirror", "a=https://b"), ("--mirror", "a:5000=https://b:5001/prefix"), ("--mirror", "[::1]:5000=https://[::1]:5001"),
+    ("--mirror", "a=http://b:5000", "--insecure", "b"), ("--insecure", "b:5000"), ("--insecure", "::1"),
+    ("--insecure", "[::1]:5000"), ("--insecure", "127.0.0.1:80"), ("--attempts", "1")])
+def test_words_that_are_right(tmp_path, options):
+    assert Run([BUILD / "tb-agent", "verify", "file:/none", *options], tmp_path).wait().rc not in (0, 2)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The root of a node, as far as the agent looks before it needs the disk."""
+    for folder in ("sys", "proc", "dev", "run/tb-agent"):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+    (tmp_path / "root/run/tb-agent/boot.json").write_text('{"schema": 1, "role": "active"}')
+    return tmp_path / "root"
+
+
+def test_delay_ends_with_a_signal(tmp_path, root):
+    """Before the lock: a run that waits for its turn keeps nobody from working."""
+    run = Run([BUILD / "tb-agent", "upgrade", "--source", "file:/none", "--root", root, "--delay", "604800", "--json"], tmp_path)
+    while "beginning in" not in run.err.read_text():
+        assert not run.ended(0.02), run.wait()
+    assert not (root / "run/tb-agent/lock").exists()
+    run.kill(signal.SIGTERM)
+    result = run.wait(20)
+    assert result.rc == 11 and result.said["error"]["class"] == "interrupted", str(result)
+
+
+def test_delay_is_over_at_some_time(tmp_path, root):
+    argv = [BUILD / "tb-agent", "upgrade", "--source", "file:/none", "--root", root, "--delay", "2", "--json"]
+    result = Run(argv, tmp_path).wait(60)
+    seconds = int(re.search(r"beginning in (\d+) seconds", result.err).group(1))
+    assert 0 <= seconds <= 2 and result.seconds >= seconds, str(result)
+    assert (root / "run/tb-agent/lock").exists(), str(result)
+
+
+def test_live_session_is_no_node(tmp_path, root):
+    (root / "run/tb-agent/boot.json").write_text('{"schema": 1, "role": "live"}')
+    result = Run([BUILD / "tb-agent", "upgrade", "--source", "file:/none", "--root", root, "--json"], tmp_path).wait()
+    assert result.rc == 10 and "tb-agent install" in result.said["error"]["advice"], str(result)

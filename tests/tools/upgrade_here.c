@@ -4,11 +4,15 @@
  * and with demands from files instead of a machine, for tests without a VM.
  *
  *   upgrade-here --esp DIR --state DIR --db FILE --policy-key FILE --source S [options of upgrade]
- *                [--dbx FILE] [--hooks DIR] [--running ENTRY] [--same-boot]
+ *                [--dbx FILE] [--hooks DIR] [--running ENTRY] [--same-boot] [--floor VERSION]
+ *                [--pcr7 TEXT]
  *
  * The node "runs" the entry that --running names (active.conf), confirmed when it has no counter.
  * Each run is a fresh boot of it, unless --same-boot says that the earlier one still goes on.
  * What a node keeps in /run and in the NVRAM is kept in DIR.run beside the state.
+ *
+ * What the TPM of a node would tell: --floor is the version floor of the product "demo", --pcr7 the
+ * warning about PCR 7.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,13 +29,15 @@
 struct here {
         struct upgrade_options upgrade;
         struct machine_options machine;
-        const char *esp, *state, *hooks, *running;
+        const char *esp, *state, *hooks, *running, *floor, *pcr7;
         bool same_boot;
 };
 
 struct demands {
         const struct env *env;
         struct machine_options *options;
+        const char *floor_version, *pcr7; /* NULL: none is set, nothing is known */
+        struct floor floor;
         struct machine machine;
 };
 
@@ -40,6 +46,14 @@ static int ask(void *arg, const struct image_demands **ret, struct error *e)
         struct demands *d = arg;
         int r = machine_read(d->env, d->options, &d->machine, e);
 
+        if (r == 0 && d->floor_version) {
+                r = floor_make("demo", d->floor_version, &d->floor, e);
+                d->machine.demands.floor = &d->floor;
+        }
+        if (r == 0 && d->pcr7) {
+                d->machine.demands.pcr7 = PROOF_WARNING;
+                d->machine.demands.pcr7_text = d->pcr7;
+        }
         if (r == 0)
                 *ret = &d->machine.demands;
         return r;
@@ -52,7 +66,7 @@ static void demands_done(struct demands *d)
 
 static int parse(int argc, char **argv, struct here *h, struct error *e)
 {
-        struct option_spec specs[UPGRADE_SPECS + 8];
+        struct option_spec specs[UPGRADE_SPECS + 10];
         const struct option_spec more[] = {
                 {"esp", OPTION_TEXT, &h->esp},
                 {"state", OPTION_TEXT, &h->state},
@@ -61,6 +75,8 @@ static int parse(int argc, char **argv, struct here *h, struct error *e)
                 {"policy-key", OPTION_TEXT, &h->machine.policy_key},
                 {"hooks", OPTION_TEXT, &h->hooks},
                 {"running", OPTION_TEXT, &h->running},
+                {"pcr7", OPTION_TEXT, &h->pcr7},
+                {"floor", OPTION_TEXT, &h->floor},
                 {"same-boot", OPTION_FLAG, &h->same_boot},
         };
         int r;
@@ -138,7 +154,8 @@ static int work(struct here *h, struct upgrade_report *ret, struct error *e)
         _cleanup_(places_done) struct places places = {.run = NULL};
         const struct esp esp = ESP_INIT(root);
         struct env env;
-        _cleanup_(demands_done) struct demands demands = {.env = &env, .options = &h->machine};
+        _cleanup_(demands_done) struct demands demands = {
+                .env = &env, .options = &h->machine, .floor_version = h->floor, .pcr7 = h->pcr7};
         struct upgrade_world world = {.env = &env,
                                       .esp = &esp,
                                       .state = state,

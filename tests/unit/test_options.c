@@ -12,7 +12,7 @@
 struct words {
         bool flag;
         const char *text, *argument;
-        uint64_t size, number;
+        uint64_t size, number, count;
         struct option_list list;
 };
 
@@ -22,7 +22,7 @@ static int parse(const char *const *args, struct words *w, bool with_argument, s
         const struct option_spec specs[] = {
                 {"flag", OPTION_FLAG, &w->flag},       {"text", OPTION_TEXT, &w->text},
                 {"size", OPTION_SIZE, &w->size},       {"list", OPTION_LIST, &w->list},
-                {"number", OPTION_NUMBER, &w->number},
+                {"number", OPTION_NUMBER, &w->number}, {"count", OPTION_COUNT, &w->count},
         };
         char *argv[64] = {(char[]){"verb"}};
         int argc = 1;
@@ -37,9 +37,9 @@ static int parse(const char *const *args, struct words *w, bool with_argument, s
 
 static void every_kind_is_read(void **state)
 {
-        static const char *const args[] = {"--flag",    "--text",   "a b", "word",
-                                           "--size=2G", "--list",   "x",   "--list",
-                                           "y",         "--number", "60",  NULL};
+        static const char *const args[] = {"--flag", "--text",  "a b",    "word", "--size=2G",
+                                           "--list", "x",       "--list", "y",    "--number",
+                                           "0",      "--count", "1",      NULL};
         struct error e = ERROR_INIT;
         struct words w = {0};
 
@@ -48,7 +48,8 @@ static void every_kind_is_read(void **state)
         assert_true(w.flag);
         assert_string_equal(w.text, "a b");
         assert_int_equal(w.size, UINT64_C(2) << 30);
-        assert_int_equal(w.number, 60);
+        assert_int_equal(w.number, 0);
+        assert_int_equal(w.count, 1);
         assert_int_equal(w.list.n, 2);
         assert_string_equal(w.list.item[1], "y");
         assert_string_equal(w.argument, "word");
@@ -116,6 +117,8 @@ static void bad_words_are_named(void **state)
                 {{""}, true, "unexpected"},
                 {{"--number", "1h"}, false, "1h"},
                 {{"--number", "604801"}, false, "604801"},
+                {{"--count", "0"}, false, "at least 1"},
+                {{"--count", "-1"}, false, "at least 1"},
         };
 
         (void)state;

@@ -84,10 +84,13 @@ static void override_is_visible_and_passes(void **state)
         _cleanup_json_ struct json_object *array = NULL;
         struct json_object *item;
         struct proofs p = {0};
+        char text[64], cut[16];
         const char *s;
 
         (void)state;
         all(&p, PROOF_PASSED);
+        proofs_overrides(&p, text, sizeof(text));
+        assert_string_equal(text, "");
         error_set(&cause, ERROR_VERSION, EPERM, "1 is below 2");
         proof_fail(&p, PROOF_VERSION, ERROR_VERSION, &cause);
         proof_override(&p, PROOF_VERSION, "--allow-downgrade");
@@ -104,6 +107,10 @@ static void override_is_visible_and_passes(void **state)
         assert_string_equal(s, "1 is below 2");
         assert_int_equal(json_get_str(item, "advice", &s), 0);
         assert_non_null(strstr(s, "--allow-downgrade"));
+        proofs_overrides(&p, text, sizeof(text));
+        assert_string_equal(text, "version: 1 is below 2 (accepted by --allow-downgrade)");
+        proofs_overrides(&p, cut, sizeof(cut));
+        assert_string_equal(cut, "version: 1 is b");
 }
 
 static void revocations_have_their_own_class(void **state)

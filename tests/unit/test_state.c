@@ -54,6 +54,7 @@ static void test_operations(void **state)
                                      .verb = "upgrade",
                                      .source = "oci:registry/x:1",
                                      .has_sha256 = true,
+                                     .overridden = "version: older (accepted by somebody)",
                                      .network = UINT64_C(5000000000)},
                                got;
         struct state *s = load();
@@ -75,6 +76,7 @@ static void test_operations(void **state)
         assert_string_equal(got.source, op.source);
         assert_memory_equal(got.sha256, op.sha256, SHA256_SIZE);
         assert_int_equal(got.network, op.network);
+        assert_string_equal(got.overridden, op.overridden);
         assert_false(got.finished);
         got.finished = true;
         (void)snprintf(got.result, sizeof(got.result), "space");

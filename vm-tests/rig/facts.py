@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a running node is, found out without asking the agent: the ground to judge its own report by."""
 import json
+import re
 
 from .esp import Esp
 
@@ -44,6 +45,20 @@ def entries(machine, serial='target'):
     prefix = '/loader/entries/'
     names = Esp(machine.raw_disk(serial)).files()
     return sorted(name[len(prefix):] for name in names if name.startswith(prefix))
+
+
+def esp_files(machine):
+    """Of a running node: names and digests of all files on the ESP, and where the entries lead: {file: text}, {role: digest}."""
+    script = ('m=$(mktemp -d); mount -o ro /dev/vda1 $m; cd $m; find . -type f -exec sha256sum {} +; '
+              'echo; cd loader/entries; grep -H -e "^efi" -e "^# sha256" *; cd /; umount $m; rmdir $m')
+    files, lines = machine.shell(script, check=True).text.split('\n\n')
+    files = {path: digest for digest, path in (line.split('  ', 1) for line in files.splitlines())}
+    images = {}
+    for line in lines.splitlines():
+        name, _, text = line.partition(':')
+        if text.startswith('efi'):
+            images[re.match('[a-z]+', name).group()] = files['.' + text.split()[1]]
+    return files, images
 
 
 def node_facts(machine):
