@@ -25,7 +25,7 @@ enum error_class {
         ERROR_SOURCE = 5,   /* source not reachable: try again later */
         ERROR_REFUSED = 6,  /* the image is malformed: permanent, like all refusals below */
         ERROR_SPACE = 7,    /* no space on the target */
-        ERROR_BUSY = 8,     /* another run, or the device is in use: try again later */
+        ERROR_BUSY = 8,     /* another run, a device in use, a boot on trial: try again later */
         ERROR_IO = 9,       /* the target device failed */
         ERROR_PRECONDITION =
                 10,             /* TPM, Secure Boot or the state of the machine does not allow it */

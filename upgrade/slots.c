@@ -565,7 +565,7 @@ static int make_room(struct planner *p, struct error *e)
 
 static int refuse_unblessed(struct error *e)
 {
-        error_set(e, ERROR_PRECONDITION, EPERM,
+        error_set(e, ERROR_BUSY, EPERM,
                   "the running system is not confirmed yet, its predecessor is all that is known "
                   "to be good");
         error_advise(e, "wait until its boot is confirmed (tb-agent bless), or use --force");

@@ -11,7 +11,7 @@
  *   running passive          passive is kept, whatever active is gets replaced
  *   running recovery, none   a confirmed passive (else a confirmed active) is kept, the rest as
  *                            above
- *   running unblessed active refused (-EPERM, ERROR_PRECONDITION) unless forced: a
+ *   running unblessed active refused (-EPERM, ERROR_BUSY) unless forced: a
  *                            confirmed passive (else a confirmed active) is kept
  *   the new image runs       nothing but leftovers is removed: its confirmation does the rest
  *   recovery is the target   only the recovery entry changes, in place
@@ -116,10 +116,10 @@ int slots_read(const struct esp *esp, struct slots_situation *ret, struct error 
 void slots_done(struct slots_situation *s);
 
 /*
- * -EPERM (ERROR_PRECONDITION): see above, and the only image known to be good would be replaced as
- * recovery. -EKEYREJECTED (ERROR_PRECONDITION): an image with this digest used up its tries on this
- * node. -EOPNOTSUPP: the known good image has an entry of a kind that cannot be moved. Forcing
- * helps against the first two.
+ * -EPERM: see above (ERROR_BUSY: the trial ends, one way or the other), and the only image known to
+ * be good would be replaced as recovery (ERROR_PRECONDITION). -EKEYREJECTED (ERROR_PRECONDITION):
+ * an image with this digest used up its tries on this node. -EOPNOTSUPP: the known good image has
+ * an entry of a kind that cannot be moved. Forcing helps against the first two.
  */
 int slots_plan(const struct slots_situation *s, const struct slots_wish *w, struct slots_plan *ret,
                struct error *e) _must_check_;
