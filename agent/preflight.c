@@ -212,7 +212,7 @@ static void judge_lockout(const struct preflight_facts *f, struct proof *p)
 {
         const struct tpm_info *t = &f->tpm;
 
-        if (t->in_lockout || (t->lockout_max > 0 && t->lockout_counter >= t->lockout_max)) {
+        if (t->in_lockout || t->lockout_counter >= t->lockout_max) {
                 say(p, PROOF_FAILED,
                     "the TPM is locked out after failed authorizations (%u of %u, one is forgotten "
                     "every %u s)",

@@ -135,6 +135,41 @@ static void test_updated_dbx(void **state)
         assert_int_equal(pcr7_explains(after, value, NULL), 0);
 }
 
+/* The one entry of the captured db: behind the header of its list, owner and certificate. */
+static struct pcr7_authority authority_of(const struct buf *db)
+{
+        return (struct pcr7_authority){db->data + 28, db->data + 44, db->len - 44};
+}
+
+/*
+ * As for a machine in setup mode: who vouches is told, not read from the log. Told the same as the
+ * log says, the value is what the TPM reported; told twice, it counts once.
+ */
+static void test_started(void **state)
+{
+        struct boot *b = *state;
+        struct pcr7_authority list[2] = {authority_of(&b->contents[PCR7_DB]),
+                                         authority_of(&b->contents[PCR7_DB])};
+        struct pcr7_prediction p;
+        uint8_t value[SHA256_SIZE], other_owner[16] = {9};
+
+        data_pcr("pcrs.txt", 7, value);
+        for (size_t n = 1; n <= 2; n++) {
+                assert_int_equal(pcr7_predict_started(b->parsed, &b->given, list, n, &p, NULL), 0);
+                assert_memory_equal(p.next, value, SHA256_SIZE);
+                assert_true(p.certain && !p.differs);
+                assert_int_equal(p.authorities, 1);
+        }
+        /* Nobody, or somebody else: another value. */
+        assert_int_equal(pcr7_predict_started(b->parsed, &b->given, NULL, 0, &p, NULL), 0);
+        assert_memory_not_equal(p.next, value, SHA256_SIZE);
+        list[1].owner = other_owner;
+        assert_int_equal(pcr7_predict_started(b->parsed, &b->given, list, 2, &p, NULL), 0);
+        assert_memory_not_equal(p.next, value, SHA256_SIZE);
+        assert_int_equal(p.authorities, 2);
+        assert_int_equal(pcr7_count_drivers(b->parsed), 0);
+}
+
 /* One more certificate: the one that vouched for the boot is still there. */
 static void test_longer_db(void **state)
 {
@@ -331,6 +366,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_unchanged, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_updated_dbx, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_started, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_longer_db, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_who_vouched, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_authority_gone, setup, teardown),
