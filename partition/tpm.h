@@ -105,9 +105,3 @@ struct tpm_info {
 };
 
 int tpm_get_info(struct tpm *t, struct tpm_info *ret, struct error *e) _must_check_;
-
-/*
- * Refuses a TPM that cannot be used here: -EPROTONOSUPPORT when it is not version 2.0 or has no
- * SHA-256 bank. Lockout is not looked at: ask tpm_get_info().
- */
-int tpm_check(struct tpm *t, struct error *e) _must_check_;

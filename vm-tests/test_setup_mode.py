@@ -122,6 +122,7 @@ def test_keys_by_the_agent_and_the_boot_entry(story):
     machine.boot()
     assert node_facts(machine) == GOOD
     first = boot_order(machine)[0]
+    assert f'starting {first} "tbdemo" from HD(' in machine.console
     assert first == story.first['firmware_entry']['entry'] and is_ours(machine, first)
     said = status(machine)
     assert said['firmware_entry'] == {'state': 'present', 'entry': first, 'reason': None}
@@ -133,7 +134,14 @@ def test_keys_by_the_agent_and_the_boot_entry(story):
     # The firmware loses the entry: the node starts all the same, and makes it again.
     machine.shell(f'chattr -i {EFIVARS}/{first}-{GLOBAL}; rm {EFIVARS}/{first}-{GLOBAL}', check=True)
     assert status(machine)['firmware_entry']['state'] == 'missing'
+    # Variables that cannot be written cost a warning.
+    machine.shell(f'mount -o remount,ro {EFIVARS}', check=True)
+    refused = machine.run(['tb-agent', 'bless', '--json'], check=True).json()
+    assert refused['blessed'] and refused['firmware_entry']['state'] == 'failed'
+    assert 'Read-only file system' in refused['firmware_entry']['reason']
+    machine.shell(f'mount -o remount,rw {EFIVARS}', check=True)
     machine.reboot()
+    assert '"tbdemo"' not in machine.console
     assert node_facts(machine) == GOOD
     said = status(machine)['firmware_entry']
     assert said['state'] == 'present' and boot_order(machine)[0] == said['entry'] and is_ours(machine, said['entry'])

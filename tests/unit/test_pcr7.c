@@ -170,6 +170,31 @@ static void test_started(void **state)
         assert_int_equal(pcr7_count_drivers(b->parsed), 0);
 }
 
+/* Option ROMs stand in the log of PCR 2; other events there are none. */
+static void test_drivers(void **state)
+{
+        static const struct {
+                uint32_t pcr, type;
+                unsigned n;
+        } table[] = {
+                {2, EVENTLOG_BOOT_SERVICES_DRIVER, 1},
+                {2, EVENTLOG_RUNTIME_SERVICES_DRIVER, 1},
+                {2, EVENTLOG_SEPARATOR, 0},
+                {4, EVENTLOG_BOOT_SERVICES_DRIVER, 0},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG);
+                _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+
+                put_plain_header(&text);
+                put_event(&text, table[i].pcr, table[i].type, "x", 1, NULL);
+                assert_int_equal(eventlog_parse(text.data, text.len, &log, NULL), 0);
+                assert_int_equal(pcr7_count_drivers(log), table[i].n);
+        }
+}
+
 /* One more certificate: the one that vouched for the boot is still there. */
 static void test_longer_db(void **state)
 {
@@ -367,6 +392,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_unchanged, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_updated_dbx, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_started, setup, teardown),
+                cmocka_unit_test(test_drivers),
                 cmocka_unit_test_setup_teardown(test_longer_db, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_who_vouched, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_authority_gone, setup, teardown),
