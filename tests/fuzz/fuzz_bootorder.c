@@ -37,7 +37,9 @@ static void read_world(const uint8_t *p, size_t n, struct bootorder *b)
         const uint8_t *value;
         size_t size = take(&p, &n, &value);
 
-        (void)bootorder_set_order(b, value, size);
+        /* What makes no sense is an empty list here. */
+        if (bootorder_set_order(b, value, size) < 0)
+                b->n_order = 0;
         while (n >= 2) {
                 uint16_t number = le16_at(p);
                 bool known = false;
@@ -71,9 +73,11 @@ static void carry_out(const struct bootorder *b, const struct bootorder_plan *p,
                 if (is_removed(p, b->items[i].number) ||
                     (p->write_entry && b->items[i].number == p->number))
                         continue;
-                if (o && loadopt_disk(o) && loadopt_path(o))
-                        (void)loadopt_format(loadopt_attributes(o), loadopt_description(o),
-                                             loadopt_disk(o), loadopt_path(o), &value);
+                /* One that cannot be written again is none of ours, and malformed from now on. */
+                if (o && loadopt_disk(o) && loadopt_path(o) &&
+                    loadopt_format(loadopt_attributes(o), loadopt_description(o), loadopt_disk(o),
+                                   loadopt_path(o), &value) < 0)
+                        buf_reset(&value);
                 FUZZ_CHECK(bootorder_add(after, b->items[i].number, value.data, value.len) == 0);
         }
         if (p->write_entry)
