@@ -121,7 +121,8 @@ static void judge_secure_boot(const struct preflight_facts *f, struct proof *p)
                 advise(p, EPERM,
                        on ? "leave --enroll-keys out to install with the keys the firmware has, or "
                             "delete its platform key in the firmware setup"
-                          : "delete the platform key in the firmware setup and start again");
+                          : "if they were enrolled in this session, start it again: Secure Boot "
+                            "is on then; else delete the platform key in the firmware setup");
         } else if (f->keys_given) {
                 say(p, PROOF_PASSED, "the firmware is in setup mode, and keys will be enrolled");
         } else if (on) {
