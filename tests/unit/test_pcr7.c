@@ -170,6 +170,51 @@ static void test_started(void **state)
         assert_int_equal(pcr7_count_drivers(b->parsed), 0);
 }
 
+/* A variable's event as firmware without keys logs it: SecureBoot is 0, the others are empty. */
+static void put_without_keys(struct buf *out, const struct eventlog_event *ev)
+{
+        const size_t head = 32 + 2 * (size_t)le64_at(ev->data + 16);
+        const bool state = le64_at(ev->data + 16) == strlen("SecureBoot");
+        _cleanup_(buf_done) struct buf data = BUF_INIT(1024);
+
+        put_bytes(&data, ev->data, head);
+        put_bytes(&data, "", state ? 1 : 0);
+        put_le32(data.data + 24, state ? 1 : 0);
+        put_event(out, ev->pcr, ev->type, data.data, data.len, NULL);
+}
+
+/*
+ * A boot of the same machine in setup mode: no key, and nobody who vouches. Its log and the keys
+ * that are enrolled then give the value that the TPM reported in the boot with these keys.
+ */
+static void test_from_setup_mode(void **state)
+{
+        struct boot *b = *state;
+        const struct pcr7_authority authority = authority_of(&b->contents[PCR7_DB]);
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG);
+        _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+        struct pcr7_prediction p;
+        uint8_t value[SHA256_SIZE];
+
+        put_plain_header(&text);
+        for (size_t i = 0; i < eventlog_count(b->parsed); i++) {
+                const struct eventlog_event *ev = eventlog_at(b->parsed, i);
+
+                if (ev->pcr != 7 || ev->type == EVENTLOG_VARIABLE_AUTHORITY)
+                        continue;
+                if (ev->type == EVENTLOG_VARIABLE_DRIVER_CONFIG)
+                        put_without_keys(&text, ev);
+                else
+                        put_event(&text, ev->pcr, ev->type, ev->data, ev->size, ev->digest);
+        }
+        assert_int_equal(eventlog_parse(text.data, text.len, &log, NULL), 0);
+        assert_int_equal(pcr7_predict_started(log, &b->given, &authority, 1, &p, NULL), 0);
+        data_pcr("pcrs.txt", 7, value);
+        assert_memory_equal(p.next, value, SHA256_SIZE);
+        assert_true(p.certain);
+        expect_changes(&p, 1u << PCR7_SECUREBOOT | 1u << PCR7_PK | 1u << PCR7_KEK | 1u << PCR7_DB);
+}
+
 /* Option ROMs stand in the log of PCR 2; other events there are none. */
 static void test_drivers(void **state)
 {
@@ -392,6 +437,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_unchanged, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_updated_dbx, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_started, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_from_setup_mode, setup, teardown),
                 cmocka_unit_test(test_drivers),
                 cmocka_unit_test_setup_teardown(test_longer_db, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_who_vouched, setup, teardown),
