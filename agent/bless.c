@@ -7,6 +7,7 @@
 
 #include "agent/bless_floor.h"
 #include "agent/boot_report.h"
+#include "agent/firmware_entry.h"
 #include "agent/health.h"
 #include "agent/lock.h"
 #include "agent/machine.h"
@@ -41,6 +42,7 @@ struct bless_result {
         char role[16];
         bool has_floor;
         struct floor floor; /* where the version floor stands now */
+        struct firmware_entry entry;
 };
 
 /* Losing a reason is no reason to fail. */
@@ -108,6 +110,19 @@ static int raise_floor(const struct env *env, bool repair, struct bless_result *
         else if (r < 0)
                 log_warning("version floor: %s", error.text);
         return repair ? r : 0;
+}
+
+/* The firmware may have lost the entry of this node; the boot is good without it. A live session
+ * has none, and what role a boot without a report has is not known. */
+static void repair_entry(const struct env *env, struct bless_result *ret)
+{
+        static const enum entry_role roles[] = {ENTRY_ROLE_ACTIVE, ENTRY_ROLE_PASSIVE,
+                                                ENTRY_ROLE_RECOVERY};
+
+        for (size_t i = 0; i < ARRAY_SIZE(roles); i++) {
+                if (strcmp(ret->role, entry_role_name(roles[i])) == 0)
+                        firmware_entry_repair(env, &ret->entry);
+        }
 }
 
 /* What became of the boots before this one; a boot that fell back remembers why. */
@@ -208,7 +223,10 @@ static int bless(const struct env *env, const struct bless_options *o, struct bl
                 fail_trial(env, o, e->text, TRIAL_REPLACE);
         if (r == 0)
                 r = confirm_running(env, ret->counted ? buf_str(&path) : NULL, ret, e);
-        return r < 0 ? r : raise_floor(env, o->repair_floor, ret, e);
+        if (r < 0)
+                return r;
+        repair_entry(env, ret);
+        return raise_floor(env, o->repair_floor, ret, e);
 }
 
 /* The units that failed, for the reason; "" when nobody can be asked. */
@@ -297,13 +315,16 @@ static int print_result(bool json, const struct bless_result *result, struct err
                              result->checks);
                 if (result->has_floor)
                         (void)printf("version floor: %s\n", result->floor.version);
+                if (result->entry.outcome == FIRMWARE_ENTRY_WRITTEN)
+                        (void)printf("firmware boot entry made again: %s\n", result->entry.name);
                 return 0;
         }
         o = report_new("bless");
         if (json_add_bool(o, "blessed", true) < 0 || json_add_str(o, "role", result->role) < 0 ||
             json_add_bool(o, "counted", result->counted) < 0 ||
             json_add_u64(o, "health_checks", result->checks) < 0 ||
-            json_add_str(o, "floor", result->has_floor ? result->floor.version : NULL) < 0)
+            json_add_str(o, "floor", result->has_floor ? result->floor.version : NULL) < 0 ||
+            firmware_entry_json(o, &result->entry) < 0)
                 return error_oom(e);
         return report_print(o, e);
 }

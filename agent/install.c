@@ -29,6 +29,11 @@ static void print_help(void)
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
                 "  --allow-downgrade  accept an image below the version floor of this machine\n"
+                "  --enroll-keys DIR      firmware in setup mode: enrol PK.auth, KEK.auth, db.auth "
+                "(and dbx.auth)\n"
+                "  --enroll-keys-by WHOM  agent (default), or loader: at the first start\n"
+                "  --allow-software-tpm   accept a TPM that is a program, for tests and virtual "
+                "machines\n"
                 "  --yes            do not ask\n"
                 "  --dry-run        show the plan, change nothing\n"
                 "  --json           print the result as JSON\n"
@@ -44,6 +49,9 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"source", OPTION_TEXT, &o->wishes.source},
                 {"esp-size", OPTION_SIZE, &o->wishes.esp_size},
                 {"allow-downgrade", OPTION_FLAG, &o->wishes.allow_downgrade},
+                {"enroll-keys", OPTION_TEXT, &o->wishes.firmware.keys},
+                {"enroll-keys-by", OPTION_TEXT, &o->wishes.firmware.keys_by},
+                {"allow-software-tpm", OPTION_FLAG, &o->wishes.firmware.allow_software_tpm},
                 {"tcti", OPTION_TEXT, &o->tcti},
                 {"yes", OPTION_FLAG, &o->yes},
                 {"json", OPTION_FLAG, &o->json},
@@ -95,7 +103,8 @@ static int print_result(const struct install_plan *p, const struct install_optio
         root = report_new("install");
         if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
             json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
-            json_add_bool(root, "installed", !o->dry_run) < 0)
+            json_add_bool(root, "installed", !o->dry_run) < 0 ||
+            install_firmware_add_result(root, p) < 0)
                 return error_oom(e);
         return report_print(root, e);
 }

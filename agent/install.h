@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "agent/install_firmware.h"
 #include "agent/machine.h"
 #include "agent/source.h"
 #include "base/env.h"
@@ -35,6 +36,7 @@ struct install_plan {
         struct source source;
         struct layout layout;
         uint8_t pcr7[SHA256_SIZE]; /* value the partitions will be bound to */
+        struct install_firmware firmware;
         struct install_loss *lost; /* what is on the disk now */
         size_t n_lost;
 };
@@ -50,6 +52,7 @@ struct install_wishes {
         const char *target, *source; /* source NULL: the medium of this session */
         uint64_t esp_size;           /* 0: default */
         bool allow_downgrade;
+        struct install_firmware_wishes firmware;
 };
 
 /*

@@ -14,7 +14,6 @@
 #include "base/file.h"
 #include "partition/mkfs.h"
 #include "partition/mount.h"
-#include "upgrade/loaderconf.h"
 
 static const char entries_srel[] = "type1\n";
 
@@ -75,8 +74,7 @@ static int fill_esp(const struct esp *esp, const struct install_plan *p, install
         if (r == 0)
                 r = esp_add_file(esp, "loader/entries.srel", entries_srel, strlen(entries_srel), e);
         if (r == 0)
-                r = esp_add_file(esp, LOADERCONF_PATH, loaderconf_default,
-                                 strlen(loaderconf_default), e);
+                r = install_firmware_fill_esp(p, esp, e);
         if (r == 0)
                 r = add_entry(esp, p, ENTRY_ROLE_RECOVERY, INSTALL_RECOVERY_NUMBER, 0, e);
         if (r == 0)
@@ -162,5 +160,10 @@ int install_apply(struct install_plan *p, install_progress progress, struct erro
         if (r < 0)
                 return r;
         tell(progress, "writing the partition table");
-        return layout_write(p->disk, &p->layout, e);
+        r = layout_write(p->disk, &p->layout, e);
+        if (r < 0)
+                return r;
+        tell(progress, "telling the firmware");
+        install_firmware_apply(p);
+        return 0;
 }

@@ -14,18 +14,6 @@
 #include "partition/luks.h"
 #include "partition/module.h"
 
-static int check_tpm(struct install_plan *p, struct error *e)
-{
-        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
-        int r = tpm_open(p->env->tcti, &tpm, e);
-
-        if (r == 0)
-                r = tpm_check(tpm, e);
-        if (r == 0)
-                r = tpm_read_pcrs(tpm, INSTALL_LITERAL_PCRS, p->pcr7, e);
-        return r;
-}
-
 static bool knows_filesystem(const struct env *env, const char *name)
 {
         _cleanup_(buf_done) struct buf list = BUF_INIT(LIMIT_SYSFS_FILE);
@@ -164,8 +152,10 @@ int install_drop_stale(struct error *e)
 static int check_source(struct install_plan *p, const struct install_wishes *wishes,
                         struct error *e)
 {
-        const struct machine_options options = {.fresh = true,
-                                                .allow_downgrade = wishes->allow_downgrade};
+        const struct machine_options options = {
+                .fresh = true,
+                .allow_downgrade = wishes->allow_downgrade,
+                .enrol = p->firmware.keys.wanted ? &p->firmware.keys.next : NULL};
         int r = machine_read(p->env, &options, &p->machine, e);
 
         return r < 0 ? r
@@ -180,15 +170,15 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         int r;
 
         *p = (struct install_plan){.env = env, .source = SOURCE_INIT};
-        r = machine_check_secure_boot(env, e);
+        r = install_firmware_begin(p, &wishes->firmware, e);
         if (r == 0)
                 r = check_kernel(env, e);
-        if (r == 0)
-                r = check_tpm(p, e);
         if (r == 0)
                 r = check_source(p, wishes, e);
         if (r == 0)
                 r = check_disk(p, wishes->target, wishes->esp_size, e);
+        if (r == 0)
+                r = install_firmware_end(p, e);
         if (r < 0)
                 install_plan_done(p);
         return r;
@@ -197,6 +187,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
 void install_plan_done(struct install_plan *p)
 {
         source_done(&p->source);
+        install_firmware_done(&p->firmware);
         machine_done(&p->machine);
         disk_free(p->disk);
         p->disk = NULL;
@@ -237,6 +228,7 @@ void install_describe(const struct install_plan *p, FILE *out)
                     format_size(image_size(p->source.image), size, sizeof(size)));
         report_text(out, "loader   systemd-boot %s\n", p->source.loader.version);
         describe_proofs(p, out);
+        install_firmware_describe(p, out);
         report_text(out, "disk     %s %s %s, %s\n", p->disk->path,
                     *p->disk->model ? p->disk->model : "(no model)",
                     *p->disk->serial ? p->disk->serial : "(no serial)",
@@ -346,5 +338,7 @@ struct json_object *install_plan_json(const struct install_plan *p)
                 r = add_image(root, p);
         if (r == 0)
                 r = json_add_obj(root, "proofs", proofs_json(&p->proofs));
+        if (r == 0)
+                r = install_firmware_add_plan(root, p);
         return r < 0 ? NULL : TAKE_PTR(root);
 }

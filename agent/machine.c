@@ -65,6 +65,36 @@ static int read_database(const struct env *env, const char *name, const struct o
         return 0;
 }
 
+/* The database as it will be. 0 when the set leaves it as it is. */
+static int take_database(const struct keyset *keys, enum keyset_variable v, struct sigdb **ret,
+                         struct error *e)
+{
+        _cleanup_(sigdb_free_p) struct sigdb *db = sigdb_new();
+        size_t n;
+        const void *lists = keyset_lists(keys, v, &n);
+        int r;
+
+        if (!keys->item[v].given)
+                return 0;
+        r = db ? sigdb_add_lists(db, lists, n, keyset_name(v), e) : error_oom(e);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(db);
+        return 1;
+}
+
+static int read_enrolled(const struct env *env, const struct machine_options *o, struct machine *m,
+                         struct error *e)
+{
+        int r = take_database(o->enrol, KEYSET_DB, &m->db, e);
+
+        if (r >= 0)
+                r = take_database(o->enrol, KEYSET_DBX, &m->dbx, e);
+        if (r == 0)
+                r = read_database(env, "dbx", &o->dbx, true, &m->dbx, e);
+        return r < 0 ? r : 0;
+}
+
 static int read_databases(const struct env *env, const struct machine_options *o, struct machine *m,
                           struct error *e)
 {
@@ -72,8 +102,11 @@ static int read_databases(const struct env *env, const struct machine_options *o
          * A machine without a dbx revokes nothing; a machine whose variables cannot be read at all
          * has no db either, so the image is refused there.
          */
-        int r = read_database(env, "db", &o->db, false, &m->db, e);
+        int r;
 
+        if (o->enrol)
+                return read_enrolled(env, o, m, e);
+        r = read_database(env, "db", &o->db, false, &m->db, e);
         if (r == 0)
                 r = read_database(env, "dbx", &o->dbx, true, &m->dbx, e);
         return r;
@@ -317,22 +350,33 @@ static int read_variables(const struct env *env, struct variables *v, struct err
         return 0;
 }
 
+int machine_read_log(const struct env *env, struct tpm *tpm, struct buf *text,
+                     struct eventlog **ret, struct error *e)
+{
+        _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+        uint8_t now[SHA256_SIZE];
+        int r = eventlog_read(env, text, e);
+
+        if (r == 0)
+                r = eventlog_parse(text->data, text->len, &log, e);
+        if (r == 0)
+                r = tpm_read_pcrs(tpm, 1u << TPM_PCR_BOOT_STATE, now, e);
+        if (r == 0)
+                r = pcr7_explains(log, now, e);
+        if (r == 0)
+                *ret = TAKE_PTR(log);
+        return r;
+}
+
 static int predict_pcr7(const struct env *env, struct tpm *tpm, struct machine *m,
                         struct pcr7_prediction *ret, struct error *e)
 {
         _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
         _cleanup_(variables_done) struct variables variables = {0};
-        uint8_t now[SHA256_SIZE];
         int r;
 
         m->log_text = (struct buf)BUF_INIT(LIMIT_EVENTLOG);
-        r = eventlog_read(env, &m->log_text, e);
-        if (r == 0)
-                r = eventlog_parse(m->log_text.data, m->log_text.len, &log, e);
-        if (r == 0)
-                r = tpm_read_pcrs(tpm, 1u << TPM_PCR_BOOT_STATE, now, e);
-        if (r == 0)
-                r = pcr7_explains(log, now, e);
+        r = machine_read_log(env, tpm, &m->log_text, &log, e);
         if (r == 0)
                 r = read_variables(env, &variables, e);
         if (r == 0)
@@ -386,9 +430,16 @@ static int ask_tpm(const struct env *env, const struct machine_options *o, struc
                 return 0;
         }
         r = read_floor(env, o, tpm, m, e);
-        if (r == 0)
+        if (r < 0)
+                return r;
+        if (!o->enrol) {
                 judge_pcr7(env, tpm, m);
-        return r;
+                return 0;
+        }
+        m->demands.pcr7 = PROOF_NOT_APPLICABLE;
+        (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text),
+                       "keys are enrolled: the partitions are sealed to the value after that");
+        return 0;
 }
 
 int machine_check_secure_boot(const struct env *env, struct error *e)

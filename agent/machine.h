@@ -12,6 +12,7 @@
 #include "agent/options.h"
 #include "base/env.h"
 #include "base/error.h"
+#include "efivars/keyset.h"
 #include "partition/floor.h"
 #include "partition/tpm.h"
 #include "upgrade/image.h"
@@ -24,6 +25,9 @@ struct machine_options {
         bool tpm_named;         /* somebody asked for this TPM: it has to answer */
         bool fresh;             /* the disk is about to be made: nothing is sealed yet */
         bool allow_downgrade;
+        /* Keys that will be the firmware's when the image starts, instead of the machine's db and
+         * (when they have one) dbx; what PCR 7 will be is then the caller's to know. */
+        const struct keyset *enrol;
 };
 
 struct machine {
@@ -45,6 +49,13 @@ struct machine {
 int machine_read(const struct env *env, const struct machine_options *options, struct machine *ret,
                  struct error *e) _must_check_;
 void machine_done(struct machine *m);
+
+/*
+ * The log of this boot, which explains the TPM's PCR 7. text, which must allow LIMIT_EVENTLOG
+ * bytes, gets its bytes and has to stay as long as *ret.
+ */
+int machine_read_log(const struct env *env, struct tpm *tpm, struct buf *text,
+                     struct eventlog **ret, struct error *e) _must_check_;
 
 /* The folder of the encrypted OEM partition where the agent keeps its file, if it is mounted: a
  * descriptor or -ENOENT. */

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "agent/boot_report.h"
+#include "agent/firmware_entry.h"
 #include "agent/machine.h"
 #include "agent/node.h"
 #include "agent/options.h"
+#include "agent/preflight.h"
 #include "agent/report.h"
 #include "agent/root.h"
 #include "agent/status_node.h"
@@ -33,6 +35,26 @@ static int add_firmware(const struct env *env, struct json_object *root)
                 r = json_add_str(root, "bootloader",
                                  loader_info(env, &loader) < 0 ? NULL : loader.version);
         return r;
+}
+
+/* A TPM that is a program was accepted by somebody, and everybody should see it. */
+static int add_tpm(const struct env *env, struct json_object *root)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        struct tpm_info info;
+        struct json_object *o;
+        int r;
+
+        if (tpm_open(env->tcti, &tpm, NULL) < 0 || tpm_get_info(tpm, &info, NULL) < 0)
+                return json_add_null(root, "tpm");
+        o = json_object_new_object();
+        r = json_add_obj(root, "tpm", o);
+        if (r == 0)
+                r = json_add_str(o, "manufacturer", info.manufacturer);
+        if (r == 0)
+                r = json_add_bool(o, "software",
+                                  preflight_tpm_kind(&info) == PREFLIGHT_TPM_SOFTWARE);
+        return r < 0 ? r : json_add_bool(o, "in_lockout", info.in_lockout);
 }
 
 /* What the boot stage noted: role, entry, partitions and how they were opened. */
@@ -134,13 +156,13 @@ static int collect(const struct env *env, struct json_object *root, struct error
         if (json_add_str(root, "agent", TB_VERSION) < 0)
                 return error_oom(e);
         r = add_boot(env, root, e);
-        if (r == 0 && add_firmware(env, root) < 0)
+        if (r == 0 && (add_firmware(env, root) < 0 || add_tpm(env, root) < 0))
                 r = error_oom(e);
         /* A live session has no node to look at. */
         if (r < 0 || json_get_str(root, "role", &role) < 0 || strcmp(role, "live") == 0)
                 return r;
         r = add_esp(env, root, e);
-        if (r == 0 && add_floor(env, root) < 0)
+        if (r == 0 && (add_floor(env, root) < 0 || firmware_entry_status(env, root) < 0))
                 r = error_oom(e);
         return r;
 }
@@ -194,6 +216,35 @@ static void print_floor(struct json_object *root)
                             "accepted\n");
 }
 
+static void print_tpm(struct json_object *root)
+{
+        struct json_object *o;
+        bool yes;
+
+        if (json_get_obj(root, "tpm", &o) < 0)
+                return;
+        report_text(stdout, "TPM           %s%s%s\n", status_text(o, "manufacturer"),
+                    json_get_bool(o, "software", &yes) == 0 && yes
+                            ? ", a software TPM: its secrets lie in a file"
+                            : "",
+                    json_get_bool(o, "in_lockout", &yes) == 0 && yes ? ", locked out" : "");
+}
+
+static void print_entry(struct json_object *root)
+{
+        struct json_object *o;
+        const char *text;
+
+        if (json_get_obj(root, "firmware_entry", &o) < 0)
+                return;
+        report_text(stdout, "boot entry    %s", status_text(o, "state"));
+        if (json_get_str(o, "entry", &text) == 0)
+                report_text(stdout, " (%s)", text);
+        if (json_get_str(o, "reason", &text) == 0)
+                report_text(stdout, ": %s", text);
+        report_text(stdout, "\n");
+}
+
 static void print_text(struct json_object *root)
 {
         bool fallback = false;
@@ -208,9 +259,11 @@ static void print_text(struct json_object *root)
         }
         print_floor(root);
         report_text(stdout, "secure boot   %s\n", status_yes_no(root, "secure_boot"));
+        print_tpm(root);
         report_text(stdout, "measured      %s\n", status_yes_no(root, "measured"));
         report_text(stdout, "policy closed %s\n", status_yes_no(root, "closed"));
         report_text(stdout, "boot loader   systemd-boot %s\n", status_text(root, "bootloader"));
+        print_entry(root);
         report_text(stdout, "disk          %s\n", status_text(root, "disk"));
         print_list(root, "partitions", "data", print_partition);
         status_print_node(root);

@@ -315,16 +315,28 @@ static bool is_auth(const uint8_t *p, size_t n)
                memcmp(cert + 8, guid_pkcs7, GUID_SIZE) == 0;
 }
 
+int sigdb_auth_payload(const void *data, size_t n, size_t *ret)
+{
+        uint64_t size;
+
+        if (n < EFI_TIME_SIZE + CERT_HEADER_SIZE || !is_auth(data, n))
+                return -EBADMSG;
+        size = le32_at((const uint8_t *)data + EFI_TIME_SIZE);
+        if (size < CERT_HEADER_SIZE || !range_fits(EFI_TIME_SIZE, size, n))
+                return -EBADMSG;
+        *ret = EFI_TIME_SIZE + (size_t)size;
+        return 0;
+}
+
 static int add_auth(struct sigdb *db, const uint8_t *p, size_t n, const struct source *s,
                     struct error *e)
 {
-        uint64_t size = le32_at(p + EFI_TIME_SIZE);
+        size_t at;
 
-        if (size < CERT_HEADER_SIZE || !range_fits(EFI_TIME_SIZE, size, n))
-                return bad(e, s, "signature of %llu bytes in a file of %zu",
-                           (unsigned long long)size, n);
-        size += EFI_TIME_SIZE;
-        return add_lists(db, p + size, n - (size_t)size, s, e);
+        if (sigdb_auth_payload(p, n, &at) < 0)
+                return bad(e, s, "signature of %u bytes in a file of %zu",
+                           le32_at(p + EFI_TIME_SIZE), n);
+        return add_lists(db, p + at, n - at, s, e);
 }
 
 static bool is_pem(const struct buf *content)

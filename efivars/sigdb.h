@@ -79,6 +79,12 @@ int sigdb_add_file(struct sigdb *db, const char *path, struct error *e) _must_ch
 int sigdb_add_lists(struct sigdb *db, const void *data, size_t n, const char *source,
                     struct error *e) _must_check_;
 
+/*
+ * Where the content of a signed write of a variable (.auth) begins: behind its time and signature,
+ * to the end of the n bytes. -EBADMSG when the bytes are none.
+ */
+int sigdb_auth_payload(const void *data, size_t n, size_t *ret) _must_check_;
+
 /* Entries in the order in which they were added; NULL past the end. Borrowed. */
 const struct sigdb_entry *sigdb_at(const struct sigdb *db, size_t i);
 size_t sigdb_count(const struct sigdb *db);

@@ -148,6 +148,7 @@ int pcr7_vouched(const struct eventlog *log, const uint8_t owner[16], const void
 
 struct prediction_run {
         const struct pcr7_contents *contents;
+        bool other_authorities; /* those of the log are not counted on */
         struct pcr7_prediction p;
         bool separated;
 };
@@ -198,10 +199,21 @@ static void check_authority(struct prediction_run *run, const struct eventlog_ev
                 run->p.authorities_gone++;
 }
 
+static bool is_authority_of_db(const struct eventlog_event *ev)
+{
+        struct variable_data v;
+
+        return ev->type == EVENTLOG_VARIABLE_AUTHORITY && variable_parse(ev, &v) == 0 &&
+               v.which == PCR7_DB;
+}
+
 static int predict_event(struct prediction_run *run, const struct eventlog_event *ev, size_t i)
 {
         uint8_t digest[SHA256_SIZE];
         int r = 0;
+
+        if (run->other_authorities && is_authority_of_db(ev))
+                return 0;
 
         memcpy(digest, ev->digest, SHA256_SIZE);
         if (ev->type == EVENTLOG_SEPARATOR)
@@ -215,31 +227,106 @@ static int predict_event(struct prediction_run *run, const struct eventlog_event
         return r;
 }
 
-int pcr7_predict(const struct eventlog *log, const struct pcr7_contents *contents,
-                 struct pcr7_prediction *ret, struct error *e)
+static int replay(const struct eventlog *log, struct prediction_run *run, struct error *e)
 {
-        struct prediction_run run = {.contents = contents};
-
-        eventlog_initial(log, TPM_PCR_BOOT_STATE, run.p.next);
-        if (eventlog_replay(log, TPM_PCR_BOOT_STATE, run.p.now) < 0)
+        eventlog_initial(log, TPM_PCR_BOOT_STATE, run->p.next);
+        if (eventlog_replay(log, TPM_PCR_BOOT_STATE, run->p.now) < 0)
                 return error_oom(e);
         for (size_t i = 0; i < eventlog_count(log); i++) {
                 const struct eventlog_event *ev = eventlog_at(log, i);
 
                 if (ev->pcr == TPM_PCR_BOOT_STATE && eventlog_is_extended(ev) &&
-                    predict_event(&run, ev, i) < 0)
+                    predict_event(run, ev, i) < 0)
                         return error_oom(e);
         }
-        if (!run.separated)
+        if (!run->separated)
                 return error_set(e, ERROR_PRECONDITION, EBADMSG,
                                  "the event log says nothing complete about PCR 7");
-        run.p.differs = memcmp(run.p.now, run.p.next, SHA256_SIZE) != 0;
-        run.p.certain = run.p.authorities_gone == 0;
-        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++)
-                if (run.p.variable[i].stuck)
-                        run.p.certain = false;
-        *ret = run.p;
         return 0;
+}
+
+static void finish(struct prediction_run *run, struct pcr7_prediction *ret)
+{
+        run->p.differs = memcmp(run->p.now, run->p.next, SHA256_SIZE) != 0;
+        run->p.certain = run->p.authorities_gone == 0;
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++)
+                if (run->p.variable[i].stuck)
+                        run->p.certain = false;
+        *ret = run->p;
+}
+
+int pcr7_predict(const struct eventlog *log, const struct pcr7_contents *contents,
+                 struct pcr7_prediction *ret, struct error *e)
+{
+        struct prediction_run run = {.contents = contents};
+        int r = replay(log, &run, e);
+
+        if (r == 0)
+                finish(&run, ret);
+        return r;
+}
+
+/* --- other programs than those of the log ---------------------------------------------------- */
+
+static bool same_authority(const struct pcr7_authority *a, const struct pcr7_authority *b)
+{
+        return a->size == b->size && memcmp(a->owner, b->owner, GUID_SIZE) == 0 &&
+               memcmp(a->data, b->data, a->size) == 0;
+}
+
+/* What the firmware extends for it: the digest of its whole event. */
+static int extend_authority(uint8_t value[SHA256_SIZE], const struct pcr7_authority *a)
+{
+        static const uint8_t name[] = {'d', 0, 'b', 0};
+        _cleanup_(digest_free_p) struct digest *d = digest_new();
+        uint8_t head[VARIABLE_HEADER_SIZE] = {0}, result[SHA256_SIZE];
+        int r;
+
+        memcpy(head, variables[PCR7_DB].guid, GUID_SIZE);
+        put_le32(head + GUID_SIZE, sizeof(name) / 2);
+        put_le32(head + GUID_SIZE + 8, (uint32_t)(GUID_SIZE + a->size));
+        if (!d || digest_add(d, head, sizeof(head)) < 0 || digest_add(d, name, sizeof(name)) < 0 ||
+            digest_add(d, a->owner, GUID_SIZE) < 0 || digest_add(d, a->data, a->size) < 0)
+                return -ENOMEM;
+        r = digest_final(d, result);
+        return r < 0 ? r : eventlog_extend(value, result);
+}
+
+int pcr7_predict_started(const struct eventlog *log, const struct pcr7_contents *contents,
+                         const struct pcr7_authority *authorities, size_t n,
+                         struct pcr7_prediction *ret, struct error *e)
+{
+        struct prediction_run run = {.contents = contents, .other_authorities = true};
+        int r = replay(log, &run, e);
+
+        for (size_t i = 0; i < n && r == 0; i++) {
+                bool again = false;
+
+                for (size_t k = 0; k < i; k++)
+                        again = again || same_authority(&authorities[i], &authorities[k]);
+                if (again)
+                        continue;
+                run.p.authorities++;
+                if (authorities[i].size > LIMIT_EFI_VARIABLE ||
+                    extend_authority(run.p.next, &authorities[i]) < 0)
+                        r = error_oom(e);
+        }
+        if (r == 0)
+                finish(&run, ret);
+        return r;
+}
+
+unsigned pcr7_count_drivers(const struct eventlog *log)
+{
+        unsigned n = 0;
+
+        for (size_t i = 0; i < eventlog_count(log); i++) {
+                const struct eventlog_event *ev = eventlog_at(log, i);
+
+                n += ev->pcr == TPM_PCR_DRIVERS && (ev->type == EVENTLOG_BOOT_SERVICES_DRIVER ||
+                                                    ev->type == EVENTLOG_RUNTIME_SERVICES_DRIVER);
+        }
+        return n;
 }
 
 int pcr7_explains(const struct eventlog *log, const uint8_t value[SHA256_SIZE], struct error *e)

@@ -74,6 +74,29 @@ struct pcr7_prediction {
 int pcr7_predict(const struct eventlog *log, const struct pcr7_contents *contents,
                  struct pcr7_prediction *ret, struct error *e) _must_check_;
 
+/* An entry of db: its owner and the bytes of its certificate or hash. */
+struct pcr7_authority {
+        const uint8_t *owner; /* 16 bytes, in EFI byte order */
+        const void *data;
+        size_t size;
+};
+
+/*
+ * The same for a boot in which these entries of db vouch for what is started, in this order (the
+ * boot loader's, then the image's; one that comes again counts once), instead of those of the log:
+ * for a machine without Secure Boot now, whose log names none, and with other contents next time.
+ * certain says nothing about programs the log does not know under PCR 7: ask pcr7_count_drivers().
+ */
+int pcr7_predict_started(const struct eventlog *log, const struct pcr7_contents *contents,
+                         const struct pcr7_authority *authorities, size_t n,
+                         struct pcr7_prediction *ret, struct error *e) _must_check_;
+
+/*
+ * Programs of add-in cards (option ROMs) that ran in this boot, by the log of PCR 2. With Secure
+ * Boot on the firmware measures who vouches for each of them, which this log cannot tell.
+ */
+unsigned pcr7_count_drivers(const struct eventlog *log);
+
 /*
  * Whether the log explains the value that the TPM reports. If not, no prediction from this log is
  * worth anything: -ENOTRECOVERABLE (ERROR_PRECONDITION), with advice.

@@ -427,16 +427,3 @@ int tpm_get_info(struct tpm *t, struct tpm_info *ret, struct error *e)
         *ret = info;
         return 0;
 }
-
-int tpm_check(struct tpm *t, struct error *e)
-{
-        struct tpm_info info;
-        int r;
-
-        r = tpm_get_info(t, &info, e);
-        if (r < 0)
-                return r;
-        if (strcmp(info.family, "2.0") != 0)
-                return error_set(e, ERROR_PRECONDITION, EPROTONOSUPPORT, "not a TPM 2.0");
-        return info.sha256_bank ? 0 : no_bank(e);
-}

@@ -41,6 +41,7 @@
 #include "base/secret.h"
 
 #define TPM_PCR_COUNT 24u
+#define TPM_PCR_DRIVERS 2u     /* programs of add-in cards */
 #define TPM_PCR_BOOT_STATE 7u  /* Secure Boot variables and authorities */
 #define TPM_PCR_IMAGE 11u      /* image sections and phase words */
 #define TPM_PCR_VOLUME_KEY 15u /* machine identity and volume keys */
@@ -83,6 +84,12 @@ int tpm_measure(struct tpm *t, unsigned pcr, const void *data, size_t n, struct 
 int tpm_measure_volume_key(struct tpm *t, const char *name, const char *uuid,
                            const struct secret *volume_key, struct error *e) _must_check_;
 
+/*
+ * Makes the key that everything is sealed under, or takes it from the cache of this handle: whether
+ * an enrolment could begin at all.
+ */
+int tpm_try_storage_key(struct tpm *t, struct error *e) _must_check_;
+
 /* State of the TPM, for reports and for checks before an enrolment. */
 struct tpm_info {
         char family[5];            /* "2.0" */
@@ -98,9 +105,3 @@ struct tpm_info {
 };
 
 int tpm_get_info(struct tpm *t, struct tpm_info *ret, struct error *e) _must_check_;
-
-/*
- * Refuses a TPM that cannot be used here: -EPROTONOSUPPORT when it is not version 2.0 or has no
- * SHA-256 bank. Lockout is not looked at: ask tpm_get_info().
- */
-int tpm_check(struct tpm *t, struct error *e) _must_check_;

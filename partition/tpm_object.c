@@ -115,6 +115,13 @@ int tpm_parent_legacy(struct tpm *t, bool rsa, const struct tpm_parent **ret, st
         return 0;
 }
 
+int tpm_try_storage_key(struct tpm *t, struct error *e)
+{
+        const struct tpm_parent *parent;
+
+        return tpm_parent_legacy(t, false, &parent, e);
+}
+
 int tpm_parent_persistent(struct tpm *t, TPM2_HANDLE handle, const uint8_t name[POLICY_NAME_SIZE],
                           const struct tpm_parent **ret, struct error *e)
 {

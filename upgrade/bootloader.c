@@ -23,10 +23,8 @@
 #define MAGIC_END " ####"
 
 #if defined(__x86_64__)
-#define LOADER_NAME "systemd-bootx64.efi"
 #define REMOVABLE_NAME "BOOTX64.EFI"
 #elif defined(__aarch64__)
-#define LOADER_NAME "systemd-bootaa64.efi"
 #define REMOVABLE_NAME "BOOTAA64.EFI"
 #endif
 
@@ -172,6 +170,14 @@ int bootloader_check_pcr7(const struct bootloader *b, const struct sigdb *db,
         return -EXDEV;
 }
 
+const struct sigdb_entry *bootloader_authority(const struct bootloader *b, const struct sigdb *db,
+                                               const struct sigdb *dbx)
+{
+        _cleanup_free_ struct trust_report *report = NULL;
+
+        return check_trust(b, db, dbx, &report, NULL) == 0 ? trust_authority(report) : NULL;
+}
+
 enum entry_key bootloader_entry_key(const struct bootloader *b)
 {
         return b->major >= 258 ? ENTRY_KEY_UKI : ENTRY_KEY_EFI;
@@ -179,7 +185,7 @@ enum entry_key bootloader_entry_key(const struct bootloader *b)
 
 int bootloader_major_on_esp(const struct esp *esp, unsigned running, unsigned *ret)
 {
-        static const char *const paths[] = {"EFI/systemd/" LOADER_NAME, "EFI/BOOT/" REMOVABLE_NAME};
+        static const char *const paths[] = {BOOTLOADER_PATH, "EFI/BOOT/" REMOVABLE_NAME};
         unsigned oldest = UINT_MAX;
         bool other = false;
 
@@ -211,7 +217,7 @@ int bootloader_add(const struct esp *esp, const struct bootloader *b, struct err
         if (r == 0)
                 r = esp_make_dir(esp, "EFI/BOOT", e);
         if (r == 0)
-                r = esp_add_file(esp, "EFI/systemd/" LOADER_NAME, b->image.data, b->image.len, e);
+                r = esp_add_file(esp, BOOTLOADER_PATH, b->image.data, b->image.len, e);
         if (r == 0)
                 r = esp_add_file(esp, "EFI/BOOT/" REMOVABLE_NAME, b->image.data, b->image.len, e);
         return r;
@@ -235,7 +241,7 @@ struct copy {
  * is doubt about this one. */
 #define COPIES                                                                                     \
         {                                                                                          \
-                {.path = "EFI/systemd/" LOADER_NAME}, {.path = "EFI/BOOT/" REMOVABLE_NAME},        \
+                {.path = BOOTLOADER_PATH}, {.path = "EFI/BOOT/" REMOVABLE_NAME},                   \
         }
 
 static int look_at_copy(const struct esp *esp, const struct bootloader_wish *wish, struct copy *c,

@@ -10,6 +10,14 @@
 #include "partition/eventlog.h"
 #include "upgrade/esp.h"
 
+#if defined(__x86_64__)
+#define BOOTLOADER_NAME "systemd-bootx64.efi"
+#elif defined(__aarch64__)
+#define BOOTLOADER_NAME "systemd-bootaa64.efi"
+#endif
+/* The copy that the firmware's boot entry names; the other one is the fallback path. */
+#define BOOTLOADER_PATH "EFI/systemd/" BOOTLOADER_NAME
+
 struct bootloader {
         struct buf image; /* the whole file */
         char version[64]; /* "252.39-1~deb12u1" */
@@ -38,6 +46,10 @@ int bootloader_verify(const struct bootloader *b, const struct sigdb *db, const 
 int bootloader_check_pcr7(const struct bootloader *b, const struct sigdb *db,
                           const struct sigdb *dbx, const struct eventlog *log, struct error *e)
         _must_check_;
+/* The certificate of db that vouches for it (trust_authority()), borrowed; NULL when there is none.
+ */
+const struct sigdb_entry *bootloader_authority(const struct bootloader *b, const struct sigdb *db,
+                                               const struct sigdb *dbx);
 void bootloader_done(struct bootloader *b);
 
 /*

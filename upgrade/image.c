@@ -26,6 +26,7 @@ struct verified_image {
         struct policy_key *key;
         struct pcrsig *signatures;
         const struct pcrsig_entry *signature; /* inside signatures */
+        const struct sigdb_entry *authority;  /* inside the db of the demands; NULL: a hash */
 };
 
 struct image_reader {
@@ -430,6 +431,11 @@ static void prove_phases(struct attempt *a)
                 proof_set(a->proofs, PROOF_PHASES, PROOF_PASSED, "nothing else is signed");
 }
 
+const struct sigdb_entry *image_authority(const struct verified_image *v)
+{
+        return v->authority;
+}
+
 static void prove_pcr7(struct attempt *a)
 {
         struct error error = ERROR_INIT;
@@ -549,6 +555,7 @@ int image_reader_finish(struct image_reader *r, const struct image_demands *dema
         }
         if (ret_proofs)
                 *ret_proofs = *own;
+        v->authority = a.trust ? trust_authority(a.trust) : NULL;
         free(a.trust);
         result = proofs_enforce(own, e);
         if (result < 0)

@@ -93,6 +93,9 @@ const char *image_product(const struct verified_image *v);   /* IMAGE_ID; "" whe
 const char *image_version(const struct verified_image *v); /* IMAGE_VERSION; "" when it has none */
 const char *image_title(const struct verified_image *v);   /* PRETTY_NAME or IMAGE_ID */
 const struct policy_key *image_policy_key(const struct verified_image *v);
+/* The certificate of the db it was verified against that vouches for it, borrowed from there: what
+ * firmware measures when it starts the image. NULL when the image's hash is in db instead. */
+const struct sigdb_entry *image_authority(const struct verified_image *v);
 /* The signature of the policy for image_pcr11(), borrowed. */
 const struct buf *image_policy_signature(const struct verified_image *v);
 

@@ -7,10 +7,14 @@
 #include "base/log.h"
 #include "upgrade/esp_path.h"
 
-const char loaderconf_default[] = "timeout menu-hidden\n"
-                                  "editor no\n"
-                                  "auto-entries no\n"
-                                  "console-mode keep\n";
+#define DEFAULT_TEXT                                                                               \
+        "timeout menu-hidden\n"                                                                    \
+        "editor no\n"                                                                              \
+        "auto-entries no\n"                                                                        \
+        "console-mode keep\n"
+
+const char loaderconf_default[] = DEFAULT_TEXT;
+const char loaderconf_enroll[] = DEFAULT_TEXT "secure-boot-enroll force\n";
 
 /* Keys of ours with their values, and what somebody else's value means. */
 static const struct key {

@@ -13,6 +13,9 @@
 
 /* What a new ESP gets. */
 extern const char loaderconf_default[];
+/* The same, and the keys of loader/keys/auto are enrolled as long as the firmware is in setup mode.
+ */
+extern const char loaderconf_enroll[];
 
 /*
  * Appends what the text has to become: lines that name a default are left out, "editor" is

@@ -387,6 +387,16 @@ static const struct {
                                         "Use a newer image: dbx forbids this very one."},
 };
 
+const struct sigdb_entry *trust_authority(const struct trust_report *report)
+{
+        if (report->verdict != TRUST_ALLOWED_BY_SIGNATURE)
+                return NULL;
+        for (unsigned i = 0; i < report->n_signatures; i++)
+                if (report->signatures[i].result == TRUST_GOOD)
+                        return report->signatures[i].anchor_entry;
+        return NULL;
+}
+
 int trust_enforce(const struct trust_report *report, struct error *e)
 {
         enum trust_verdict v = report->verdict;

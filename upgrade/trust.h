@@ -111,6 +111,10 @@ int trust_enforce(const struct trust_report *report, struct error *e) _must_chec
  */
 int trust_vouched(const struct trust_report *report, const struct eventlog *log) _must_check_;
 
+/* The certificate of db that firmware comes to first when it allows the image: the one it measures
+ * into PCR 7. Borrowed from db. NULL for an image that is denied, or allowed by its hash. */
+const struct sigdb_entry *trust_authority(const struct trust_report *report);
+
 /* Stable words for JSON: "allowed-by-signature", "denied-unsigned", ...; "good", "malformed", ...
  */
 const char *trust_verdict_name(enum trust_verdict verdict);

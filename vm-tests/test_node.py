@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from rig import Esp
+from rig import INSTALL, Esp
 from rig.facts import entries, node_facts, role
 from rig.firmware import OVMF_VARS
 
@@ -225,7 +225,7 @@ def test_live_session_is_closed_and_installs_nothing_by_accident(machines, works
     target, live = machine.disk_node('target'), machine.disk_node('live')
 
     def install(*options):
-        done = machine.run(['tb-agent', 'install', '--json', *options])
+        done = machine.run([*INSTALL, '--json', *options])
         return done.rc, json.loads(done.out) if done.out else None
 
     rc, said = install('--target', target)

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from rig import Esp
+from rig import INSTALL, Esp
 from rig.esp import make_data_disk, run
 from rig.facts import esp_files
 from rig.forge import alter_signature, patched, strip_signature
@@ -220,8 +220,7 @@ def test_installing_a_refused_image_touches_no_byte_of_the_disk(workshop, machin
     mount_images(machine)
     target = machine.disk_node('target')
     for name in ('wrong-db', 'stripped', 'truncated'):
-        done = machine.run(['tb-agent', 'install', '--target', target, '--source', f'file:{IMAGES}/{name}.efi', '--yes',
-                            '--json'])
+        done = machine.run([*INSTALL, '--target', target, '--source', f'file:{IMAGES}/{name}.efi', '--yes', '--json'])
         assert done.rc == EXIT[name], done
         assert done.json()['error']['class'] == CLASS[done.rc]
     assert machine.run(['cmp', '-n', str(64 << 20), target, '/dev/zero']).rc == 0

@@ -10,6 +10,7 @@ static void test_merge(void **state)
                 const char *text, *merged;
         } table[] = {
                 {loaderconf_default, loaderconf_default},
+                {loaderconf_enroll, loaderconf_enroll},
                 {"", loaderconf_default},
                 {"default active.conf\ntimeout 5\neditor yes\nauto-entries no\nconsole-mode max\n",
                  "timeout 5\neditor no\nauto-entries no\nconsole-mode max\n"},

@@ -135,6 +135,111 @@ static void test_updated_dbx(void **state)
         assert_int_equal(pcr7_explains(after, value, NULL), 0);
 }
 
+/* The one entry of the captured db: behind the header of its list, owner and certificate. */
+static struct pcr7_authority authority_of(const struct buf *db)
+{
+        return (struct pcr7_authority){db->data + 28, db->data + 44, db->len - 44};
+}
+
+/*
+ * As for a machine in setup mode: who vouches is told, not read from the log. Told the same as the
+ * log says, the value is what the TPM reported; told twice, it counts once.
+ */
+static void test_started(void **state)
+{
+        struct boot *b = *state;
+        struct pcr7_authority list[2] = {authority_of(&b->contents[PCR7_DB]),
+                                         authority_of(&b->contents[PCR7_DB])};
+        struct pcr7_prediction p;
+        uint8_t value[SHA256_SIZE], other_owner[16] = {9};
+
+        data_pcr("pcrs.txt", 7, value);
+        for (size_t n = 1; n <= 2; n++) {
+                assert_int_equal(pcr7_predict_started(b->parsed, &b->given, list, n, &p, NULL), 0);
+                assert_memory_equal(p.next, value, SHA256_SIZE);
+                assert_true(p.certain && !p.differs);
+                assert_int_equal(p.authorities, 1);
+        }
+        /* Nobody, or somebody else: another value. */
+        assert_int_equal(pcr7_predict_started(b->parsed, &b->given, NULL, 0, &p, NULL), 0);
+        assert_memory_not_equal(p.next, value, SHA256_SIZE);
+        list[1].owner = other_owner;
+        assert_int_equal(pcr7_predict_started(b->parsed, &b->given, list, 2, &p, NULL), 0);
+        assert_memory_not_equal(p.next, value, SHA256_SIZE);
+        assert_int_equal(p.authorities, 2);
+        assert_int_equal(pcr7_count_drivers(b->parsed), 0);
+}
+
+/* A variable's event as firmware without keys logs it: SecureBoot is 0, the others are empty. */
+static void put_without_keys(struct buf *out, const struct eventlog_event *ev)
+{
+        const size_t head = 32 + 2 * (size_t)le64_at(ev->data + 16);
+        const bool state = le64_at(ev->data + 16) == strlen("SecureBoot");
+        _cleanup_(buf_done) struct buf data = BUF_INIT(1024);
+
+        put_bytes(&data, ev->data, head);
+        put_bytes(&data, "", state ? 1 : 0);
+        put_le32(data.data + 24, state ? 1 : 0);
+        put_event(out, ev->pcr, ev->type, data.data, data.len, NULL);
+}
+
+/*
+ * A boot of the same machine in setup mode: no key, and nobody who vouches. Its log and the keys
+ * that are enrolled then give the value that the TPM reported in the boot with these keys.
+ */
+static void test_from_setup_mode(void **state)
+{
+        struct boot *b = *state;
+        const struct pcr7_authority authority = authority_of(&b->contents[PCR7_DB]);
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG);
+        _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+        struct pcr7_prediction p;
+        uint8_t value[SHA256_SIZE];
+
+        put_plain_header(&text);
+        for (size_t i = 0; i < eventlog_count(b->parsed); i++) {
+                const struct eventlog_event *ev = eventlog_at(b->parsed, i);
+
+                if (ev->pcr != 7 || ev->type == EVENTLOG_VARIABLE_AUTHORITY)
+                        continue;
+                if (ev->type == EVENTLOG_VARIABLE_DRIVER_CONFIG)
+                        put_without_keys(&text, ev);
+                else
+                        put_event(&text, ev->pcr, ev->type, ev->data, ev->size, ev->digest);
+        }
+        assert_int_equal(eventlog_parse(text.data, text.len, &log, NULL), 0);
+        assert_int_equal(pcr7_predict_started(log, &b->given, &authority, 1, &p, NULL), 0);
+        data_pcr("pcrs.txt", 7, value);
+        assert_memory_equal(p.next, value, SHA256_SIZE);
+        assert_true(p.certain);
+        expect_changes(&p, 1u << PCR7_SECUREBOOT | 1u << PCR7_PK | 1u << PCR7_KEK | 1u << PCR7_DB);
+}
+
+/* Option ROMs stand in the log of PCR 2; other events there are none. */
+static void test_drivers(void **state)
+{
+        static const struct {
+                uint32_t pcr, type;
+                unsigned n;
+        } table[] = {
+                {2, EVENTLOG_BOOT_SERVICES_DRIVER, 1},
+                {2, EVENTLOG_RUNTIME_SERVICES_DRIVER, 1},
+                {2, EVENTLOG_SEPARATOR, 0},
+                {4, EVENTLOG_BOOT_SERVICES_DRIVER, 0},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG);
+                _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+
+                put_plain_header(&text);
+                put_event(&text, table[i].pcr, table[i].type, "x", 1, NULL);
+                assert_int_equal(eventlog_parse(text.data, text.len, &log, NULL), 0);
+                assert_int_equal(pcr7_count_drivers(log), table[i].n);
+        }
+}
+
 /* One more certificate: the one that vouched for the boot is still there. */
 static void test_longer_db(void **state)
 {
@@ -331,6 +436,9 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_unchanged, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_updated_dbx, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_started, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_from_setup_mode, setup, teardown),
+                cmocka_unit_test(test_drivers),
                 cmocka_unit_test_setup_teardown(test_longer_db, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_who_vouched, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_authority_gone, setup, teardown),

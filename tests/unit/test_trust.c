@@ -57,6 +57,7 @@ static enum trust_verdict verdict(const struct buf *image, const struct sigdb *d
 {
         _cleanup_(authenticode_image_free_p) struct authenticode_image *i = NULL;
         _cleanup_free_ struct trust_report *report = NULL;
+        const struct sigdb_entry *authority;
         struct error e = ERROR_INIT;
         enum trust_verdict v;
         int r;
@@ -66,6 +67,10 @@ static enum trust_verdict verdict(const struct buf *image, const struct sigdb *d
         assert_int_equal(trust_check(i, db, dbx, &report, &e), 0);
         v = report->verdict;
         assert_true(v < TRUST_VERDICT_MAX);
+        authority = trust_authority(report);
+        assert_int_equal(authority != NULL, v == TRUST_ALLOWED_BY_SIGNATURE);
+        if (authority)
+                assert_ptr_equal(sigdb_find_cert(db, authority->cert), authority);
         r = trust_enforce(report, &e);
         if (v == TRUST_ALLOWED_BY_SIGNATURE || v == TRUST_ALLOWED_BY_HASH) {
                 assert_int_equal(r, 0);
