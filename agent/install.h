@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "agent/install_disk.h"
 #include "agent/machine.h"
 #include "agent/source.h"
 #include "base/env.h"
@@ -30,7 +31,8 @@
 struct install_plan {
         const struct env *env;
         struct disk *disk;
-        struct machine machine; /* what the image was verified against */
+        struct install_choice choice; /* how it came to this disk */
+        struct machine machine;       /* what the image was verified against */
         struct proofs proofs;
         struct source source;
         struct layout layout;
@@ -47,9 +49,11 @@ struct install_loss {
 };
 
 struct install_wishes {
-        const char *target, *source; /* source NULL: the medium of this session */
-        uint64_t esp_size;           /* 0: default */
+        const char *target; /* a path or a rule, see install_disk_find() */
+        const char *source; /* NULL: the medium of this session */
+        uint64_t esp_size;  /* 0: default */
         bool allow_downgrade;
+        bool force_release; /* take away what holds the disk, where that is safe */
 };
 
 /*
