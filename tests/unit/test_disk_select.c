@@ -207,10 +207,12 @@ static void no_match_says_why_of_each(void **state)
         assert_non_null(strstr(e.text, "mmc: too small"));
 }
 
+/* A pattern never fits what is not there. */
 static void never_chosen_though_named_by_the_rule(void **state)
 {
-        static const char *const rules[] = {"model=Stick",  "model=Locked", "model=Reader",
-                                            "model=Medium", "bus=mmc",      "bus=usb,largest"};
+        static const char *const rules[] = {"model=Stick",    "model=Locked", "model=Reader",
+                                            "model=Medium",   "bus=mmc",      "size=20G,model=*",
+                                            "bus=usb,largest"};
 
         (void)state;
         for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {

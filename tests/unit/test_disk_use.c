@@ -200,6 +200,16 @@ static void the_running_system_is_vital(void **state)
         }
 }
 
+/* The disk of an ordinary system: what is mounted below its root says nothing more. */
+static void below_the_root_nothing_is_listed(void **state)
+{
+        (void)state;
+        world_mounts(&w,
+                     "30 1 252:1 / / rw - ext4 /dev/vda1 rw\n31 30 0:5 / /proc rw - proc proc rw\n"
+                     "32 30 252:16 / /mnt rw - ext4 /dev/vdb rw\n");
+        expect("vda1 is mounted on / (ext4)!*\n");
+}
+
 /* The root on a loop device on a medium: everything down to the disk is vital. */
 static void what_is_below_the_system_is_vital_too(void **state)
 {
@@ -333,6 +343,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(kinds_of_holders, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(what_stands_on_a_mount, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(the_running_system_is_vital, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(below_the_root_nothing_is_listed, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(what_is_below_the_system_is_vital_too, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(where_this_program_came_from_is_vital, set_up,

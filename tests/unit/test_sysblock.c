@@ -67,7 +67,7 @@ static void identity_of_a_disk(void **state)
         world_attribute(&w, "sda", "queue/rotational", "1");
         world_attribute(&w, "sda", "removable", "1");
         world_put(&w, "sys/class/block/sda/device/vpd_pg80", "ignored");
-        scratch_put(&w.s, "sys/class/block/sda/device/vpd_pg80", "\0\x80\0\x08  WD-\x01q rest", 18);
+        scratch_put(&w.s, "sys/class/block/sda/device/vpd_pg80", "\0\x80\0\x08  WD-\x01q rest", 16);
         if (disk_open_name(&w.env, "sda", &d, &e) < 0)
                 fail_msg("%s", e.text);
         assert_string_equal(d->model, "SLOW DISK");
