@@ -139,6 +139,8 @@
 #define LIMIT_SWAPS 64u
 /* Devices and mounts upon each other; real stacks have three to six. */
 #define LIMIT_DISK_STACK 32u
+/* How long udev or another program may have a disk for itself: a look takes milliseconds. */
+#define LIMIT_DISK_LOCK_SECONDS 10u
 /* Rounds of releasing a disk: one, and one more for each thing that came back. */
 #define LIMIT_DISK_ROUNDS 4u
 /* A rule for choosing a disk: a handful of terms; models and serials have at most 64 characters. */

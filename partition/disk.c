@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -136,6 +137,15 @@ int disk_open(const struct env *env, const char *path, struct disk **ret, struct
         return disk_open_name(env, name, ret, e);
 }
 
+/* Paths of an NVMe namespace with several controllers: disks without a node, beside the one that
+ * counts. */
+static bool is_hidden(const struct env *env, const char *name)
+{
+        uint64_t hidden;
+
+        return sysblock_number(env, name, "hidden", &hidden) == 0 && hidden != 0;
+}
+
 static bool is_fixed_disk(const char *name)
 {
         static const char *const skip[] = {"ram", "loop", "dm-", "md", "zram", "sr", "fd", "nbd"};
@@ -186,7 +196,7 @@ int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e
         if (!dir)
                 return error_errno(e, errno, "%s", path);
         while ((entry = readdir(dir))) {
-                if (!is_fixed_disk(entry->d_name))
+                if (!is_fixed_disk(entry->d_name) || is_hidden(env, entry->d_name))
                         continue;
                 if (append_name(&names, &n, entry->d_name) < 0) {
                         disk_free_names(names, n);
@@ -312,20 +322,45 @@ static bool is_same(const struct disk *d, int fd)
         return same;
 }
 
+static void wake_up(int signal)
+{
+        (void)signal;
+}
+
+/*
+ * Whenever a writer closes a disk, udev locks it for the moment of a look, so it has to be waited
+ * for: a dry run just before this may be that writer. The alarm ends the waiting with EINTR.
+ */
+static int lock_exclusively(int fd)
+{
+        const struct sigaction alarmed = {.sa_handler = wake_up};
+        struct sigaction before;
+        int r;
+
+        if (sigaction(SIGALRM, &alarmed, &before) < 0)
+                return -errno;
+        (void)alarm(LIMIT_DISK_LOCK_SECONDS);
+        r = flock(fd, LOCK_EX) < 0 ? -errno : 0;
+        (void)alarm(0);
+        (void)sigaction(SIGALRM, &before, NULL);
+        return r;
+}
+
 int disk_take(struct disk *d, struct error *e)
 {
         _cleanup_close_ int fd = -EBADF;
+        int r;
 
         if (d->fd >= 0)
                 return 0;
         fd = open(d->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
         if (fd < 0)
                 return error_errno(e, errno, "%s", d->path);
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-                if (errno != EWOULDBLOCK)
-                        return error_errno(e, errno, "%s: lock", d->path);
+        r = lock_exclusively(fd);
+        if (r == -EINTR)
                 return error_set(e, ERROR_BUSY, EBUSY, "%s is locked by another program", d->path);
-        }
+        if (r < 0)
+                return error_errno(e, -r, "%s: lock", d->path);
         if (!is_same(d, fd))
                 return error_set(e, ERROR_PRECONDITION, ESTALE, "%s is another disk now", d->path);
         d->fd = TAKE_FD(fd);

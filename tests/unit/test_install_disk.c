@@ -31,6 +31,8 @@ static int set_up(void **state)
         world_link(&w, "../../nvme0n1", "dev/disk/by-id/nvme-Fast_S");
         world_disk(&w, "pci0/virtio1", "vda", "252:0", 4 * MIB);
         world_disk(&w, "virtual", "loop0", "7:0", 90 * DISK_SIZE);
+        world_disk(&w, "pci0/nvme/nvme0", "nvme0c0n1", "0:0", 90 * DISK_SIZE);
+        world_attribute(&w, "nvme0c0n1", "hidden", "1");
         world_disk(&w, "virtual", "dm-0", "253:0", 90 * DISK_SIZE);
         return 0;
 }
@@ -119,6 +121,7 @@ static void the_medium_the_loader_names_is_never_chosen(void **state)
         assert_non_null(strstr(e.text, "virtio: disk: 4 MiB is too small"));
         assert_null(strstr(e.text, "loop0"));
         assert_null(strstr(e.text, "dm-0"));
+        assert_null(strstr(e.text, "nvme0c0n1"));
 }
 
 static void the_disk_of_a_mounted_system_is_never_chosen(void **state)
