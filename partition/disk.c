@@ -196,7 +196,8 @@ int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e
         if (!dir)
                 return error_errno(e, errno, "%s", path);
         while ((entry = readdir(dir))) {
-                if (!is_fixed_disk(entry->d_name) || is_hidden(env, entry->d_name))
+                if (!is_fixed_disk(entry->d_name) || is_hidden(env, entry->d_name) ||
+                    sysblock_is_virtual(env, entry->d_name))
                         continue;
                 if (append_name(&names, &n, entry->d_name) < 0) {
                         disk_free_names(names, n);

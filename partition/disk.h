@@ -55,9 +55,9 @@ void disk_free(struct disk *d);
 DEFINE_CLEANUP(struct disk, disk_free)
 
 /*
- * Kernel names of all whole disks, without RAM, loop, device-mapper, md and optical devices, and
- * without hidden ones (paths of an NVMe namespace). The array and its strings belong to the caller
- * (disk_free_names).
+ * Kernel names of all whole disks: without optical ones, what is made of other devices or memory
+ * (loop, device-mapper, md, zram, bcache, ...), and hidden ones (paths of an NVMe namespace). The
+ * array and its strings belong to the caller (disk_free_names).
  */
 int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e) _must_check_;
 void disk_free_names(char **names, size_t n);

@@ -51,9 +51,15 @@ static int remove_mapping(const char *name, struct error *e)
         if (dm_task_run(t))
                 return 0;
         code = dm_task_get_errno(t);
+        if (code == ENXIO)
+                return 0; /* it went with what stood on it */
         return error_errno(e, code > 0 ? code : EIO, "removing the mapping %s", name);
 }
 
+/*
+ * The claim fails while the device is in use. Without it the kernel would keep a loop device in use
+ * until its last user is gone, and call that a success.
+ */
 static int device_ioctl(const struct env *env, const char *name, unsigned long request,
                         const char *what, struct error *e)
 {
@@ -64,10 +70,12 @@ static int device_ioctl(const struct env *env, const char *name, unsigned long r
                 path = NULL;
                 return error_oom(e);
         }
-        fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+        fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC | O_NOCTTY);
         if (fd < 0)
                 return error_errno(e, errno, "%s", path);
-        return ioctl(fd, request, 0) < 0 ? error_errno(e, errno, "%s %s", what, path) : 0;
+        if (ioctl(fd, request, 0) < 0 && errno != ENXIO) /* ENXIO: went with what stood on it */
+                return error_errno(e, errno, "%s %s", what, path);
+        return 0;
 }
 
 int disk_release_use(const struct env *env, const struct disk_use *use, struct error *e)

@@ -214,6 +214,15 @@ enum sysblock_bus sysblock_bus(const struct env *env, const char *disk)
         return path ? bus_of_path(path) : SYSBLOCK_BUS_OTHER;
 }
 
+bool sysblock_is_virtual(const struct env *env, const char *device)
+{
+        _cleanup_free_ char *link = attribute_path(env, device, ".");
+        _cleanup_free_ char *path = link ? realpath(link, NULL) : NULL;
+
+        /* NVMe with several controllers is there as well, and is a disk. */
+        return path && strstr(path, "/devices/virtual/") && bus_of_path(path) != SYSBLOCK_BUS_NVME;
+}
+
 const char *sysblock_bus_name(enum sysblock_bus bus)
 {
         static const char *const names[SYSBLOCK_BUS_MAX] = {

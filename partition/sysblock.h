@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -50,6 +51,8 @@ int sysblock_model(const struct env *env, const char *disk, char **ret) _must_ch
 int sysblock_serial(const struct env *env, const char *disk, char **ret) _must_check_;
 int sysblock_wwn(const struct env *env, const char *disk, char **ret) _must_check_;
 enum sysblock_bus sysblock_bus(const struct env *env, const char *disk);
+/* A device that a driver makes out of others or of memory (bcache, zram, a ZFS volume), no disk. */
+bool sysblock_is_virtual(const struct env *env, const char *device);
 /* "nvme", "sata", ...; "other". */
 const char *sysblock_bus_name(enum sysblock_bus bus);
 

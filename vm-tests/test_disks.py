@@ -150,6 +150,7 @@ dmsetup create volume --table "0 1048576 linear /dev/mapper/vault 0"
 mkfs.ext4 -q /dev/mapper/volume; mkdir /tmp/deep; mount /dev/mapper/volume /tmp/deep
 truncate -s 32M /tmp/held/image; mkfs.ext4 -q /tmp/held/image
 mkdir /tmp/image; mount -o loop /tmp/held/image /tmp/image
+udevadm settle
 '''
 USES = ['is mounted on /tmp/held', 'is swap in use', 'LUKS mapping vault', 'device-mapper mapping volume',
         'is mounted on /tmp/deep', 'is mounted on /tmp/image', 'shows /tmp/held/image']
@@ -174,7 +175,8 @@ def test_what_is_busy_stays_and_is_told(live):
     assert re.search(r'\n  not released: \S+ is held by the LUKS mapping vault', text), text
     assert re.search(r'\n  released: \S+ is mounted on /tmp/image', text) and 'swap in use' in text
     live.shell('! mountpoint -q /tmp/held && mountpoint -q /tmp/deep && ! grep -q nvme /proc/swaps && '
-               'test ! -e /sys/block/loop0/loop && kill $(cat /tmp/sleeper)', check=True)
+               'test ! -e /sys/block/loop0/loop', check=True)
+    live.shell('kill $(cat /tmp/sleeper); tail --pid=$(cat /tmp/sleeper) -f /dev/null', check=True)
 
 
 def test_installed_on_nvme_with_4k_sectors_and_the_twin_untouched(live, twin):

@@ -33,6 +33,8 @@ static int set_up(void **state)
         world_disk(&w, "virtual", "loop0", "7:0", 90 * DISK_SIZE);
         world_disk(&w, "pci0/nvme/nvme0", "nvme0c0n1", "0:0", 90 * DISK_SIZE);
         world_attribute(&w, "nvme0c0n1", "hidden", "1");
+        world_disk(&w, "virtual", "zd0", "230:0", 90 * DISK_SIZE);
+        world_disk(&w, "virtual/nvme-subsystem/nvme-subsys1", "nvme1n1", "259:1", 5 * MIB);
         world_disk(&w, "virtual", "dm-0", "253:0", 90 * DISK_SIZE);
         return 0;
 }
@@ -121,6 +123,8 @@ static void the_medium_the_loader_names_is_never_chosen(void **state)
         assert_non_null(strstr(e.text, "virtio: disk: 4 MiB is too small"));
         assert_null(strstr(e.text, "loop0"));
         assert_null(strstr(e.text, "dm-0"));
+        assert_null(strstr(e.text, "zd0"));
+        assert_non_null(strstr(e.text, "nvme1n1"));
         assert_null(strstr(e.text, "nvme0c0n1"));
 }
 
@@ -213,7 +217,7 @@ static void the_plan_tells_what_it_is(void **state)
         (void)state;
         assert_non_null(out);
         world_attribute(&w, "nvme0n1", "queue/logical_block_size", "4096");
-        assert_int_equal(find("bus=nvme", &d, &c, &e), 0);
+        assert_int_equal(find("serial=S*,bus=nvme", &d, &c, &e), 0);
         o = install_disk_json(d, &c);
         uses = install_disk_uses_json(&c);
         assert_non_null(o);
@@ -226,7 +230,7 @@ static void the_plan_tells_what_it_is(void **state)
         assert_int_equal(json_get_str(o, "wwn", &text), 0);
         assert_string_equal(text, "eui.0025");
         assert_int_equal(json_get_str(o, "chosen", &text), 0);
-        assert_string_equal(text, "the only disk that fits the rule (bus=nvme)");
+        assert_string_equal(text, "the only disk that fits the rule (serial=S*,bus=nvme)");
         assert_int_equal(json_get_bool(o, "removable", &flag), 0);
         assert_false(flag);
         install_disk_describe(d, &c, out);
