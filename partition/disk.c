@@ -180,6 +180,14 @@ static int append_name(char ***names, size_t *n, const char *name)
         return 0;
 }
 
+/* sysfs has no order; people read lists. */
+static int compare_names(const void *a, const void *b)
+{
+        const char *const *x = a, *const *y = b;
+
+        return strverscmp(*x, *y);
+}
+
 int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e)
 {
         _cleanup_free_ char *path = NULL;
@@ -204,6 +212,8 @@ int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e
                         return error_oom(e);
                 }
         }
+        if (n > 0)
+                qsort(names, n, sizeof(*names), compare_names);
         *ret = names;
         *ret_n = n;
         return 0;
