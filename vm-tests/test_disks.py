@@ -62,7 +62,8 @@ def live(workshop, place, twin):
              Disk(sparse(place / 'locked.img', 40 * GIB), serial='locked', readonly=True)]
     with workshop.live_machine(workshop.work / 'disks', disks=disks) as machine:
         machine.boot()
-        machine.run(['udevadm', 'settle'], check=True)
+        # SCSI buses are searched while the boot goes on.
+        machine.run(['udevadm', 'wait', '--settle', '--timeout=60', '/dev/sda'], check=True)
         yield machine
 
 
