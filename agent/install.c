@@ -63,6 +63,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 print_help();
         else if (r == 0 && !o->wishes.target)
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
+        else if (r == 0)
+                r = install_disk_check(o->wishes.target, e);
         return r;
 }
 

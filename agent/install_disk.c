@@ -204,12 +204,26 @@ static int find_by_path(const struct env *env, const char *path, install_fits fi
         return 0;
 }
 
+static bool is_path(const char *spec)
+{
+        return *spec == '/' || *spec == '.';
+}
+
+int install_disk_check(const char *spec, struct error *e)
+{
+        _cleanup_free_ struct disk_rule *rule = malloc(sizeof(*rule));
+
+        if (!rule)
+                return error_oom(e);
+        return is_path(spec) ? 0 : disk_select_parse(spec, rule, e);
+}
+
 int install_disk_find(const struct env *env, const char *spec, install_fits fits, void *data,
                       struct disk **ret, struct install_choice *ret_choice, struct error *e)
 {
         _cleanup_(install_choice_done) struct install_choice c = {.link = NULL};
-        int r = *spec == '/' || *spec == '.' ? find_by_path(env, spec, fits, data, ret, &c, e)
-                                             : find_by_rule(env, spec, fits, data, ret, &c, e);
+        int r = is_path(spec) ? find_by_path(env, spec, fits, data, ret, &c, e)
+                              : find_by_rule(env, spec, fits, data, ret, &c, e);
 
         if (r < 0)
                 return r;

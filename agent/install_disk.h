@@ -28,6 +28,8 @@ typedef int (*install_fits)(const struct disk *d, void *data, struct error *e);
 int install_disk_find(const struct env *env, const char *spec, install_fits fits, void *data,
                       struct disk **ret, struct install_choice *ret_choice, struct error *e)
         _must_check_;
+/* Whether spec is a path or a rule without a mistake; looks at no disk. */
+int install_disk_check(const char *spec, struct error *e) _must_check_;
 void install_choice_done(struct install_choice *c);
 
 /*
