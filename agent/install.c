@@ -22,9 +22,16 @@ struct install_options {
 static void print_help(void)
 {
         (void)printf(
-                "Usage: tb-agent install --target DISK [OPTION...]\n\n"
+                "Usage: tb-agent install --target SPEC [OPTION...]\n\n"
                 "Installs this system on a disk. Everything on the disk is lost.\n\n"
-                "  --target DISK    whole disk, any path that leads to it\n"
+                "  --target SPEC    whole disk, any path that leads to it; or a rule: auto "
+                "(largest),\n"
+                "                   smallest, or terms in one word, e.g. "
+                "'size>=100G,bus=nvme,largest';\n"
+                "                   terms: size (> < =), bus=, model=, serial=, wwn= (GLOBs), "
+                "rotational=\n"
+                "  --force-release  unmount, swapoff and close what holds the disk, where that is "
+                "safe\n"
                 "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
@@ -48,6 +55,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"target", OPTION_TEXT, &o->wishes.target},
                 {"source", OPTION_TEXT, &o->wishes.source},
                 {"esp-size", OPTION_SIZE, &o->wishes.esp_size},
+                {"force-release", OPTION_FLAG, &o->wishes.force_release},
                 {"allow-downgrade", OPTION_FLAG, &o->wishes.allow_downgrade},
                 {"enroll-keys", OPTION_TEXT, &o->wishes.firmware.keys},
                 {"enroll-keys-by", OPTION_TEXT, &o->wishes.firmware.keys_by},
@@ -63,6 +71,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 print_help();
         else if (r == 0 && !o->wishes.target)
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
+        else if (r == 0)
+                r = install_disk_check(o->wishes.target, e);
         return r;
 }
 

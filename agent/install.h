@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "agent/install_disk.h"
 #include "agent/install_firmware.h"
 #include "agent/machine.h"
 #include "agent/source.h"
@@ -31,7 +32,8 @@
 struct install_plan {
         const struct env *env;
         struct disk *disk;
-        struct machine machine; /* what the image was verified against */
+        struct install_choice choice; /* how it came to this disk */
+        struct machine machine;       /* what the image was verified against */
         struct proofs proofs;
         struct source source;
         struct layout layout;
@@ -49,9 +51,11 @@ struct install_loss {
 };
 
 struct install_wishes {
-        const char *target, *source; /* source NULL: the medium of this session */
-        uint64_t esp_size;           /* 0: default */
+        const char *target; /* a path or a rule, see install_disk_find() */
+        const char *source; /* NULL: the medium of this session */
+        uint64_t esp_size;  /* 0: default */
         bool allow_downgrade;
+        bool force_release; /* take away what holds the disk, where that is safe */
         struct install_firmware_wishes firmware;
 };
 

@@ -145,8 +145,11 @@ static int make_data(struct install_plan *p, install_progress progress, struct e
 
 int install_apply(struct install_plan *p, install_progress progress, struct error *e)
 {
-        int r = mount_private(e);
+        /* In the name space of the session: what is released there is released for all. */
+        int r = install_disk_claim(p->disk, &p->choice, e);
 
+        if (r == 0)
+                r = mount_private(e);
         if (r < 0)
                 return r;
         tell(progress, "clearing the disk");

@@ -105,24 +105,31 @@ static int find_losses(struct install_plan *p, struct error *e)
         return r;
 }
 
-static int check_disk(struct install_plan *p, const char *target, uint64_t esp_size,
-                      struct error *e)
+/* data: the size of the ESP. */
+static int fits_disk(const struct disk *d, void *data, struct error *e)
+{
+        _cleanup_free_ struct layout *l = malloc(sizeof(*l));
+        const uint64_t *esp_size = data;
+
+        return l ? layout_plan(d->size, d->sector_size, *esp_size, l, e) : error_oom(e);
+}
+
+static int check_disk(struct install_plan *p, const struct install_wishes *wishes, struct error *e)
 {
         uint64_t size;
-        int r = disk_open(p->env, target, &p->disk, e);
+        int r = layout_esp_size(image_size(p->source.image), wishes->esp_size, &size, e);
 
-        if (r < 0)
-                return r;
-        if (p->disk->read_only)
-                return error_set(e, ERROR_PRECONDITION, EROFS, "%s is read-only", p->disk->path);
+        if (r == 0)
+                r = install_disk_find(p->env, wishes->target, fits_disk, &size, &p->disk,
+                                      &p->choice, e);
         /* From here on to the end: what is shown and asked about is what will be written to. */
-        r = disk_lock(p->disk, e);
+        if (r == 0)
+                r = install_disk_take(p->disk, wishes->force_release, &p->choice, e);
         if (r == 0)
                 r = find_losses(p, e);
-        if (r == 0)
-                r = layout_esp_size(image_size(p->source.image), esp_size, &size, e);
-        if (r == 0)
-                r = layout_plan(p->disk->size, p->disk->sector_size, size, &p->layout, e);
+        if (r < 0)
+                return r;
+        r = layout_plan(p->disk->size, p->disk->sector_size, size, &p->layout, e);
         return r < 0 ? error_wrap(e, r, "%s", p->disk->path) : 0;
 }
 
@@ -176,7 +183,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         if (r == 0)
                 r = check_source(p, wishes, e);
         if (r == 0)
-                r = check_disk(p, wishes->target, wishes->esp_size, e);
+                r = check_disk(p, wishes, e);
         if (r == 0)
                 r = install_firmware_end(p, e);
         if (r < 0)
@@ -191,6 +198,7 @@ void install_plan_done(struct install_plan *p)
         machine_done(&p->machine);
         disk_free(p->disk);
         p->disk = NULL;
+        install_choice_done(&p->choice);
         free(p->lost);
         p->lost = NULL;
         p->n_lost = 0;
@@ -229,34 +237,13 @@ void install_describe(const struct install_plan *p, FILE *out)
         report_text(out, "loader   systemd-boot %s\n", p->source.loader.version);
         describe_proofs(p, out);
         install_firmware_describe(p, out);
-        report_text(out, "disk     %s %s %s, %s\n", p->disk->path,
-                    *p->disk->model ? p->disk->model : "(no model)",
-                    *p->disk->serial ? p->disk->serial : "(no serial)",
-                    format_size(p->disk->size, size, sizeof(size)));
+        install_disk_describe(p->disk, &p->choice, out);
         for (size_t i = 0; i < p->n_lost; i++)
                 describe_loss(&p->lost[i], out);
         for (size_t i = 0; i < p->layout.n; i++)
                 report_text(out, "  new    %u %s, %s\n", p->layout.partitions[i].number,
                             p->layout.partitions[i].name,
                             format_size(p->layout.partitions[i].size, size, sizeof(size)));
-}
-
-static int add_disk(struct json_object *root, const struct install_plan *p)
-{
-        struct json_object *o = json_object_new_object();
-        int r = json_add_obj(root, "disk", o);
-
-        if (r == 0)
-                r = json_add_str(o, "path", p->disk->path);
-        if (r == 0)
-                r = json_add_str(o, "model", p->disk->model);
-        if (r == 0)
-                r = json_add_str(o, "serial", p->disk->serial);
-        if (r == 0)
-                r = json_add_u64(o, "size", p->disk->size);
-        if (r == 0)
-                r = json_add_u64(o, "sector_size", p->disk->sector_size);
-        return r;
 }
 
 static int add_partition(struct json_object *array, const struct layout_partition *l)
@@ -333,7 +320,9 @@ struct json_object *install_plan_json(const struct install_plan *p)
         for (size_t i = 0; i < p->n_lost && r == 0; i++)
                 r = add_lost(lost, &p->lost[i]);
         if (r == 0)
-                r = add_disk(root, p);
+                r = json_add_obj(root, "disk", install_disk_json(p->disk, &p->choice));
+        if (r == 0)
+                r = json_add_obj(root, "in_use", install_disk_uses_json(&p->choice));
         if (r == 0)
                 r = add_image(root, p);
         if (r == 0)

@@ -41,7 +41,7 @@ enum error_class {
 struct error {
         enum error_class class;
         int code;         /* positive errno, 0 = no error */
-        char text[1024];  /* "what: why", outermost context first */
+        char text[4096];  /* "what: why", outermost context first; may be a list of lines */
         char advice[512]; /* what to do next, may be empty */
 };
 

@@ -134,6 +134,20 @@
 #define LIMIT_SMALL_FILE (1 * MIB)
 /* sysfs and procfs attributes are at most a page, mountinfo may be longer. */
 #define LIMIT_SYSFS_FILE (1 * MIB)
+/* A node with many containers has some thousand mounts of 200 bytes. The kernel allows 30 swaps. */
+#define LIMIT_MOUNTINFO (16 * MIB)
+#define LIMIT_SWAPS 64u
+/* Devices and mounts upon each other; real stacks have three to six. */
+#define LIMIT_DISK_STACK 32u
+/* How long udev or another program may have a disk for itself: a look takes milliseconds. */
+#define LIMIT_DISK_LOCK_SECONDS 10u
+/* Rounds of releasing a disk: one, and one more for each thing that came back. */
+#define LIMIT_DISK_ROUNDS 4u
+/* A rule for choosing a disk: a handful of terms; models and serials have at most 64 characters. */
+#define LIMIT_DISK_TERMS 16u
+#define LIMIT_DISK_TERM 256u
+/* Lists of disks, and of what uses one, inside a message. */
+#define LIMIT_DISK_REPORT 3584u
 /* What is kept of a child's output for an error message. */
 #define LIMIT_CHILD_OUTPUT (64 * KIB)
 /* Sandboxed children: descriptors handed over, address space (program and libraries included; the

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,6 +18,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/num.h"
+#include "partition/disk_use.h"
 
 /* sysfs counts in these units whatever the device's sector size is. */
 #define SYSFS_SECTOR UINT64_C(512)
@@ -35,51 +37,6 @@ static void free_probe(blkid_probe *p)
                 blkid_free_probe(*p);
 }
 
-/* Attribute of a block device as text: "" when the attribute does not exist. */
-static int read_attribute(const struct env *env, const char *device, const char *attribute,
-                          struct buf *out)
-{
-        _cleanup_free_ char *path = NULL;
-        int r;
-
-        buf_reset(out);
-        if (asprintf(&path, "%s/class/block/%s/%s", env->sysfs, device, attribute) < 0) {
-                path = NULL;
-                return -ENOMEM;
-        }
-        r = file_read_line(AT_FDCWD, path, out);
-        return r == -ENOENT || r == -ENODEV ? 0 : r;
-}
-
-static int read_number(const struct env *env, const char *device, const char *attribute,
-                       uint64_t *ret)
-{
-        _cleanup_(buf_done) struct buf b = BUF_INIT(LIMIT_SYSFS_FILE);
-        int r = read_attribute(env, device, attribute, &b);
-
-        return r < 0 ? r : parse_u64(buf_str(&b), ret);
-}
-
-/* Text without surrounding blanks: firmware pads models and serials. */
-static int read_text(const struct env *env, const char *device, const char *attribute, char **ret)
-{
-        _cleanup_(buf_done) struct buf b = BUF_INIT(LIMIT_SYSFS_FILE);
-        const char *s;
-        size_t n;
-        int r;
-
-        r = read_attribute(env, device, attribute, &b);
-        if (r < 0)
-                return r;
-        s = buf_str(&b);
-        s += strspn(s, " \t");
-        n = strlen(s);
-        while (n > 0 && (s[n - 1] == ' ' || s[n - 1] == '\t'))
-                n--;
-        *ret = strndup(s, n);
-        return *ret ? 0 : -ENOMEM;
-}
-
 void disk_free(struct disk *d)
 {
         if (!d)
@@ -89,6 +46,7 @@ void disk_free(struct disk *d)
         free(d->path);
         free(d->model);
         free(d->serial);
+        free(d->wwn);
         free(d);
 }
 
@@ -97,26 +55,27 @@ static int load_identity(struct disk *d)
         uint64_t sectors = 0, flag = 0;
         int r;
 
-        r = read_number(d->env, d->name, "size", &sectors);
+        r = sysblock_number(d->env, d->name, "size", &sectors);
         if (r == 0)
                 r = mul_u64(sectors, SYSFS_SECTOR, &d->size);
         if (r == 0)
-                r = read_number(d->env, d->name, "queue/logical_block_size", &d->sector_size);
+                r = sysblock_number(d->env, d->name, "queue/logical_block_size", &d->sector_size);
         if (r == 0)
-                r = read_number(d->env, d->name, "ro", &flag);
+                r = sysblock_number(d->env, d->name, "ro", &flag);
         d->read_only = flag != 0;
         if (r == 0)
-                r = read_number(d->env, d->name, "removable", &flag);
+                r = sysblock_number(d->env, d->name, "removable", &flag);
         d->removable = flag != 0;
         if (r == 0)
-                r = read_text(d->env, d->name, "device/model", &d->model);
+                r = sysblock_number(d->env, d->name, "queue/rotational", &flag);
+        d->rotational = flag != 0;
         if (r == 0)
-                r = read_text(d->env, d->name, "serial", &d->serial);
-        if (r == 0 && !*d->serial) {
-                free(d->serial);
-                d->serial = NULL;
-                r = read_text(d->env, d->name, "device/serial", &d->serial);
-        }
+                r = sysblock_model(d->env, d->name, &d->model);
+        if (r == 0)
+                r = sysblock_serial(d->env, d->name, &d->serial);
+        if (r == 0)
+                r = sysblock_wwn(d->env, d->name, &d->wwn);
+        d->bus = sysblock_bus(d->env, d->name);
         return r;
 }
 
@@ -178,6 +137,15 @@ int disk_open(const struct env *env, const char *path, struct disk **ret, struct
         return disk_open_name(env, name, ret, e);
 }
 
+/* Paths of an NVMe namespace with several controllers: disks without a node, beside the one that
+ * counts. */
+static bool is_hidden(const struct env *env, const char *name)
+{
+        uint64_t hidden;
+
+        return sysblock_number(env, name, "hidden", &hidden) == 0 && hidden != 0;
+}
+
 static bool is_fixed_disk(const char *name)
 {
         static const char *const skip[] = {"ram", "loop", "dm-", "md", "zram", "sr", "fd", "nbd"};
@@ -212,6 +180,14 @@ static int append_name(char ***names, size_t *n, const char *name)
         return 0;
 }
 
+/* sysfs has no order; people read lists. */
+static int compare_names(const void *a, const void *b)
+{
+        const char *const *x = a, *const *y = b;
+
+        return strverscmp(*x, *y);
+}
+
 int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e)
 {
         _cleanup_free_ char *path = NULL;
@@ -228,13 +204,16 @@ int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e
         if (!dir)
                 return error_errno(e, errno, "%s", path);
         while ((entry = readdir(dir))) {
-                if (!is_fixed_disk(entry->d_name))
+                if (!is_fixed_disk(entry->d_name) || is_hidden(env, entry->d_name) ||
+                    sysblock_is_virtual(env, entry->d_name))
                         continue;
                 if (append_name(&names, &n, entry->d_name) < 0) {
                         disk_free_names(names, n);
                         return error_oom(e);
                 }
         }
+        if (n > 0)
+                qsort(names, n, sizeof(*names), compare_names);
         *ret = names;
         *ret_n = n;
         return 0;
@@ -255,14 +234,14 @@ static int load_partition(const struct disk *d, const char *name, struct disk_pa
 
         if (strncmp(name, d->name, strlen(d->name)) != 0)
                 return 0;
-        r = read_number(d->env, name, "partition", &number);
+        r = sysblock_number(d->env, name, "partition", &number);
         if (r < 0)
                 return 0; /* other children of the device directory have no such attribute */
         if (number == 0 || number > LIMIT_PARTITIONS)
                 return 0;
-        r = read_number(d->env, name, "start", &start);
+        r = sysblock_number(d->env, name, "start", &start);
         if (r == 0)
-                r = read_number(d->env, name, "size", &size);
+                r = sysblock_number(d->env, name, "size", &size);
         if (r == 0)
                 r = mul_u64(start, SYSFS_SECTOR, &p->start);
         if (r == 0)
@@ -337,43 +316,6 @@ int disk_partition_path(const struct disk *d, unsigned number, char **ret, struc
         return r < 0 ? error_oom(e) : 0;
 }
 
-/* First holder of a device (device-mapper or md name), or "" - only to make the message better. */
-static void find_holder(const struct disk *d, const char *device, char *ret, size_t n)
-{
-        _cleanup_free_ char *path = NULL;
-        _cleanup_(close_dir) DIR *dir = NULL;
-        struct dirent *entry;
-
-        ret[0] = '\0';
-        if (asprintf(&path, "%s/class/block/%s/holders", d->env->sysfs, device) < 0) {
-                path = NULL;
-                return;
-        }
-        dir = opendir(path);
-        while (dir && (entry = readdir(dir))) {
-                if (entry->d_name[0] != '.')
-                        (void)snprintf(ret, n, "%s", entry->d_name);
-        }
-}
-
-static int busy_error(const struct disk *d, struct error *e)
-{
-        struct disk_partition *list = NULL;
-        char holder[256] = "";
-        size_t n = 0;
-
-        find_holder(d, d->name, holder, sizeof(holder));
-        if (!*holder && disk_partitions(d, &list, &n, NULL) == 0) {
-                for (size_t i = 0; i < n && !*holder; i++)
-                        find_holder(d, list[i].name, holder, sizeof(holder));
-                disk_free_partitions(list, n);
-        }
-        error_set(e, ERROR_BUSY, EBUSY, "%s is in use%s%s", d->path,
-                  *holder ? " by " : " (mounted, swap, or opened by another program)", holder);
-        error_advise(e, "unmount it, or choose another disk");
-        return -EBUSY;
-}
-
 static bool is_same(const struct disk *d, int fd)
 {
         struct disk now = {.env = d->env, .name = d->name, .fd = -EBADF};
@@ -383,37 +325,69 @@ static bool is_same(const struct disk *d, int fd)
 
         same = ioctl(fd, BLKGETSIZE64, &size) == 0 && ioctl(fd, BLKSSZGET, &sector) == 0 &&
                size == d->size && (uint64_t)sector == d->sector_size && load_identity(&now) == 0 &&
-               strcmp(now.serial, d->serial) == 0 && strcmp(now.model, d->model) == 0;
+               strcmp(now.serial, d->serial) == 0 && strcmp(now.model, d->model) == 0 &&
+               strcmp(now.wwn, d->wwn) == 0;
         free(now.model);
         free(now.serial);
+        free(now.wwn);
         return same;
+}
+
+static void wake_up(int signal)
+{
+        (void)signal;
+}
+
+/*
+ * Whenever a writer closes a disk, udev locks it for the moment of a look, so it has to be waited
+ * for: a dry run just before this may be that writer. The alarm ends the waiting with EINTR.
+ */
+static int lock_exclusively(int fd)
+{
+        const struct sigaction alarmed = {.sa_handler = wake_up};
+        struct sigaction before;
+        int r;
+
+        if (sigaction(SIGALRM, &alarmed, &before) < 0)
+                return -errno;
+        (void)alarm(LIMIT_DISK_LOCK_SECONDS);
+        r = flock(fd, LOCK_EX) < 0 ? -errno : 0;
+        (void)alarm(0);
+        (void)sigaction(SIGALRM, &before, NULL);
+        return r;
+}
+
+int disk_take(struct disk *d, struct error *e)
+{
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        if (d->fd >= 0)
+                return 0;
+        fd = open(d->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return error_errno(e, errno, "%s", d->path);
+        r = lock_exclusively(fd);
+        if (r == -EINTR)
+                return error_set(e, ERROR_BUSY, EBUSY, "%s is locked by another program", d->path);
+        if (r < 0)
+                return error_errno(e, -r, "%s: lock", d->path);
+        if (!is_same(d, fd))
+                return error_set(e, ERROR_PRECONDITION, ESTALE, "%s is another disk now", d->path);
+        d->fd = TAKE_FD(fd);
+        return 0;
 }
 
 int disk_lock(struct disk *d, struct error *e)
 {
-        _cleanup_close_ int exclusive = -EBADF, fd = -EBADF;
+        _cleanup_(disk_use_done) struct disk_uses uses = {.n = 0};
+        int r = disk_take(d, e);
 
-        fd = open(d->path, O_RDWR | O_CLOEXEC | O_NOCTTY);
-        if (fd < 0)
-                return error_errno(e, errno, "%s", d->path);
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-                if (errno != EWOULDBLOCK)
-                        return error_errno(e, errno, "%s: lock", d->path);
-                return error_set(e, ERROR_BUSY, EBUSY, "%s is locked by another program", d->path);
-        }
-        /*
-         * The kernel refuses an exclusive claim on the whole disk while a mount, swap,
-         * device-mapper or md holds any part of it. The claim is dropped at once: it would keep our
-         * own mounts out.
-         */
-        exclusive = open(d->path, O_RDWR | O_EXCL | O_CLOEXEC | O_NOCTTY);
-        if (exclusive < 0)
-                return errno == EBUSY ? busy_error(d, e) : error_errno(e, errno, "%s", d->path);
-        if (!is_same(d, fd))
-                return error_set(e, ERROR_PRECONDITION, ESTALE, "%s is another disk now", d->path);
-        close_p(&d->fd);
-        d->fd = TAKE_FD(fd);
-        return 0;
+        if (r == 0)
+                r = disk_use_read(d, &uses, e);
+        if (r == 0 && uses.n > 0)
+                r = disk_use_refuse(d, &uses, e);
+        return r;
 }
 
 int disk_wipe_signatures(const char *path, struct error *e)

@@ -6,7 +6,7 @@
  * global label or link: a second disk with the same labels may be attached.
  *
  * Life cycle: disk_open() -> queries -> disk_lock() -> actions -> disk_free(), which drops the
- * lock.
+ * lock. disk_take() alone stands before a look at what holds the disk.
  */
 #pragma once
 
@@ -16,6 +16,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "partition/sysblock.h"
 
 struct disk {
         const struct env *env; /* borrowed */
@@ -23,11 +24,14 @@ struct disk {
         char *path;            /* device node: "/dev/vda" */
         char *model;           /* may be empty */
         char *serial;          /* may be empty */
+        char *wwn;             /* world wide name as sysfs tells it ("naa.5000..."), may be empty */
         uint64_t size;         /* bytes */
         uint64_t sector_size;  /* logical sector in bytes */
         bool read_only;
         bool removable;
-        int fd; /* opened by disk_lock(), else -EBADF */
+        bool rotational;
+        enum sysblock_bus bus;
+        int fd; /* opened by disk_take() or disk_lock(), else -EBADF */
 };
 
 /* A partition as the kernel sees it now (not necessarily what the table on the disk says). */
@@ -51,7 +55,8 @@ void disk_free(struct disk *d);
 DEFINE_CLEANUP(struct disk, disk_free)
 
 /*
- * Kernel names of all whole disks, without RAM, loop, device-mapper, md and optical devices. The
+ * Kernel names of all whole disks: without optical ones, what is made of other devices or memory
+ * (loop, device-mapper, md, zram, bcache, ...), and hidden ones (paths of an NVMe namespace). The
  * array and its strings belong to the caller (disk_free_names).
  */
 int disk_list(const struct env *env, char ***ret, size_t *ret_n, struct error *e) _must_check_;
@@ -67,10 +72,15 @@ int disk_partition_path(const struct disk *d, unsigned number, char **ret, struc
         _must_check_;
 
 /*
- * Takes the disk for writing: BSD lock (udev stays off), a check that nothing holds it or a
- * partition of it (mounts, swap, device-mapper, md), and a check that it still is the disk that was
- * opened: -ESTALE when another one is plugged in under its name. -EBUSY names the user where the
- * kernel tells.
+ * Takes the disk for this program: opened, with a BSD lock (udev stays off, other installers do),
+ * and certain to be the disk that was looked at: -ESTALE when another one is plugged in under its
+ * name. Once is enough.
+ */
+int disk_take(struct disk *d, struct error *e) _must_check_;
+
+/*
+ * disk_take(), and a check that nothing holds the disk or a partition of it (partition/disk_use.h).
+ * -EBUSY says what does.
  */
 int disk_lock(struct disk *d, struct error *e) _must_check_;
 

@@ -78,7 +78,7 @@ static void test_error_content(void **state)
         memset(w.advice, 0xff, sizeof(w.advice));
         (void)wire_error_take(&w, &e);
         assert_memory_equal(e.text, "?[2J%s%naaa", 11);
-        assert_int_equal(strlen(e.text), sizeof(e.text) - 1);
+        assert_int_equal(strlen(e.text), sizeof(w.text) - 1);
         assert_int_equal(strspn(e.advice, "?"), sizeof(e.advice) - 1);
 }
 
