@@ -87,7 +87,7 @@ static int open_with(struct attempt *a, int id, const struct token *token, struc
         passphrase = secret_base64(secret);
         if (!passphrase)
                 return error_oom(e);
-        r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, true, &volume_key, e);
+        r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, &volume_key, e);
         if (r < 0)
                 return r;
         r = measure_key(a, volume_key, e);

@@ -107,7 +107,7 @@ static int make_file_system(const struct enrolment *n, struct error *e)
         }
         r = luks_open(n->device, &luks, e);
         if (r == 0)
-                r = luks_activate(luks, dm_name, n->keyslot, n->passphrase, true, NULL, e);
+                r = luks_activate(luks, dm_name, n->keyslot, n->passphrase, NULL, e);
         if (r < 0)
                 return r;
         r = mkfs_ext4(mapped, n->label, e);
