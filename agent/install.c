@@ -15,6 +15,7 @@
 
 struct install_options {
         struct install_wishes wishes;
+        struct option_list partitions;
         const char *tcti;
         bool yes, json, dry_run;
 };
@@ -28,6 +29,15 @@ static void print_help(void)
                 "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
+                "  --oem-size SIZE  size of the OEM partition (default: 128 MiB)\n"
+                "  --persistent-size SIZE  size of the persistent partition (default: the rest)\n"
+                "  --partition NAME:SIZE[:ext4|none][:LABEL][:encrypted|plain]\n"
+                "                   another partition; may be given several times\n"
+                "  --recovery-key   show a recovery key on the terminal\n"
+                "  --recovery-key-file PATH  write it to a new file\n"
+                "  --no-recovery-key  make none, and do not warn\n"
+                "  --allow-discards  tell the device which blocks of encrypted partitions are "
+                "free\n"
                 "  --allow-downgrade  accept an image below the version floor of this machine\n"
                 "  --yes            do not ask\n"
                 "  --dry-run        show the plan, change nothing\n"
@@ -42,7 +52,14 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
         const struct option_spec specs[] = {
                 {"target", OPTION_TEXT, &o->wishes.target},
                 {"source", OPTION_TEXT, &o->wishes.source},
-                {"esp-size", OPTION_SIZE, &o->wishes.esp_size},
+                {"esp-size", OPTION_SIZE, &o->wishes.layout.esp_size},
+                {"oem-size", OPTION_SIZE, &o->wishes.layout.oem_size},
+                {"persistent-size", OPTION_SIZE, &o->wishes.layout.persistent_size},
+                {"partition", OPTION_LIST, &o->partitions},
+                {"recovery-key", OPTION_FLAG, &o->wishes.keys.show},
+                {"recovery-key-file", OPTION_TEXT, &o->wishes.keys.file},
+                {"no-recovery-key", OPTION_FLAG, &o->wishes.keys.none},
+                {"allow-discards", OPTION_FLAG, &o->wishes.allow_discards},
                 {"allow-downgrade", OPTION_FLAG, &o->wishes.allow_downgrade},
                 {"tcti", OPTION_TEXT, &o->tcti},
                 {"yes", OPTION_FLAG, &o->yes},
@@ -55,6 +72,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 print_help();
         else if (r == 0 && !o->wishes.target)
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
+        for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
+                r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r;
 }
 
@@ -77,6 +96,12 @@ static int confirm(const struct install_plan *p, const struct install_options *o
         return 0;
 }
 
+/* Somebody will be asked, and can be shown something. */
+static bool is_attended(const struct install_options *o)
+{
+        return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
 static void show_step(const char *step)
 {
         log_info("%s", step);
@@ -95,14 +120,16 @@ static int print_result(const struct install_plan *p, const struct install_optio
         root = report_new("install");
         if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
             json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
-            json_add_bool(root, "installed", !o->dry_run) < 0)
+            json_add_bool(root, "installed", !o->dry_run) < 0 ||
+            install_keys_report(&p->keys, root) < 0)
                 return error_oom(e);
         return report_print(root, e);
 }
 
 static int install(const struct env *env, const struct install_options *o, struct error *e)
 {
-        _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT};
+        _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
+                                                                 .keys = INSTALL_KEYS_INIT};
         _cleanup_close_ int lock = -EBADF;
         int r;
 
@@ -119,6 +146,8 @@ static int install(const struct env *env, const struct install_options *o, struc
                         return r;
         }
         r = install_prepare(env, &o->wishes, &plan, e);
+        if (r == 0)
+                r = install_keys_choose(env, &o->wishes.keys, is_attended(o), &plan.keys, e);
         if (r < 0)
                 return r;
         /* A dry run's plan is its result; otherwise it belongs to the question. */

@@ -138,14 +138,18 @@ static int make_data(struct install_plan *p, install_progress progress, struct e
 
         tell(progress, "encrypting and enrolling the OEM partition");
         if (r == 0)
-                r = install_data_partition(p, tpm, LAYOUT_OEM_NAME, LAYOUT_OEM_LABEL, e);
+                r = install_data_partition(p, tpm, LAYOUT_OEM_NAME, LAYOUT_OEM_LABEL, EXTRA_FS_EXT4,
+                                           e);
+        if (r == 0)
+                r = install_extra_partitions(p, tpm, progress, e);
         if (r < 0)
                 return r;
         tell(progress, "encrypting and enrolling the persistent partition");
-        return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL, e);
+        return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL,
+                                      EXTRA_FS_EXT4, e);
 }
 
-int install_apply(struct install_plan *p, install_progress progress, struct error *e)
+static int apply(struct install_plan *p, install_progress progress, struct error *e)
 {
         int r = mount_private(e);
 
@@ -159,8 +163,23 @@ int install_apply(struct install_plan *p, install_progress progress, struct erro
         r = make_esp(p, progress, e);
         if (r == 0)
                 r = make_data(p, progress, e);
+        /* Before the table: see agent/install_keys.h. */
+        if (r == 0)
+                r = install_keys_deliver(&p->keys, e);
         if (r < 0)
                 return r;
         tell(progress, "writing the partition table");
         return layout_write(p->disk, &p->layout, e);
+}
+
+int install_apply(struct install_plan *p, install_progress progress, struct error *e)
+{
+        int r = install_keys_begin(&p->keys, p->env, p->disk, e);
+
+        if (r < 0)
+                return r;
+        r = apply(p, progress, e);
+        if (r < 0)
+                install_keys_abandon(&p->keys);
+        return r;
 }

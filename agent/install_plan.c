@@ -117,11 +117,10 @@ static int find_losses(struct install_plan *p, struct error *e)
         return r;
 }
 
-static int check_disk(struct install_plan *p, const char *target, uint64_t esp_size,
-                      struct error *e)
+static int check_disk(struct install_plan *p, const struct install_wishes *wishes, struct error *e)
 {
-        uint64_t size;
-        int r = disk_open(p->env, target, &p->disk, e);
+        struct layout_wishes layout = wishes->layout;
+        int r = disk_open(p->env, wishes->target, &p->disk, e);
 
         if (r < 0)
                 return r;
@@ -132,9 +131,10 @@ static int check_disk(struct install_plan *p, const char *target, uint64_t esp_s
         if (r == 0)
                 r = find_losses(p, e);
         if (r == 0)
-                r = layout_esp_size(image_size(p->source.image), esp_size, &size, e);
+                r = layout_esp_size(image_size(p->source.image), layout.esp_size, &layout.esp_size,
+                                    e);
         if (r == 0)
-                r = layout_plan(p->disk->size, p->disk->sector_size, size, &p->layout, e);
+                r = layout_plan(p->disk->size, p->disk->sector_size, &layout, &p->layout, e);
         return r < 0 ? error_wrap(e, r, "%s", p->disk->path) : 0;
 }
 
@@ -144,7 +144,8 @@ static int check_disk(struct install_plan *p, const char *target, uint64_t esp_s
  */
 int install_drop_stale(struct error *e)
 {
-        static const char *const names[] = {LAYOUT_OEM_NAME, LAYOUT_PERSISTENT_NAME};
+        static const char *const names[] = {LAYOUT_OEM_NAME, LAYOUT_PERSISTENT_NAME,
+                                            INSTALL_DM_EXTRA};
 
         for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
                 char dm_name[64];
@@ -179,7 +180,11 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         struct install_plan *p = ret;
         int r;
 
-        *p = (struct install_plan){.env = env, .source = SOURCE_INIT};
+        *p = (struct install_plan){.env = env,
+                                   .source = SOURCE_INIT,
+                                   .extras = wishes->layout.extras,
+                                   .allow_discards = wishes->allow_discards,
+                                   .keys = INSTALL_KEYS_INIT};
         r = machine_check_secure_boot(env, e);
         if (r == 0)
                 r = check_kernel(env, e);
@@ -188,7 +193,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         if (r == 0)
                 r = check_source(p, wishes, e);
         if (r == 0)
-                r = check_disk(p, wishes->target, wishes->esp_size, e);
+                r = check_disk(p, wishes, e);
         if (r < 0)
                 install_plan_done(p);
         return r;
@@ -196,6 +201,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
 
 void install_plan_done(struct install_plan *p)
 {
+        install_keys_done(&p->keys);
         source_done(&p->source);
         machine_done(&p->machine);
         disk_free(p->disk);
@@ -267,8 +273,10 @@ static int add_disk(struct json_object *root, const struct install_plan *p)
         return r;
 }
 
-static int add_partition(struct json_object *array, const struct layout_partition *l)
+static int add_partition(struct json_object *array, const struct install_plan *p,
+                         const struct layout_partition *l)
 {
+        const struct extra *extra = extra_find(&p->extras, l->name);
         struct json_object *o = json_object_new_object();
         int r = json_append(array, o);
 
@@ -283,7 +291,8 @@ static int add_partition(struct json_object *array, const struct layout_partitio
         if (r == 0)
                 r = json_add_u64(o, "size", l->size);
         if (r == 0)
-                r = json_add_bool(o, "encrypted", strcmp(l->name, LAYOUT_ESP_NAME) != 0);
+                r = json_add_bool(o, "encrypted",
+                                  extra ? extra->encrypted : strcmp(l->name, LAYOUT_ESP_NAME) != 0);
         return r;
 }
 
@@ -337,7 +346,7 @@ struct json_object *install_plan_json(const struct install_plan *p)
         if (json_add_obj(root, "lost", lost) < 0 || r < 0)
                 return NULL;
         for (size_t i = 0; i < p->layout.n && r == 0; i++)
-                r = add_partition(new, &p->layout.partitions[i]);
+                r = add_partition(new, p, &p->layout.partitions[i]);
         for (size_t i = 0; i < p->n_lost && r == 0; i++)
                 r = add_lost(lost, &p->lost[i]);
         if (r == 0)

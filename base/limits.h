@@ -127,6 +127,8 @@
 
 /* As many as Linux makes devices for. */
 #define LIMIT_PARTITIONS 256u
+/* Partitions a user adds to a node: nobody has more than a handful. */
+#define LIMIT_EXTRA_PARTITIONS 16u
 /* Values of one JSON document, whatever its size: an image configuration with a long history has
  * some hundred, an index some thousand. */
 #define LIMIT_JSON_VALUES 32768u
