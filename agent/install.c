@@ -72,6 +72,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 print_help();
         else if (r == 0 && !o->wishes.target)
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
+        if (r == 0)
+                r = install_keys_check(&o->wishes.keys, e);
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r;

@@ -56,16 +56,21 @@ static int open_terminal(const struct env *env)
         return open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
 }
 
+int install_keys_check(const struct install_keys_wishes *wishes, struct error *e)
+{
+        if (wishes->show + wishes->none + (wishes->file != NULL) > 1)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--recovery-key, --recovery-key-file and --no-recovery-key "
+                                 "exclude each other");
+        return 0;
+}
+
 int install_keys_choose(const struct env *env, const struct install_keys_wishes *wishes,
                         bool attended, struct install_keys *ret, struct error *e)
 {
         struct install_keys *k = ret;
 
         *k = (struct install_keys)INSTALL_KEYS_INIT;
-        if (wishes->show + wishes->none + (wishes->file != NULL) > 1)
-                return error_set(e, ERROR_USAGE, EINVAL,
-                                 "--recovery-key, --recovery-key-file and --no-recovery-key "
-                                 "exclude each other");
         if (wishes->file) {
                 k->place = INSTALL_KEYS_FILE;
                 k->path = wishes->file;

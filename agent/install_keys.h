@@ -34,7 +34,7 @@ enum install_keys_place {
         INSTALL_KEYS_FILE,
 };
 
-/* At most one of them; none is up to install_keys_choose(). */
+/* At most one of them (install_keys_check()); none is up to install_keys_choose(). */
 struct install_keys_wishes {
         bool show, none;
         const char *file;
@@ -57,10 +57,13 @@ struct install_keys {
                 .dir = -EBADF, .fd = -EBADF, .terminal = -EBADF                                    \
         }
 
+/* ERROR_USAGE for wishes that exclude each other. */
+int install_keys_check(const struct install_keys_wishes *wishes, struct error *e) _must_check_;
+
 /*
  * Decides where the key goes. Without a wish: to the terminal when there is a person (attended),
- * else nowhere, with a warning. Changes nothing. ERROR_USAGE for wishes that exclude each other, or
- * a key to be shown without a terminal.
+ * else nowhere, with a warning. Changes nothing. ERROR_USAGE for a key to
+ * be shown without a terminal.
  */
 int install_keys_choose(const struct env *env, const struct install_keys_wishes *wishes,
                         bool attended, struct install_keys *ret, struct error *e) _must_check_;

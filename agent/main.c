@@ -24,6 +24,7 @@ static const struct {
         {"boot", verb_boot, "first process of a USI: unlock, mount, hand over"},
         {"bless", verb_bless, "confirm the running boot after its health checks"},
         {"bootentry", verb_bootentry, "list boot entries, choose what the next boots start"},
+        {"unlock", verb_unlock, "open the data of this node by its recovery key"},
         {"status", verb_status, "tell what runs, and how this node stands"},
 };
 

@@ -11,3 +11,4 @@ int verb_status(const struct env *env, int argc, char **argv);
 int verb_bootentry(const struct env *env, int argc, char **argv);
 int verb_upgrade(const struct env *env, int argc, char **argv);
 int verb_verify(const struct env *env, int argc, char **argv);
+int verb_unlock(const struct env *env, int argc, char **argv);

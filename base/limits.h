@@ -187,6 +187,12 @@
 /* Hooks of an event in one folder, and how long one may take: draining a node takes minutes. */
 #define LIMIT_HOOKS 64u
 #define LIMIT_HOOK_SECONDS 600u
+/* Recovery keys: 71 characters, with room for blanks of a person. Three consoles are many. A person
+ * who reads 64 letters from paper needs a minute; a node where nobody is has to come up. */
+#define LIMIT_RECOVERY_INPUT 256u
+#define LIMIT_RECOVERY_TRIES 5u
+#define LIMIT_RECOVERY_SECONDS 120u
+#define LIMIT_CONSOLES 16u
 /* How long the boot stage waits for a disk to appear. */
 #define LIMIT_DEVICE_WAIT_SECONDS 30u
 

@@ -181,33 +181,51 @@ static void wishes_are_weighed(void **state)
         const struct {
                 struct install_keys_wishes wishes;
                 bool attended;
-                int r;
                 enum install_keys_place place;
                 unsigned warnings;
         } cases[] = {
-                {{.none = true}, false, 0, INSTALL_KEYS_NONE, 0},
-                {{.none = true}, true, 0, INSTALL_KEYS_NONE, 0},
-                {{0}, false, 0, INSTALL_KEYS_NONE, 1},
-                {{.file = w->path}, true, 0, INSTALL_KEYS_FILE, 0},
-                {{.show = true, .file = w->path}, false, -EINVAL, INSTALL_KEYS_NONE, 0},
-                {{.show = true, .none = true}, false, -EINVAL, INSTALL_KEYS_NONE, 0},
-                {{.none = true, .file = w->path}, false, -EINVAL, INSTALL_KEYS_NONE, 0},
+                {{.none = true}, false, INSTALL_KEYS_NONE, 0},
+                {{.none = true}, true, INSTALL_KEYS_NONE, 0},
+                {{0}, false, INSTALL_KEYS_NONE, 1},
+                {{.file = w->path}, true, INSTALL_KEYS_FILE, 0},
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 assert_int_equal(install_keys_choose(&w->env, &cases[i].wishes, cases[i].attended,
                                                      &w->keys, &w->e),
-                                 cases[i].r);
+                                 0);
                 assert_int_equal(w->keys.place, cases[i].place);
                 assert_int_equal(w->keys.n_warnings, cases[i].warnings);
-                if (cases[i].r < 0)
-                        assert_int_equal(w->e.class, ERROR_USAGE);
-                if (cases[i].place == INSTALL_KEYS_NONE && cases[i].r == 0) {
+                if (cases[i].place == INSTALL_KEYS_NONE) {
                         assert_int_equal(begin(w), 0);
                         assert_null(w->keys.recovery);
                         assert_int_equal(install_keys_deliver(&w->keys, &w->e), 0);
                 }
                 install_keys_done(&w->keys);
+        }
+}
+
+static void wishes_exclude_each_other(void **state)
+{
+        const struct {
+                struct install_keys_wishes wishes;
+                int r;
+        } cases[] = {
+                {{0}, 0},
+                {{.show = true}, 0},
+                {{.file = "x"}, 0},
+                {{.none = true}, 0},
+                {{.show = true, .file = "x"}, -EINVAL},
+                {{.show = true, .none = true}, -EINVAL},
+                {{.none = true, .file = "x"}, -EINVAL},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct error e = ERROR_INIT;
+
+                assert_int_equal(install_keys_check(&cases[i].wishes, &e), cases[i].r);
+                assert_int_equal(e.class, cases[i].r < 0 ? ERROR_USAGE : ERROR_NONE);
         }
 }
 
@@ -282,6 +300,7 @@ int main(void)
                 TEST(places_that_take_no_file),
                 TEST(target_disk_is_no_place),
                 TEST(wishes_are_weighed),
+                TEST(wishes_exclude_each_other),
                 TEST(shown_on_the_terminal),
                 TEST(report_says_where_and_never_what),
         };
