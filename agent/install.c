@@ -117,6 +117,8 @@ static int print_result(const struct install_plan *p, const struct install_optio
         if (!o->json) {
                 (void)printf("%s\n", o->dry_run ? "nothing was changed"
                                                 : "installed; restart from this disk");
+                if (p->keys.place == INSTALL_KEYS_FILE && !o->dry_run)
+                        report_text(stdout, "the recovery key is in %s\n", p->keys.path);
                 return 0;
         }
         root = report_new("install");

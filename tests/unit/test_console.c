@@ -52,13 +52,12 @@ static int setup(void **state)
         w->env.proc = w->env.dev = w->dir.path;
         for (unsigned i = 0; i < TERMINALS; i++)
                 make_terminal(w, i);
-        /* Some that do not open, one that is no terminal, one with a name nobody gives. */
+        /* Some that do not open, one that is no terminal. */
         scratch_put_text(&w->dir, "plain", "");
         scratch_put_text(&w->dir, "consoles",
                          "ttyT0                -W- (EC p a)    4:64\n"
                          "netcon0              -W- (E     )\n"
                          "plain                -W- (E     )\n"
-                         "../ttyT0             -W- (E     )\n"
                          "ttyT1                -WU (E     )    4:1\n");
         w->key = recovery_key_new();
         assert_non_null(w->key);
@@ -188,7 +187,7 @@ static void no_console_is_an_answer(void **state)
         struct world *w = *state;
         struct console *c = NULL;
 
-        scratch_put_text(&w->dir, "consoles", "netcon0 -W-\n");
+        scratch_put_text(&w->dir, "consoles", "netcon0 -W-\n./ttyT0 -W-\n");
         assert_int_equal(console_open_all(&w->env, &c, &w->e), -ENXIO);
         assert_int_equal(console_open_terminal(&w->env, &c, &w->e), -ENOTTY);
         assert_null(c);

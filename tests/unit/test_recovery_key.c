@@ -98,6 +98,19 @@ static void refuses_what_is_no_key(void **state)
         }
 }
 
+/* Far more letters than a key has, for as many pages. */
+static void refuses_a_book(void **state)
+{
+        static uint8_t typed[1 << 20];
+        struct secret *key = NULL;
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        memset(typed, 'c', sizeof(typed));
+        assert_int_equal(recovery_key_parse(typed, sizeof(typed), &key, &e), -EINVAL);
+        assert_null(key);
+}
+
 /* A NUL byte is no letter, wherever it stands. */
 static void refuses_a_nul(void **state)
 {
@@ -118,6 +131,7 @@ int main(void)
                 cmocka_unit_test(new_keys_differ),
                 cmocka_unit_test(forgives_how_people_type),
                 cmocka_unit_test(refuses_what_is_no_key),
+                cmocka_unit_test(refuses_a_book),
                 cmocka_unit_test(refuses_a_nul),
         };
 
