@@ -450,14 +450,14 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
 }
 
 /*
- * Recovery is the end of falling back: it goes on without the data. Everything else starts over, so
- * that the boot loader can choose differently.
+ * Recovery is the end of falling back: it goes on, if need be without the data. Everything else
+ * starts over, so that the boot loader can choose differently.
  */
 static bool survives(const struct boot *b, const struct error *e)
 {
         if (b->entry.role != ENTRY_ROLE_RECOVERY)
                 return false;
-        log_error("recovery goes on without the data: %s", e->text);
+        log_error("recovery goes on, but not all is well: %s", e->text);
         if (*e->advice)
                 log_error("%s", e->advice);
         boot_report_problem(b->report, e->text);
