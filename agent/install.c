@@ -155,10 +155,12 @@ static int install(const struct env *env, const struct install_options *o, struc
         if (r < 0)
                 return r;
         /* A dry run's plan is its result; otherwise it belongs to the question. */
-        if (!o->json)
-                install_describe(&plan, o->dry_run ? stdout : stderr);
-        else if (!o->yes && !o->dry_run)
-                install_describe(&plan, stderr);
+        if (!o->json || (!o->yes && !o->dry_run)) {
+                FILE *out = !o->json && o->dry_run ? stdout : stderr;
+
+                install_describe(&plan, out);
+                install_keys_describe(&plan.keys, out);
+        }
         if (!o->dry_run) {
                 r = confirm(&plan, o, e);
                 if (r == 0)

@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 
 #include "agent/qr.h"
+#include "agent/report.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "partition/recovery_key.h"
@@ -62,6 +63,9 @@ int install_keys_check(const struct install_keys_wishes *wishes, struct error *e
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--recovery-key, --recovery-key-file and --no-recovery-key "
                                  "exclude each other");
+        if (wishes->file && strcmp(wishes->file, "-") == 0)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--recovery-key-file: a key is not written to standard output");
         return 0;
 }
 
@@ -88,6 +92,21 @@ int install_keys_choose(const struct env *env, const struct install_keys_wishes 
                         "machine is exchanged, its data is lost (--recovery-key-file makes one)");
         }
         return 0;
+}
+
+void install_keys_describe(const struct install_keys *k, FILE *out)
+{
+        switch (k->place) {
+        case INSTALL_KEYS_NONE:
+                report_text(out, "key      no recovery key\n");
+                break;
+        case INSTALL_KEYS_SHOWN:
+                report_text(out, "key      a recovery key, shown at the end\n");
+                break;
+        case INSTALL_KEYS_FILE:
+                report_text(out, "key      a recovery key, written to %s\n", k->path);
+                break;
+        }
 }
 
 static int take_over(struct install_keys *k, const char *name, struct error *e)

@@ -21,6 +21,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -57,7 +58,7 @@ struct install_keys {
                 .dir = -EBADF, .fd = -EBADF, .terminal = -EBADF                                    \
         }
 
-/* ERROR_USAGE for wishes that exclude each other. */
+/* ERROR_USAGE for wishes that exclude each other, or that name standard output. */
 int install_keys_check(const struct install_keys_wishes *wishes, struct error *e) _must_check_;
 
 /*
@@ -67,6 +68,9 @@ int install_keys_check(const struct install_keys_wishes *wishes, struct error *e
  */
 int install_keys_choose(const struct env *env, const struct install_keys_wishes *wishes,
                         bool attended, struct install_keys *ret, struct error *e) _must_check_;
+
+/* One line of the plan for people. */
+void install_keys_describe(const struct install_keys *k, FILE *out);
 
 /*
  * Step 2. disk is the one that will be overwritten: the file must not be on it. -EEXIST

@@ -218,6 +218,7 @@ static void wishes_exclude_each_other(void **state)
                 {{.show = true, .file = "x"}, -EINVAL},
                 {{.show = true, .none = true}, -EINVAL},
                 {{.none = true, .file = "x"}, -EINVAL},
+                {{.file = "-"}, -EINVAL},
         };
 
         (void)state;
@@ -274,8 +275,10 @@ static void report_says_where_and_never_what(void **state)
 {
         struct world *w = *state;
         _cleanup_json_ struct json_object *root = json_object_new_object();
-        _cleanup_free_ char *letters = NULL;
+        _cleanup_free_ char *letters = NULL, *said = NULL;
         const char *place, *text;
+        size_t n = 0;
+        FILE *plan;
 
         assert_int_equal(choose_file(w), 0);
         assert_int_equal(begin(w), 0);
@@ -284,8 +287,14 @@ static void report_says_where_and_never_what(void **state)
         assert_int_equal(json_get_str(root, "recovery_key", &place), 0);
         assert_string_equal(place, "file");
         text = json_object_to_json_string(root);
+        plan = open_memstream(&said, &n);
+        assert_non_null(plan);
+        install_keys_describe(&w->keys, plan);
+        assert_int_equal(fclose(plan), 0);
+        assert_non_null(strstr(said, w->path));
         letters = strndup((const char *)w->keys.recovery->data, 8);
         assert_null(strstr(text, letters));
+        assert_null(strstr(said, letters));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
