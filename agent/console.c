@@ -13,6 +13,8 @@
 #include "base/limits.h"
 #include "partition/recovery_key.h"
 
+#define CTRL_C 3
+
 struct terminal {
         int fd; /* -EBADF: hung up */
         struct termios saved;
@@ -21,6 +23,7 @@ struct terminal {
 };
 
 struct console {
+        bool may_cancel; /* the person can end it: by Ctrl-C, or Ctrl-D on an empty line */
         size_t n;
         struct terminal item[LIMIT_CONSOLES];
 };
@@ -35,7 +38,7 @@ static int64_t now_ms(void)
 
 /* Lines, edited by the kernel; neither echo nor signals. Settings take effect at once: waiting for
  * output to drain could be for ever. */
-static int prepare(struct terminal *t)
+static int prepare(struct terminal *t, bool may_cancel)
 {
         struct termios quiet;
 
@@ -46,6 +49,9 @@ static int prepare(struct terminal *t)
         quiet.c_iflag |= ICRNL;
         quiet.c_lflag &= (tcflag_t) ~(ECHO | ECHOE | ECHOK | ISIG | IEXTEN);
         quiet.c_lflag |= ICANON | ECHONL;
+        /* No signal, which would leave the terminal as it is now, but the end of a line. */
+        if (may_cancel)
+                quiet.c_cc[VEOL] = CTRL_C;
         (void)tcflush(t->fd, TCIFLUSH);
         return tcsetattr(t->fd, TCSANOW, &quiet) < 0 ? -errno : 0;
 }
@@ -61,7 +67,7 @@ static void add(struct console *c, const char *path)
         if (t.fd < 0)
                 return;
         t.line = secret_new(LIMIT_RECOVERY_INPUT);
-        if (!t.line || prepare(&t) < 0) {
+        if (!t.line || prepare(&t, c->may_cancel) < 0) {
                 secret_free(t.line);
                 (void)close(t.fd);
                 return;
@@ -120,6 +126,7 @@ int console_open_terminal(const struct env *env, struct console **ret, struct er
 
         if (!c)
                 return error_oom(e);
+        c->may_cancel = true;
         add_name(c, env, "tty", strlen("tty"));
         if (c->n == 0)
                 return error_set(e, ERROR_USAGE, ENOTTY, "there is no terminal to ask on");
@@ -160,8 +167,9 @@ void console_say(struct console *c, const char *text)
         }
 }
 
-/* Takes what there is. 1: a line is complete, 0: not yet, -EPIPE: nobody is there any more. */
-static int take(struct terminal *t, short events)
+/* Takes what there is. 1: a line is complete, 0: not yet, -EPIPE: nobody is there any more,
+ * -ECANCELED: somebody had enough. */
+static int take(struct terminal *t, bool may_cancel, short events)
 {
         for (;;) {
                 uint8_t c;
@@ -173,8 +181,10 @@ static int take(struct terminal *t, short events)
                         return events & (POLLHUP | POLLERR) ? -EPIPE : 0;
                 if (got < 0)
                         return -EPIPE;
-                if (got == 0) /* the key that means end of file, or the end */
-                        return events & (POLLHUP | POLLERR) ? -EPIPE : 0;
+                if (got == 0 && (events & (POLLHUP | POLLERR)))
+                        return -EPIPE;
+                if (got == 0 || (may_cancel && c == CTRL_C))
+                        return may_cancel ? -ECANCELED : 0;
                 if (c == '\n') {
                         explicit_bzero(&c, sizeof(c));
                         return 1;
@@ -216,9 +226,11 @@ static int look(struct console *c, int timeout_ms, struct secret **ret)
         for (size_t i = 0; i < c->n; i++) {
                 if (c->item[i].fd < 0 || polled[i].revents == 0)
                         continue;
-                r = take(&c->item[i], polled[i].revents);
+                r = take(&c->item[i], c->may_cancel, polled[i].revents);
                 if (r > 0)
                         return hand_out(&c->item[i], ret) < 0 ? -ENOMEM : 1;
+                if (r == -ECANCELED)
+                        return r;
                 if (r < 0)
                         drop(&c->item[i]);
         }
@@ -255,6 +267,8 @@ static int ask_once(struct console *c, const char *question, unsigned seconds,
                                  "nobody gave a recovery key within %u seconds", seconds);
         if (r == -ENOMEM)
                 return error_oom(e);
+        if (r == -ECANCELED)
+                return error_set(e, ERROR_INTERRUPTED, ECANCELED, "no recovery key was given");
         if (r < 0)
                 return error_set(e, ERROR_PRECONDITION, EPIPE, "the terminal was closed");
         r = recovery_key_parse(line->data, line->len, &key, e);
@@ -273,7 +287,7 @@ int console_ask_key(struct console *c, const char *question, unsigned seconds,
                 if (r == 0)
                         break;
                 *e = error;
-                if (r == -ETIMEDOUT || r == -EPIPE || r == -ENOMEM)
+                if (r == -ETIMEDOUT || r == -EPIPE || r == -ECANCELED || r == -ENOMEM)
                         break;
                 console_say(c, error.text);
                 console_say(c, "\n");

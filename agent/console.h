@@ -18,7 +18,8 @@ struct console;
  * -ENXIO (ERROR_PRECONDITION) when there is not one. */
 int console_open_all(const struct env *env, struct console **ret, struct error *e) _must_check_;
 
-/* The terminal of this process. -ENOTTY (ERROR_USAGE) when it has none. */
+/* The terminal of this process, where Ctrl-C and Ctrl-D end the asking. -ENOTTY (ERROR_USAGE) when
+ * it has none. */
 int console_open_terminal(const struct env *env, struct console **ret, struct error *e)
         _must_check_;
 
@@ -31,7 +32,8 @@ void console_say(struct console *c, const char *text);
 
 /*
  * Reads one line, without its end. -ETIMEDOUT after so many seconds without one (0: never), -EPIPE
- * when the last terminal was hung up. A line of more than LIMIT_RECOVERY_INPUT bytes is cut.
+ * when the last terminal was hung up, -ECANCELED when the person gave up. A line of more than
+ * LIMIT_RECOVERY_INPUT bytes is cut.
  */
 int console_read(struct console *c, unsigned seconds, struct secret **ret) _must_check_;
 
@@ -41,7 +43,7 @@ typedef int (*console_attempt_fn)(void *ctx, const struct secret *key, struct er
 /*
  * Asks with this text until an attempt succeeds: at most LIMIT_RECOVERY_TRIES times, each for so
  * many seconds (0: for ever). What attempt says is shown. Returns 0, or the last failure: of an
- * attempt, -ETIMEDOUT, -EPIPE.
+ * attempt, -ETIMEDOUT, -EPIPE, -ECANCELED (ERROR_INTERRUPTED).
  */
 int console_ask_key(struct console *c, const char *question, unsigned seconds,
                     console_attempt_fn attempt, void *ctx, struct error *e) _must_check_;

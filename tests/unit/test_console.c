@@ -193,6 +193,33 @@ static void no_console_is_an_answer(void **state)
         assert_null(c);
 }
 
+/* Consoles of a machine ignore what would end a program. */
+static void person_may_give_up_at_a_terminal(void **state)
+{
+        static const char *const words[] = {"\x04", "\x03", "half\x03"};
+        struct world *w = *state;
+        char console[96], terminal[96];
+
+        (void)snprintf(console, sizeof(console), "%s/ttyT0", w->dir.path);
+        (void)snprintf(terminal, sizeof(terminal), "%s/tty", w->dir.path);
+        assert_int_equal(symlink(console, terminal), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+                _cleanup_(console_close_p) struct console *c = NULL, *all = NULL;
+                _cleanup_(secret_free_p) struct secret *line = NULL, *other = NULL;
+
+                assert_int_equal(console_open_terminal(&w->env, &c, &w->e), 0);
+                type(w, 0, words[i]);
+                assert_int_equal(console_read(c, 5, &line), -ECANCELED);
+                console_close(c);
+                c = NULL;
+                assert_int_equal(console_open_all(&w->env, &all, &w->e), 0);
+                type(w, 0, words[i]);
+                type(w, 1, "x\r");
+                assert_int_equal(console_read(all, 5, &other), 0);
+                assert_int_equal(other->len, 1);
+        }
+}
+
 /* console_attempt_fn */
 static int compare(void *ctx, const struct secret *key, struct error *e)
 {
@@ -250,6 +277,7 @@ int main(void)
                 TEST(long_lines_are_cut),
                 TEST(hung_up_consoles_are_left_out),
                 TEST(no_console_is_an_answer),
+                TEST(person_may_give_up_at_a_terminal),
                 TEST(asks_until_the_key_is_right),
                 TEST(gives_up),
         };
