@@ -56,9 +56,9 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"oem-size", OPTION_SIZE, &o->wishes.layout.oem_size},
                 {"persistent-size", OPTION_SIZE, &o->wishes.layout.persistent_size},
                 {"partition", OPTION_LIST, &o->partitions},
-                {"recovery-key", OPTION_FLAG, &o->wishes.keys.show},
-                {"recovery-key-file", OPTION_TEXT, &o->wishes.keys.file},
-                {"no-recovery-key", OPTION_FLAG, &o->wishes.keys.none},
+                {"recovery-key", OPTION_FLAG, &o->wishes.escrow.show},
+                {"recovery-key-file", OPTION_TEXT, &o->wishes.escrow.file},
+                {"no-recovery-key", OPTION_FLAG, &o->wishes.escrow.none},
                 {"allow-discards", OPTION_FLAG, &o->wishes.allow_discards},
                 {"allow-downgrade", OPTION_FLAG, &o->wishes.allow_downgrade},
                 {"tcti", OPTION_TEXT, &o->tcti},
@@ -73,7 +73,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
         else if (r == 0 && !o->wishes.target)
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
         if (r == 0)
-                r = install_keys_check(&o->wishes.keys, e);
+                r = install_escrow_check(&o->wishes.escrow, e);
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r;
@@ -117,15 +117,15 @@ static int print_result(const struct install_plan *p, const struct install_optio
         if (!o->json) {
                 (void)printf("%s\n", o->dry_run ? "nothing was changed"
                                                 : "installed; restart from this disk");
-                if (p->keys.place == INSTALL_KEYS_FILE && !o->dry_run)
-                        report_text(stdout, "the recovery key is in %s\n", p->keys.path);
+                if (p->escrow.place == INSTALL_ESCROW_FILE && !o->dry_run)
+                        report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
                 return 0;
         }
         root = report_new("install");
         if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
             json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
             json_add_bool(root, "installed", !o->dry_run) < 0 ||
-            install_keys_report(&p->keys, root) < 0)
+            install_escrow_report(&p->escrow, root) < 0)
                 return error_oom(e);
         return report_print(root, e);
 }
@@ -133,7 +133,7 @@ static int print_result(const struct install_plan *p, const struct install_optio
 static int install(const struct env *env, const struct install_options *o, struct error *e)
 {
         _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
-                                                                 .keys = INSTALL_KEYS_INIT};
+                                                                 .escrow = INSTALL_ESCROW_INIT};
         _cleanup_close_ int lock = -EBADF;
         int r;
 
@@ -151,7 +151,7 @@ static int install(const struct env *env, const struct install_options *o, struc
         }
         r = install_prepare(env, &o->wishes, &plan, e);
         if (r == 0)
-                r = install_keys_choose(env, &o->wishes.keys, is_attended(o), &plan.keys, e);
+                r = install_escrow_choose(env, &o->wishes.escrow, is_attended(o), &plan.escrow, e);
         if (r < 0)
                 return r;
         /* A dry run's plan is its result; otherwise it belongs to the question. */
@@ -159,7 +159,7 @@ static int install(const struct env *env, const struct install_options *o, struc
                 FILE *out = !o->json && o->dry_run ? stdout : stderr;
 
                 install_describe(&plan, out);
-                install_keys_describe(&plan.keys, out);
+                install_escrow_describe(&plan.escrow, out);
         }
         if (!o->dry_run) {
                 r = confirm(&plan, o, e);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "agent/install_keys.h"
+#include "agent/install_escrow.h"
 #include "agent/machine.h"
 #include "agent/source.h"
 #include "base/env.h"
@@ -39,7 +39,7 @@ struct install_plan {
         struct layout layout;
         struct extra_list extras; /* the user's partitions in it */
         bool allow_discards;
-        struct install_keys keys;
+        struct install_escrow escrow;
         uint8_t pcr7[SHA256_SIZE]; /* value the partitions will be bound to */
         struct install_loss *lost; /* what is on the disk now */
         size_t n_lost;
@@ -55,7 +55,7 @@ struct install_loss {
 struct install_wishes {
         const char *target, *source; /* source NULL: the medium of this session */
         struct layout_wishes layout; /* esp_size 0: default */
-        struct install_keys_wishes keys;
+        struct install_escrow_wishes escrow;
         bool allow_downgrade, allow_discards;
 };
 

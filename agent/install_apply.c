@@ -163,9 +163,9 @@ static int apply(struct install_plan *p, install_progress progress, struct error
         r = make_esp(p, progress, e);
         if (r == 0)
                 r = make_data(p, progress, e);
-        /* Before the table: see agent/install_keys.h. */
+        /* Before the table: see agent/install_escrow.h. */
         if (r == 0)
-                r = install_keys_deliver(&p->keys, e);
+                r = install_escrow_deliver(&p->escrow, e);
         if (r < 0)
                 return r;
         tell(progress, "writing the partition table");
@@ -174,12 +174,12 @@ static int apply(struct install_plan *p, install_progress progress, struct error
 
 int install_apply(struct install_plan *p, install_progress progress, struct error *e)
 {
-        int r = install_keys_begin(&p->keys, p->env, p->disk, e);
+        int r = install_escrow_begin(&p->escrow, p->env, p->disk, e);
 
         if (r < 0)
                 return r;
         r = apply(p, progress, e);
         if (r < 0)
-                install_keys_abandon(&p->keys);
+                install_escrow_abandon(&p->escrow);
         return r;
 }

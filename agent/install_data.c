@@ -77,8 +77,8 @@ static int enrol(struct enrolment *n, struct error *e)
         r = token_format(token, &json, e);
         if (r == 0)
                 r = luks_set_token(luks, LUKS_ANY_TOKEN, buf_str(&json), NULL, e);
-        if (r == 0 && n->plan->keys.recovery)
-                r = recovery_key_enrol(luks, NULL, n->plan->keys.recovery, e);
+        if (r == 0 && n->plan->escrow.key)
+                r = recovery_key_enrol(luks, NULL, n->plan->escrow.key, e);
         return r;
 }
 
@@ -105,8 +105,8 @@ static int prove(const struct enrolment *n, struct error *e)
                                sig->len, e);
         if (r == 0)
                 r = luks_test_secret(luks, token->keyslot, n->passphrase, e);
-        if (r == 0 && n->plan->keys.recovery)
-                r = recovery_key_find_slot(luks, n->plan->keys.recovery, e);
+        if (r == 0 && n->plan->escrow.key)
+                r = recovery_key_find_slot(luks, n->plan->escrow.key, e);
         return r < 0 ? error_wrap(e, r, "proving the enrolment") : 0;
 }
 

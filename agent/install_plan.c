@@ -184,7 +184,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .source = SOURCE_INIT,
                                    .extras = wishes->layout.extras,
                                    .allow_discards = wishes->allow_discards,
-                                   .keys = INSTALL_KEYS_INIT};
+                                   .escrow = INSTALL_ESCROW_INIT};
         r = machine_check_secure_boot(env, e);
         if (r == 0)
                 r = check_kernel(env, e);
@@ -201,7 +201,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
 
 void install_plan_done(struct install_plan *p)
 {
-        install_keys_done(&p->keys);
+        install_escrow_done(&p->escrow);
         source_done(&p->source);
         machine_done(&p->machine);
         disk_free(p->disk);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where a recovery key goes, and in which order: see agent/install_keys.h. */
+/* Where a recovery key goes, and in which order: see agent/install_escrow.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "agent/install_keys.h"
+#include "agent/install_escrow.h"
 #include "partition/recovery_key.h"
 #include "tests/unit/scratch.h"
 
@@ -21,7 +21,7 @@ struct world {
         char path[96], sysfs[96];
         struct env env;
         struct disk disk;
-        struct install_keys keys;
+        struct install_escrow escrow;
         struct error e;
 };
 
@@ -39,7 +39,7 @@ static int setup(void **state)
         w->env.sysfs = w->sysfs;
         w->env.dev = w->dir.path; /* without a terminal */
         w->disk.name = name;
-        w->keys = (struct install_keys)INSTALL_KEYS_INIT;
+        w->escrow = (struct install_escrow)INSTALL_ESCROW_INIT;
         return 0;
 }
 
@@ -47,7 +47,7 @@ static int teardown(void **state)
 {
         struct world *w = *state;
 
-        install_keys_done(&w->keys);
+        install_escrow_done(&w->escrow);
         scratch_clean(&w->dir);
         free(w);
         return 0;
@@ -55,14 +55,14 @@ static int teardown(void **state)
 
 static int choose_file(struct world *w)
 {
-        const struct install_keys_wishes wishes = {.file = w->path};
+        const struct install_escrow_wishes wishes = {.file = w->path};
 
-        return install_keys_choose(&w->env, &wishes, false, &w->keys, &w->e);
+        return install_escrow_choose(&w->env, &wishes, false, &w->escrow, &w->e);
 }
 
 static int begin(struct world *w)
 {
-        return install_keys_begin(&w->keys, &w->env, &w->disk, &w->e);
+        return install_escrow_begin(&w->escrow, &w->env, &w->disk, &w->e);
 }
 
 static void new_file_gets_the_key_last(void **state)
@@ -75,15 +75,15 @@ static void new_file_gets_the_key_last(void **state)
         assert_int_equal(choose_file(w), 0);
         assert_int_not_equal(stat(w->path, &st), 0); /* a dry run ends here */
         assert_int_equal(begin(w), 0);
-        assert_non_null(w->keys.recovery);
+        assert_non_null(w->escrow.key);
         assert_int_equal(stat(w->path, &st), 0);
         assert_int_equal(st.st_mode, S_IFREG | 0600);
         assert_int_equal(file_read(AT_FDCWD, w->path, &before), 0);
         assert_int_equal(before.len, RECOVERY_KEY_TEXT);
         assert_int_equal(recovery_key_parse(before.data, before.len, &parsed, NULL), -EINVAL);
-        assert_int_equal(install_keys_deliver(&w->keys, &w->e), 0);
-        scratch_expect(&w->dir, "key", w->keys.recovery->data, RECOVERY_KEY_TEXT);
-        assert_string_equal(install_keys_place_name(w->keys.place), "file");
+        assert_int_equal(install_escrow_deliver(&w->escrow, &w->e), 0);
+        scratch_expect(&w->dir, "key", w->escrow.key->data, RECOVERY_KEY_TEXT);
+        assert_string_equal(install_escrow_place_name(w->escrow.place), "file");
 }
 
 static void failure_leaves_no_file(void **state)
@@ -92,8 +92,8 @@ static void failure_leaves_no_file(void **state)
 
         assert_int_equal(choose_file(w), 0);
         assert_int_equal(begin(w), 0);
-        assert_int_equal(install_keys_deliver(&w->keys, &w->e), 0);
-        install_keys_abandon(&w->keys);
+        assert_int_equal(install_escrow_deliver(&w->escrow, &w->e), 0);
+        install_escrow_abandon(&w->escrow);
         assert_false(file_exists(AT_FDCWD, w->path));
 }
 
@@ -104,11 +104,11 @@ static void next_run_takes_over_what_holds_no_key(void **state)
 
         assert_int_equal(choose_file(w), 0);
         assert_int_equal(begin(w), 0);
-        install_keys_done(&w->keys);
+        install_escrow_done(&w->escrow);
         assert_int_equal(choose_file(w), 0);
         assert_int_equal(begin(w), 0);
-        assert_int_equal(install_keys_deliver(&w->keys, &w->e), 0);
-        scratch_expect(&w->dir, "key", w->keys.recovery->data, RECOVERY_KEY_TEXT);
+        assert_int_equal(install_escrow_deliver(&w->escrow, &w->e), 0);
+        scratch_expect(&w->dir, "key", w->escrow.key->data, RECOVERY_KEY_TEXT);
 }
 
 static void existing_files_are_not_touched(void **state)
@@ -120,16 +120,16 @@ static void existing_files_are_not_touched(void **state)
         assert_int_equal(choose_file(w), 0);
         assert_int_equal(begin(w), -EEXIST);
         assert_int_equal(w->e.class, ERROR_USAGE);
-        assert_null(w->keys.recovery);
+        assert_null(w->escrow.key);
         scratch_expect(&w->dir, "key", old->data, old->len);
-        install_keys_done(&w->keys);
+        install_escrow_done(&w->escrow);
 
         /* A link to a file that would do, and an empty file. */
         assert_int_equal(rename(w->path, w->sysfs), 0);
         assert_int_equal(symlink(w->sysfs, w->path), 0);
         assert_int_equal(choose_file(w), 0);
         assert_int_equal(begin(w), -EEXIST);
-        install_keys_done(&w->keys);
+        install_escrow_done(&w->escrow);
         assert_int_equal(unlink(w->path), 0);
         scratch_put_text(&w->dir, "key", "");
         assert_int_equal(choose_file(w), 0);
@@ -145,12 +145,13 @@ static void places_that_take_no_file(void **state)
         } cases[] = {{"/proc/nowhere/key", -ENOENT}, {"/dev/full", -EEXIST}, {"/tmp/", -EISDIR}};
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                const struct install_keys_wishes wishes = {.file = cases[i].path};
+                const struct install_escrow_wishes wishes = {.file = cases[i].path};
 
-                assert_int_equal(install_keys_choose(&w->env, &wishes, false, &w->keys, &w->e), 0);
+                assert_int_equal(install_escrow_choose(&w->env, &wishes, false, &w->escrow, &w->e),
+                                 0);
                 assert_int_equal(begin(w), cases[i].r);
-                assert_null(w->keys.recovery);
-                install_keys_done(&w->keys);
+                assert_null(w->escrow.key);
+                install_escrow_done(&w->escrow);
         }
 }
 
@@ -179,36 +180,36 @@ static void wishes_are_weighed(void **state)
 {
         struct world *w = *state;
         const struct {
-                struct install_keys_wishes wishes;
+                struct install_escrow_wishes wishes;
                 bool attended;
-                enum install_keys_place place;
+                enum install_escrow_place place;
                 unsigned warnings;
         } cases[] = {
-                {{.none = true}, false, INSTALL_KEYS_NONE, 0},
-                {{.none = true}, true, INSTALL_KEYS_NONE, 0},
-                {{0}, false, INSTALL_KEYS_NONE, 1},
-                {{.file = w->path}, true, INSTALL_KEYS_FILE, 0},
+                {{.none = true}, false, INSTALL_ESCROW_NONE, 0},
+                {{.none = true}, true, INSTALL_ESCROW_NONE, 0},
+                {{0}, false, INSTALL_ESCROW_NONE, 1},
+                {{.file = w->path}, true, INSTALL_ESCROW_FILE, 0},
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                assert_int_equal(install_keys_choose(&w->env, &cases[i].wishes, cases[i].attended,
-                                                     &w->keys, &w->e),
+                assert_int_equal(install_escrow_choose(&w->env, &cases[i].wishes, cases[i].attended,
+                                                       &w->escrow, &w->e),
                                  0);
-                assert_int_equal(w->keys.place, cases[i].place);
-                assert_int_equal(w->keys.n_warnings, cases[i].warnings);
-                if (cases[i].place == INSTALL_KEYS_NONE) {
+                assert_int_equal(w->escrow.place, cases[i].place);
+                assert_int_equal(w->escrow.n_warnings, cases[i].warnings);
+                if (cases[i].place == INSTALL_ESCROW_NONE) {
                         assert_int_equal(begin(w), 0);
-                        assert_null(w->keys.recovery);
-                        assert_int_equal(install_keys_deliver(&w->keys, &w->e), 0);
+                        assert_null(w->escrow.key);
+                        assert_int_equal(install_escrow_deliver(&w->escrow, &w->e), 0);
                 }
-                install_keys_done(&w->keys);
+                install_escrow_done(&w->escrow);
         }
 }
 
 static void wishes_exclude_each_other(void **state)
 {
         const struct {
-                struct install_keys_wishes wishes;
+                struct install_escrow_wishes wishes;
                 int r;
         } cases[] = {
                 {{0}, 0},
@@ -225,7 +226,7 @@ static void wishes_exclude_each_other(void **state)
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 struct error e = ERROR_INIT;
 
-                assert_int_equal(install_keys_check(&cases[i].wishes, &e), cases[i].r);
+                assert_int_equal(install_escrow_check(&cases[i].wishes, &e), cases[i].r);
                 assert_int_equal(e.class, cases[i].r < 0 ? ERROR_USAGE : ERROR_NONE);
         }
 }
@@ -234,7 +235,7 @@ static void wishes_exclude_each_other(void **state)
 static void shown_on_the_terminal(void **state)
 {
         struct world *w = *state;
-        const struct install_keys_wishes wishes = {.show = true};
+        const struct install_escrow_wishes wishes = {.show = true};
         int master = posix_openpt(O_RDWR | O_NOCTTY), saved = dup(STDERR_FILENO), slave;
         static char text[16384];
         char name[64];
@@ -248,16 +249,16 @@ static void shown_on_the_terminal(void **state)
 
         /* Twin: standard error is no terminal, and there is no other. */
         assert_int_equal(dup2(open("/dev/null", O_WRONLY), STDERR_FILENO), STDERR_FILENO);
-        assert_int_equal(install_keys_choose(&w->env, &wishes, true, &w->keys, &w->e), -ENOTTY);
+        assert_int_equal(install_escrow_choose(&w->env, &wishes, true, &w->escrow, &w->e), -ENOTTY);
 
         assert_int_equal(dup2(slave, STDERR_FILENO), STDERR_FILENO);
-        assert_int_equal(install_keys_choose(&w->env, &wishes, false, &w->keys, &w->e), 0);
+        assert_int_equal(install_escrow_choose(&w->env, &wishes, false, &w->escrow, &w->e), 0);
         assert_int_equal(begin(w), 0);
-        assert_int_equal(install_keys_deliver(&w->keys, &w->e), 0);
+        assert_int_equal(install_escrow_deliver(&w->escrow, &w->e), 0);
         assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
         (void)close(saved);
         (void)close(slave);
-        close_p(&w->keys.terminal);
+        close_p(&w->escrow.terminal);
         for (;;) {
                 ssize_t got = read(master, text + n, sizeof(text) - 1 - n);
 
@@ -266,9 +267,9 @@ static void shown_on_the_terminal(void **state)
                 n += (size_t)got;
         }
         (void)close(master);
-        assert_non_null(memmem(text, n, w->keys.recovery->data, w->keys.recovery->len));
+        assert_non_null(memmem(text, n, w->escrow.key->data, w->escrow.key->len));
         assert_non_null(memmem(text, n, "\xe2\x96\x88\xe2\x96\x88", 6));
-        assert_string_equal(install_keys_place_name(w->keys.place), "shown");
+        assert_string_equal(install_escrow_place_name(w->escrow.place), "shown");
 }
 
 static void report_says_where_and_never_what(void **state)
@@ -282,17 +283,17 @@ static void report_says_where_and_never_what(void **state)
 
         assert_int_equal(choose_file(w), 0);
         assert_int_equal(begin(w), 0);
-        assert_int_equal(install_keys_deliver(&w->keys, &w->e), 0);
-        assert_int_equal(install_keys_report(&w->keys, root), 0);
+        assert_int_equal(install_escrow_deliver(&w->escrow, &w->e), 0);
+        assert_int_equal(install_escrow_report(&w->escrow, root), 0);
         assert_int_equal(json_get_str(root, "recovery_key", &place), 0);
         assert_string_equal(place, "file");
         text = json_object_to_json_string(root);
         plan = open_memstream(&said, &n);
         assert_non_null(plan);
-        install_keys_describe(&w->keys, plan);
+        install_escrow_describe(&w->escrow, plan);
         assert_int_equal(fclose(plan), 0);
         assert_non_null(strstr(said, w->path));
-        letters = strndup((const char *)w->keys.recovery->data, 8);
+        letters = strndup((const char *)w->escrow.key->data, 8);
         assert_null(strstr(text, letters));
         assert_null(strstr(said, letters));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/install_keys.h"
+#include "agent/install_escrow.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -22,21 +22,21 @@ static const char filler[] =
 
 _Static_assert(sizeof(filler) - 1 == RECOVERY_KEY_TEXT, "filler of another size than a key");
 
-static void warn(struct install_keys *k, const char *text)
+static void warn(struct install_escrow *k, const char *text)
 {
         log_warning("%s", text);
-        if (k->n_warnings < INSTALL_KEYS_WARNINGS)
+        if (k->n_warnings < INSTALL_ESCROW_WARNINGS)
                 k->warnings[k->n_warnings++] = text;
 }
 
-const char *install_keys_place_name(enum install_keys_place place)
+const char *install_escrow_place_name(enum install_escrow_place place)
 {
         switch (place) {
-        case INSTALL_KEYS_NONE:
+        case INSTALL_ESCROW_NONE:
                 return "none";
-        case INSTALL_KEYS_SHOWN:
+        case INSTALL_ESCROW_SHOWN:
                 return "shown";
-        case INSTALL_KEYS_FILE:
+        case INSTALL_ESCROW_FILE:
                 return "file";
         }
         return "none";
@@ -57,7 +57,7 @@ static int open_terminal(const struct env *env)
         return open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
 }
 
-int install_keys_check(const struct install_keys_wishes *wishes, struct error *e)
+int install_escrow_check(const struct install_escrow_wishes *wishes, struct error *e)
 {
         if (wishes->show + wishes->none + (wishes->file != NULL) > 1)
                 return error_set(e, ERROR_USAGE, EINVAL,
@@ -69,14 +69,14 @@ int install_keys_check(const struct install_keys_wishes *wishes, struct error *e
         return 0;
 }
 
-int install_keys_choose(const struct env *env, const struct install_keys_wishes *wishes,
-                        bool attended, struct install_keys *ret, struct error *e)
+int install_escrow_choose(const struct env *env, const struct install_escrow_wishes *wishes,
+                          bool attended, struct install_escrow *ret, struct error *e)
 {
-        struct install_keys *k = ret;
+        struct install_escrow *k = ret;
 
-        *k = (struct install_keys)INSTALL_KEYS_INIT;
+        *k = (struct install_escrow)INSTALL_ESCROW_INIT;
         if (wishes->file) {
-                k->place = INSTALL_KEYS_FILE;
+                k->place = INSTALL_ESCROW_FILE;
                 k->path = wishes->file;
         } else if (wishes->show || (attended && !wishes->none)) {
                 k->terminal = open_terminal(env);
@@ -86,7 +86,7 @@ int install_keys_choose(const struct env *env, const struct install_keys_wishes 
                         error_advise(e, "give --recovery-key-file, or --no-recovery-key");
                         return -ENOTTY;
                 }
-                k->place = INSTALL_KEYS_SHOWN;
+                k->place = INSTALL_ESCROW_SHOWN;
         } else if (!wishes->none) {
                 warn(k, "there will be no recovery key: when the TPM or the firmware of this "
                         "machine is exchanged, its data is lost (--recovery-key-file makes one)");
@@ -94,22 +94,22 @@ int install_keys_choose(const struct env *env, const struct install_keys_wishes 
         return 0;
 }
 
-void install_keys_describe(const struct install_keys *k, FILE *out)
+void install_escrow_describe(const struct install_escrow *k, FILE *out)
 {
         switch (k->place) {
-        case INSTALL_KEYS_NONE:
+        case INSTALL_ESCROW_NONE:
                 report_text(out, "key      no recovery key\n");
                 break;
-        case INSTALL_KEYS_SHOWN:
+        case INSTALL_ESCROW_SHOWN:
                 report_text(out, "key      a recovery key, shown at the end\n");
                 break;
-        case INSTALL_KEYS_FILE:
+        case INSTALL_ESCROW_FILE:
                 report_text(out, "key      a recovery key, written to %s\n", k->path);
                 break;
         }
 }
 
-static int take_over(struct install_keys *k, const char *name, struct error *e)
+static int take_over(struct install_escrow *k, const char *name, struct error *e)
 {
         uint8_t text[RECOVERY_KEY_TEXT + 1];
         struct stat st;
@@ -126,7 +126,7 @@ static int take_over(struct install_keys *k, const char *name, struct error *e)
         return -EEXIST;
 }
 
-static int create(struct install_keys *k, struct error *e)
+static int create(struct install_escrow *k, struct error *e)
 {
         const char *slash = strrchr(k->path, '/'), *name = slash ? slash + 1 : k->path;
         _cleanup_free_ char *dir =
@@ -147,7 +147,7 @@ static int create(struct install_keys *k, struct error *e)
 
 /* A file system of the target would be held by its mount, and such a disk is not taken; this is for
  * the case that the mount is out of sight. */
-static int check_place(struct install_keys *k, const struct env *env, const struct disk *disk,
+static int check_place(struct install_escrow *k, const struct env *env, const struct disk *disk,
                        struct error *e)
 {
         _cleanup_free_ char *link = NULL, *inside = NULL, *real = NULL;
@@ -180,7 +180,7 @@ static int check_place(struct install_keys *k, const struct env *env, const stru
 }
 
 /* In place and synced; the folder too, for the name. */
-static int write_file(struct install_keys *k, const void *text, struct error *e)
+static int write_file(struct install_escrow *k, const void *text, struct error *e)
 {
         int r = file_pwrite(k->fd, text, RECOVERY_KEY_TEXT, 0);
 
@@ -191,14 +191,14 @@ static int write_file(struct install_keys *k, const void *text, struct error *e)
         return r < 0 ? error_errno(e, -r, "%s", k->path) : 0;
 }
 
-int install_keys_begin(struct install_keys *k, const struct env *env, const struct disk *disk,
-                       struct error *e)
+int install_escrow_begin(struct install_escrow *k, const struct env *env, const struct disk *disk,
+                         struct error *e)
 {
         int r = 0;
 
-        if (k->place == INSTALL_KEYS_NONE)
+        if (k->place == INSTALL_ESCROW_NONE)
                 return 0;
-        if (k->place == INSTALL_KEYS_FILE) {
+        if (k->place == INSTALL_ESCROW_FILE) {
                 r = create(k, e);
                 if (r == 0)
                         r = check_place(k, env, disk, e);
@@ -206,12 +206,12 @@ int install_keys_begin(struct install_keys *k, const struct env *env, const stru
                         r = write_file(k, filler, e);
         }
         if (r == 0) {
-                k->recovery = recovery_key_new();
-                if (!k->recovery)
+                k->key = recovery_key_new();
+                if (!k->key)
                         r = error_errno(e, errno, "recovery key");
         }
         if (r < 0)
-                install_keys_abandon(k);
+                install_escrow_abandon(k);
         return r;
 }
 
@@ -220,16 +220,16 @@ static int say(int fd, const char *text)
         return file_write(fd, text, strlen(text));
 }
 
-static int show(struct install_keys *k, struct error *e)
+static int show(struct install_escrow *k, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *code = NULL;
-        int r = qr_render(k->recovery, &code, e);
+        int r = qr_render(k->key, &code, e);
 
         if (r < 0)
                 return r;
         r = say(k->terminal, "\nThe recovery key of this node. It is shown this once:\n\n    ");
         if (r == 0)
-                r = file_write(k->terminal, k->recovery->data, k->recovery->len);
+                r = file_write(k->terminal, k->key->data, k->key->len);
         if (r == 0)
                 r = say(k->terminal, "\n\n");
         if (r == 0)
@@ -240,20 +240,20 @@ static int show(struct install_keys *k, struct error *e)
         return r < 0 ? error_errno(e, -r, "showing the recovery key") : 0;
 }
 
-int install_keys_deliver(struct install_keys *k, struct error *e)
+int install_escrow_deliver(struct install_escrow *k, struct error *e)
 {
         switch (k->place) {
-        case INSTALL_KEYS_NONE:
+        case INSTALL_ESCROW_NONE:
                 return 0;
-        case INSTALL_KEYS_SHOWN:
+        case INSTALL_ESCROW_SHOWN:
                 return show(k, e);
-        case INSTALL_KEYS_FILE:
-                return write_file(k, k->recovery->data, e);
+        case INSTALL_ESCROW_FILE:
+                return write_file(k, k->key->data, e);
         }
         return error_set(e, ERROR_INTERNAL, EINVAL, "place of the recovery key");
 }
 
-void install_keys_abandon(struct install_keys *k)
+void install_escrow_abandon(struct install_escrow *k)
 {
         const char *slash = k->path ? strrchr(k->path, '/') : NULL;
 
@@ -266,22 +266,22 @@ void install_keys_abandon(struct install_keys *k)
         close_p(&k->fd);
 }
 
-void install_keys_done(struct install_keys *k)
+void install_escrow_done(struct install_escrow *k)
 {
-        secret_free(k->recovery);
-        k->recovery = NULL;
+        secret_free(k->key);
+        k->key = NULL;
         close_p(&k->dir);
         close_p(&k->fd);
         close_p(&k->terminal);
 }
 
-int install_keys_report(const struct install_keys *k, struct json_object *root)
+int install_escrow_report(const struct install_escrow *k, struct json_object *root)
 {
         struct json_object *warnings = json_object_new_array();
         int r = json_add_obj(root, "warnings", warnings);
 
         if (r == 0)
-                r = json_add_str(root, "recovery_key", install_keys_place_name(k->place));
+                r = json_add_str(root, "recovery_key", install_escrow_place_name(k->place));
         for (unsigned i = 0; i < k->n_warnings && r == 0; i++)
                 r = json_append(warnings, json_new_str(k->warnings[i]));
         return r;
