@@ -22,14 +22,9 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "efivars/loader.h"
-#include "partition/mkfs.h"
 #include "partition/mount.h"
 #include "upgrade/esp.h"
 
-#define DM_OEM "oem"
-#define DM_PERSISTENT "persistent"
-#define OEM_MOUNT "/oem"
-#define PERSISTENT_MOUNT "/usr/local"
 #define LIVE_MOUNT "/run/initramfs/live"
 /* How long a person can read the reason on the console before the node tries again. */
 #define REBOOT_DELAY_SECONDS 5
@@ -238,7 +233,8 @@ static int close_policy(struct boot *b, bool *ret_closed, struct error *e)
 
 static int unlock_all(struct boot *b, struct error *e)
 {
-        int r;
+        struct data_list list;
+        int r = 0;
 
         if (!b->tpm)
                 return error_set(e, ERROR_PRECONDITION, ENODEV, "no TPM: the data stays locked");
@@ -249,34 +245,20 @@ static int unlock_all(struct boot *b, struct error *e)
                 error_advise(e, "reset the node from its recovery entry, or install it again");
                 return -ENXIO;
         }
-        r = boot_unlock(b, b->node->oem, LAYOUT_OEM_LABEL, DM_OEM, e);
-        if (r == 0)
-                r = boot_unlock(b, b->node->persistent, LAYOUT_PERSISTENT_LABEL, DM_PERSISTENT, e);
-        return r;
-}
+        data_list(b->node, &list);
+        for (size_t i = 0; i < list.n; i++) {
+                struct error error = ERROR_INIT;
+                int failed = boot_unlock(b, &list.item[i], &error);
 
-static int mount_data(const char *dm_name, const char *label, const char *target, struct error *e)
-{
-        _cleanup_free_ char *device = NULL;
-        int r;
-
-        if (asprintf(&device, "/dev/mapper/%s", dm_name) < 0) {
-                device = NULL;
-                return error_oom(e);
+                if (failed < 0 && !list.item[i].label) {
+                        /* A node is whole without the user's partitions. */
+                        log_warning("%s", error.text);
+                        boot_report_problem(b->report, error.text);
+                } else if (failed < 0 && r == 0) {
+                        r = failed;
+                        *e = error;
+                }
         }
-        r = mkfs_check_ext4(device, label, e);
-        if (r == 0)
-                r = mount_fs(device, target, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, NULL, e);
-        return r;
-}
-
-/* In recovery the persistent file system stays unmounted: a reset must be able to replace it. */
-static int mount_all(struct boot *b, struct error *e)
-{
-        int r = mount_data(DM_OEM, LAYOUT_OEM_LABEL, OEM_MOUNT, e);
-
-        if (r == 0 && b->entry.role != ENTRY_ROLE_RECOVERY)
-                r = mount_data(DM_PERSISTENT, LAYOUT_PERSISTENT_LABEL, PERSISTENT_MOUNT, e);
         return r;
 }
 
@@ -468,24 +450,40 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
 }
 
 /*
- * Recovery is the end of falling back: it goes on without the data. Everything else starts over, so
- * that the boot loader can choose differently.
+ * Recovery is the end of falling back: it goes on, if need be without the data. Everything else
+ * starts over, so that the boot loader can choose differently.
  */
 static bool survives(const struct boot *b, const struct error *e)
 {
         if (b->entry.role != ENTRY_ROLE_RECOVERY)
                 return false;
-        log_error("recovery goes on without the data: %s", e->text);
+        log_error("recovery goes on, but not all is well: %s", e->text);
         if (*e->advice)
                 log_error("%s", e->advice);
         boot_report_problem(b->report, e->text);
         return true;
 }
 
+/* The person at the console may have what the TPM does not give. */
+static bool recover(struct boot *b)
+{
+        struct error error = ERROR_INIT;
+        int r = b->node ? boot_recover(b, &error) : -ENODEV;
+
+        boot_report_step(b->report, "recovery key");
+        if (r == 0)
+                log_warning("the data was opened by the recovery key");
+        else if (b->node)
+                log_warning("the data stays locked: %s", error.text);
+        return r == 0;
+}
+
 static int stage_mount(struct boot *b, bool unlocked, struct error *e)
 {
         bool persistent = unlocked && !b->live && b->entry.role != ENTRY_ROLE_RECOVERY;
-        int r = unlocked && !b->live ? mount_all(b, e) : 0;
+        int r = unlocked && !b->live
+                        ? data_mount_all(b->env, b->entry.role == ENTRY_ROLE_RECOVERY, e)
+                        : 0;
 
         if (r < 0 && survives(b, e))
                 r = 0;
@@ -522,7 +520,7 @@ static _Noreturn void run_boot(const struct env *env)
         if (stage_unlock(&b, &closed, &error) < 0) {
                 if (!closed || !survives(&b, &error))
                         fail(&b, &error);
-                unlocked = false;
+                unlocked = recover(&b);
         }
         if (stage_mount(&b, unlocked, &error) < 0)
                 fail(&b, &error);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "agent/boot_report.h"
+#include "agent/data.h"
 #include "agent/node.h"
 #include "base/env.h"
 #include "base/error.h"
@@ -31,8 +32,16 @@ struct boot {
 };
 
 /*
- * Unlocks the partition and gives it the name /dev/mapper/<dm_name>. Fails closed: nothing but a
- * LUKS2 partition in exactly our form is ever opened. Adds its record to the report.
+ * Unlocks the partition by the TPM and maps it. Fails closed: nothing but a LUKS2 partition in
+ * exactly our form is ever opened. Adds its record to the report. A user's partition that is not
+ * encrypted is no failure and left alone.
  */
-int boot_unlock(struct boot *b, const struct layout_partition *p, const char *label,
-                const char *dm_name, struct error *e) _must_check_;
+int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e) _must_check_;
+
+/*
+ * For the recovery role, with the TPM's policy closed: asks on every console for the recovery key
+ * of the partitions that are locked, in our form, and have one. Ends after the answers or the time
+ * of base/limits.h, so that a node where nobody is comes up all the same. 0: oem and persistent are
+ * open now.
+ */
+int boot_recover(struct boot *b, struct error *e) _must_check_;

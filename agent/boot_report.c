@@ -87,9 +87,31 @@ void boot_report_set_bool(struct boot_report *b, const char *key, bool value)
         ignore(json_add_bool(b->root, key, value));
 }
 
-void boot_report_partition(struct boot_report *b, struct json_object *record)
+static struct json_object *record(const struct boot_report_volume *v)
 {
-        ignore(json_append(b->partitions, record));
+        struct json_object *o = json_object_new_object();
+
+        ignore(json_add_str(o, "name", v->name));
+        ignore(json_add_str(o, "device", v->device));
+        ignore(json_add_bool(o, "encrypted", v->encrypted));
+        ignore(json_add_str(o, "uuid", v->uuid));
+        ignore(json_add_str(o, "unlocked_by", v->unlocked_by));
+        ignore(json_add_str(o, "error", v->error));
+        return o;
+}
+
+void boot_report_partition(struct boot_report *b, const struct boot_report_volume *v)
+{
+        for (size_t i = 0; i < json_object_array_length(b->partitions); i++) {
+                struct json_object *old = json_object_array_get_idx(b->partitions, i);
+                const char *name;
+
+                if (json_get_str(old, "name", &name) == 0 && strcmp(name, v->name) == 0) {
+                        ignore(json_object_array_put_idx(b->partitions, i, record(v)));
+                        return;
+                }
+        }
+        ignore(json_append(b->partitions, record(v)));
 }
 
 void boot_report_problem(struct boot_report *b, const char *text)

@@ -22,8 +22,17 @@ void boot_report_step(struct boot_report *b, const char *name);
 void boot_report_set(struct boot_report *b, const char *key, const char *value);
 void boot_report_set_u64(struct boot_report *b, const char *key, uint64_t value);
 void boot_report_set_bool(struct boot_report *b, const char *key, bool value);
-/* Takes ownership of a partition's record. */
-void boot_report_partition(struct boot_report *b, struct json_object *record);
+
+/* How one partition was opened. Texts may be NULL: not known, or none. */
+struct boot_report_volume {
+        const char *name, *device, *uuid;
+        bool encrypted;          /* the header is in our form */
+        const char *unlocked_by; /* "tpm2", "recovery-key" */
+        const char *error;       /* why not */
+};
+
+/* A later record of the same name replaces an earlier one. */
+void boot_report_partition(struct boot_report *b, const struct boot_report_volume *v);
 /* A problem that did not stop the boot. */
 void boot_report_problem(struct boot_report *b, const char *text);
 

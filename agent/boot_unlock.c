@@ -12,16 +12,13 @@
 #include "partition/seal.h"
 #include "upgrade/pcrsig.h"
 
-/* What is known of one partition while it is being unlocked; becomes its record in the report. */
+/* What is known of one partition while it is being unlocked. */
 struct attempt {
         struct boot *boot;
-        const char *name; /* GPT name */
         const char *dm_name;
         char *device;
         struct luks *luks;
         struct pcrsig *signatures;
-        bool encrypted; /* the header is in our form */
-        int token;      /* that opened it, -1 = none */
 };
 
 static void attempt_done(struct attempt *a)
@@ -76,7 +73,7 @@ static int measure_key(struct attempt *a, const struct secret *volume_key, struc
         return tpm_measure_volume_key(a->boot->tpm, a->dm_name, luks_uuid(a->luks), volume_key, e);
 }
 
-static int open_with(struct attempt *a, int id, const struct token *token, struct error *e)
+static int open_with(struct attempt *a, const struct token *token, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *secret = NULL, *passphrase = NULL,
                                                *volume_key = NULL;
@@ -87,7 +84,7 @@ static int open_with(struct attempt *a, int id, const struct token *token, struc
         passphrase = secret_base64(secret);
         if (!passphrase)
                 return error_oom(e);
-        r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, true, &volume_key, e);
+        r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, &volume_key, e);
         if (r < 0)
                 return r;
         r = measure_key(a, volume_key, e);
@@ -97,7 +94,6 @@ static int open_with(struct attempt *a, int id, const struct token *token, struc
                         log_error("%s cannot be closed again", a->dm_name);
                 return r;
         }
-        a->token = id;
         return 0;
 }
 
@@ -117,7 +113,7 @@ static int try_tokens(struct attempt *a, struct error *e)
                 if (r == -ENOENT)
                         continue; /* no token, or a recovery key's */
                 if (r == 0)
-                        r = open_with(a, id, token, &error);
+                        r = open_with(a, token, &error);
                 if (r == 0) {
                         error_clear(e); /* of tokens that did not open it */
                         return 0;
@@ -129,48 +125,34 @@ static int try_tokens(struct attempt *a, struct error *e)
         return last;
 }
 
-static int unlock(struct attempt *a, unsigned number, const char *label, struct error *e)
+static int unlock(struct attempt *a, const struct data_volume *v, struct error *e)
 {
-        int r = disk_partition_path(a->boot->node->disk, number, &a->device, e);
+        int r = data_open_header(a->boot->node, v, &a->device, &a->luks, e);
 
-        if (r == 0)
-                r = luks_open(a->device, &a->luks, e);
-        if (r == 0)
-                r = luks_check_header(a->luks, label, e);
         if (r < 0)
                 return r;
-        a->encrypted = true;
         r = load_signatures(a, e);
         return r < 0 ? r : try_tokens(a, e);
 }
 
-static struct json_object *record(const struct attempt *a, const struct error *e)
+int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e)
 {
-        _cleanup_json_ struct json_object *o = json_object_new_object();
-        int r = json_add_str(o, "name", a->name);
+        _cleanup_(attempt_done) struct attempt a = {.boot = b, .dm_name = v->mapping};
+        int r = unlock(&a, v, e);
+        bool users = !v->label;
 
-        if (r == 0)
-                r = json_add_str(o, "device", a->device);
-        if (r == 0)
-                r = json_add_bool(o, "encrypted", a->encrypted);
-        if (r == 0)
-                r = json_add_str(o, "uuid", a->luks ? luks_uuid(a->luks) : NULL);
-        if (r == 0)
-                r = json_add_str(o, "unlocked_by", a->token >= 0 ? "tpm2" : NULL);
-        if (r == 0)
-                r = json_add_str(o, "error", *e->text ? e->text : NULL);
-        return r < 0 ? NULL : TAKE_PTR(o);
-}
-
-int boot_unlock(struct boot *b, const struct layout_partition *p, const char *label,
-                const char *dm_name, struct error *e)
-{
-        _cleanup_(attempt_done) struct attempt a = {
-                .boot = b, .name = p->name, .dm_name = dm_name, .token = -1};
-        int r = unlock(&a, p->number, label, e);
-
+        if (r == -EMEDIUMTYPE && users) {
+                error_clear(e);
+                return 0; /* a plain partition of the user's */
+        }
         if (r < 0)
-                (void)error_wrap(e, r, "%s", p->name);
-        boot_report_partition(b->report, record(&a, e));
+                (void)error_wrap(e, r, "%s", v->partition->name);
+        boot_report_partition(
+                b->report, &(struct boot_report_volume){.name = v->partition->name,
+                                                        .device = a.device,
+                                                        .uuid = a.luks ? luks_uuid(a.luks) : NULL,
+                                                        .encrypted = a.luks != NULL,
+                                                        .unlocked_by = r == 0 ? "tpm2" : NULL,
+                                                        .error = r < 0 ? e->text : NULL});
         return r;
 }

@@ -54,7 +54,7 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
                 wishes->target = c->install.device;
         if (!wishes->source)
                 wishes->source = c->install.source;
-        if (wishes->esp_size == 0)
-                wishes->esp_size = c->install.efi_size;
+        if (wishes->layout.esp_size == 0)
+                wishes->layout.esp_size = c->install.efi_size;
         return 0;
 }

@@ -15,6 +15,7 @@
 
 struct install_options {
         struct install_wishes wishes;
+        struct option_list partitions;
         const char *tcti;
         bool yes, json, dry_run;
 };
@@ -35,6 +36,15 @@ static void print_help(void)
                 "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
+                "  --oem-size SIZE  size of the OEM partition (default: 128 MiB)\n"
+                "  --persistent-size SIZE  size of the persistent partition (default: the rest)\n"
+                "  --partition NAME:SIZE[:ext4|none][:LABEL][:encrypted|plain]\n"
+                "                   another partition; may be given several times\n"
+                "  --recovery-key   show a recovery key on the terminal\n"
+                "  --recovery-key-file PATH  write it to a new file\n"
+                "  --no-recovery-key  make none, and do not warn\n"
+                "  --allow-discards  tell the device which blocks of encrypted partitions are "
+                "free\n"
                 "  --allow-downgrade  accept an image below the version floor of this machine\n"
                 "  --enroll-keys DIR      firmware in setup mode: enrol PK.auth, KEK.auth, db.auth "
                 "(and dbx.auth)\n"
@@ -54,8 +64,15 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
         const struct option_spec specs[] = {
                 {"target", OPTION_TEXT, &o->wishes.target},
                 {"source", OPTION_TEXT, &o->wishes.source},
-                {"esp-size", OPTION_SIZE, &o->wishes.esp_size},
                 {"force-release", OPTION_FLAG, &o->wishes.force_release},
+                {"esp-size", OPTION_SIZE, &o->wishes.layout.esp_size},
+                {"oem-size", OPTION_SIZE, &o->wishes.layout.oem_size},
+                {"persistent-size", OPTION_SIZE, &o->wishes.layout.persistent_size},
+                {"partition", OPTION_LIST, &o->partitions},
+                {"recovery-key", OPTION_FLAG, &o->wishes.escrow.show},
+                {"recovery-key-file", OPTION_TEXT, &o->wishes.escrow.file},
+                {"no-recovery-key", OPTION_FLAG, &o->wishes.escrow.none},
+                {"allow-discards", OPTION_FLAG, &o->wishes.allow_discards},
                 {"allow-downgrade", OPTION_FLAG, &o->wishes.allow_downgrade},
                 {"enroll-keys", OPTION_TEXT, &o->wishes.firmware.keys},
                 {"enroll-keys-by", OPTION_TEXT, &o->wishes.firmware.keys_by},
@@ -71,8 +88,12 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 print_help();
         else if (r == 0 && !o->wishes.target)
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
-        else if (r == 0)
+        if (r == 0)
                 r = install_disk_check(o->wishes.target, e);
+        if (r == 0)
+                r = install_escrow_check(&o->wishes.escrow, e);
+        for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
+                r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r;
 }
 
@@ -95,6 +116,12 @@ static int confirm(const struct install_plan *p, const struct install_options *o
         return 0;
 }
 
+/* Somebody will be asked, and can be shown something. */
+static bool is_attended(const struct install_options *o)
+{
+        return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
 static void show_step(const char *step)
 {
         log_info("%s", step);
@@ -108,20 +135,23 @@ static int print_result(const struct install_plan *p, const struct install_optio
         if (!o->json) {
                 (void)printf("%s\n", o->dry_run ? "nothing was changed"
                                                 : "installed; restart from this disk");
+                if (p->escrow.place == INSTALL_ESCROW_FILE && !o->dry_run)
+                        report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
                 return 0;
         }
         root = report_new("install");
         if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
             json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
             json_add_bool(root, "installed", !o->dry_run) < 0 ||
-            install_firmware_add_result(root, p) < 0)
+            install_firmware_add_result(root, p) < 0 || install_escrow_report(&p->escrow, root) < 0)
                 return error_oom(e);
         return report_print(root, e);
 }
 
 static int install(const struct env *env, const struct install_options *o, struct error *e)
 {
-        _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT};
+        _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
+                                                                 .escrow = INSTALL_ESCROW_INIT};
         _cleanup_close_ int lock = -EBADF;
         int r;
 
@@ -133,18 +163,22 @@ static int install(const struct env *env, const struct install_options *o, struc
         /* Who reads the messages may go away; an installation goes on. */
         (void)signal(SIGPIPE, SIG_IGN);
         if (!o->dry_run) {
-                r = install_drop_stale(e);
+                r = install_drop_stale(env, e);
                 if (r < 0)
                         return r;
         }
         r = install_prepare(env, &o->wishes, &plan, e);
+        if (r == 0)
+                r = install_escrow_choose(env, &o->wishes.escrow, is_attended(o), &plan.escrow, e);
         if (r < 0)
                 return r;
         /* A dry run's plan is its result; otherwise it belongs to the question. */
-        if (!o->json)
-                install_describe(&plan, o->dry_run ? stdout : stderr);
-        else if (!o->yes && !o->dry_run)
-                install_describe(&plan, stderr);
+        if (!o->json || (!o->yes && !o->dry_run)) {
+                FILE *out = !o->json && o->dry_run ? stdout : stderr;
+
+                install_describe(&plan, out);
+                install_escrow_describe(&plan.escrow, out);
+        }
         if (!o->dry_run) {
                 r = confirm(&plan, o, e);
                 if (r == 0)

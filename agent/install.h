@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "agent/install_disk.h"
+#include "agent/install_escrow.h"
 #include "agent/install_firmware.h"
 #include "agent/machine.h"
 #include "agent/source.h"
@@ -25,6 +26,8 @@
 #define INSTALL_TRIES 3u
 /* Names of the mappings an installation uses for a moment: not those of the boot stage. */
 #define INSTALL_DM_PREFIX "tb-install-"
+/* The user's partitions share one: only one is open at a time. */
+#define INSTALL_DM_EXTRA "extra"
 /* PCRs the partitions are sealed to: the image's signed policy, and the Secure Boot state. */
 #define INSTALL_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
 #define INSTALL_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
@@ -37,6 +40,9 @@ struct install_plan {
         struct proofs proofs;
         struct source source;
         struct layout layout;
+        struct extra_list extras; /* the user's partitions in it */
+        bool allow_discards;
+        struct install_escrow escrow;
         uint8_t pcr7[SHA256_SIZE]; /* value the partitions will be bound to */
         struct install_firmware firmware;
         struct install_loss *lost; /* what is on the disk now */
@@ -51,12 +57,13 @@ struct install_loss {
 };
 
 struct install_wishes {
-        const char *target; /* a path or a rule, see install_disk_find() */
-        const char *source; /* NULL: the medium of this session */
-        uint64_t esp_size;  /* 0: default */
-        bool allow_downgrade;
-        bool force_release; /* take away what holds the disk, where that is safe */
+        const char *target;          /* a path or a rule, see install_disk_find() */
+        const char *source;          /* NULL: the medium of this session */
+        struct layout_wishes layout; /* esp_size 0: default */
+        struct install_escrow_wishes escrow;
         struct install_firmware_wishes firmware;
+        bool allow_downgrade, allow_discards;
+        bool force_release; /* take away what holds the disk, where that is safe */
 };
 
 /*
@@ -67,7 +74,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                     struct install_plan *ret, struct error *e) _must_check_;
 /* Ends mappings that a killed run left behind; before install_prepare(), with the node's lock held.
  */
-int install_drop_stale(struct error *e) _must_check_;
+int install_drop_stale(const struct env *env, struct error *e) _must_check_;
 void install_plan_done(struct install_plan *p);
 
 /* The plan as text for people, and as JSON. */
@@ -81,6 +88,13 @@ struct json_object *install_plan_json(const struct install_plan *p);
 typedef void (*install_progress)(const char *step);
 int install_apply(struct install_plan *p, install_progress progress, struct error *e) _must_check_;
 
-/* One encrypted partition: format, enrol, prove, make the file system. */
+/*
+ * One encrypted partition: format, enrol TPM and recovery key, prove, make the file system. name is
+ * its GPT name in the plan, label that of LUKS2 header and file system.
+ */
 int install_data_partition(const struct install_plan *p, struct tpm *tpm, const char *name,
-                           const char *label, struct error *e) _must_check_;
+                           const char *label, enum extra_fs fs, struct error *e) _must_check_;
+
+/* The user's partitions: encrypted ones like ours, plain ones only get their file system. */
+int install_extra_partitions(const struct install_plan *p, struct tpm *tpm,
+                             install_progress progress, struct error *e) _must_check_;

@@ -136,14 +136,18 @@ static int make_data(struct install_plan *p, install_progress progress, struct e
 
         tell(progress, "encrypting and enrolling the OEM partition");
         if (r == 0)
-                r = install_data_partition(p, tpm, LAYOUT_OEM_NAME, LAYOUT_OEM_LABEL, e);
+                r = install_data_partition(p, tpm, LAYOUT_OEM_NAME, LAYOUT_OEM_LABEL, EXTRA_FS_EXT4,
+                                           e);
+        if (r == 0)
+                r = install_extra_partitions(p, tpm, progress, e);
         if (r < 0)
                 return r;
         tell(progress, "encrypting and enrolling the persistent partition");
-        return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL, e);
+        return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL,
+                                      EXTRA_FS_EXT4, e);
 }
 
-int install_apply(struct install_plan *p, install_progress progress, struct error *e)
+static int apply(struct install_plan *p, install_progress progress, struct error *e)
 {
         /* In the name space of the session: what is released there is released for all. */
         int r = install_disk_claim(p->disk, &p->choice, e);
@@ -160,6 +164,9 @@ int install_apply(struct install_plan *p, install_progress progress, struct erro
         r = make_esp(p, progress, e);
         if (r == 0)
                 r = make_data(p, progress, e);
+        /* Before the table: see agent/install_escrow.h. */
+        if (r == 0)
+                r = install_escrow_deliver(&p->escrow, e);
         if (r < 0)
                 return r;
         tell(progress, "writing the partition table");
@@ -169,4 +176,16 @@ int install_apply(struct install_plan *p, install_progress progress, struct erro
         tell(progress, "telling the firmware");
         install_firmware_apply(p);
         return 0;
+}
+
+int install_apply(struct install_plan *p, install_progress progress, struct error *e)
+{
+        int r = install_escrow_begin(&p->escrow, p->env, p->disk, e);
+
+        if (r < 0)
+                return r;
+        r = apply(p, progress, e);
+        if (r < 0)
+                install_escrow_abandon(&p->escrow);
+        return r;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One encrypted data partition. Its only key is a random secret that is sealed in the TPM and never
- * stored elsewhere. A live session cannot unseal (its policy is closed), so the enrolment proves
- * itself another way (design, section 7).
+ * One encrypted data partition. Its key is a random secret that is sealed in the TPM and never
+ * stored elsewhere; a recovery key, when there is one, has a slot beside it. A live session cannot
+ * unseal (its policy is closed), so the enrolment proves itself another way (design, section 7).
  */
 #include "agent/install.h"
 
@@ -11,11 +11,11 @@
 
 #include "partition/luks.h"
 #include "partition/mkfs.h"
+#include "partition/recovery_key.h"
 #include "partition/seal.h"
 
-/* Bytes per encryption sector: one IV for what ext4 writes at once. Every partition is a multiple
- * of it. */
-#define ENCRYPTION_SECTOR 4096u
+#define ENCRYPTION_SECTOR_MIN 512u
+#define ENCRYPTION_SECTOR_MAX 4096u
 
 struct enrolment {
         const struct install_plan *plan;
@@ -38,10 +38,23 @@ static int seal_to_image(const struct enrolment *n, const struct secret *secret,
         return seal_create(n->tpm, &policy, secret, ret, e);
 }
 
+/* The device's own sectors: what it writes as one is encrypted as one, and a volume looks to what
+ * is above it like the disk below. */
+static uint32_t encryption_sector(const struct disk *d)
+{
+        if (d->sector_size <= ENCRYPTION_SECTOR_MIN)
+                return ENCRYPTION_SECTOR_MIN;
+        return d->sector_size < ENCRYPTION_SECTOR_MAX ? (uint32_t)d->sector_size
+                                                      : ENCRYPTION_SECTOR_MAX;
+}
+
 static int enrol(struct enrolment *n, struct error *e)
 {
-        const struct luks_format_options options = {.label = n->label,
-                                                    .sector_size = ENCRYPTION_SECTOR};
+        const struct luks_format_options options = {
+                .label = n->label,
+                .sector_size = encryption_sector(n->plan->disk),
+                .allow_discards = n->plan->allow_discards,
+        };
         _cleanup_(secret_free_p) struct secret *secret = secret_random(SEAL_SECRET_SIZE);
         _cleanup_(luks_free_p) struct luks *luks = NULL;
         _cleanup_(token_free_p) struct token *token = NULL;
@@ -62,13 +75,17 @@ static int enrol(struct enrolment *n, struct error *e)
                 return r;
         token->keyslot = n->keyslot;
         r = token_format(token, &json, e);
-        return r < 0 ? r : luks_set_token(luks, LUKS_ANY_TOKEN, buf_str(&json), NULL, e);
+        if (r == 0)
+                r = luks_set_token(luks, LUKS_ANY_TOKEN, buf_str(&json), NULL, e);
+        if (r == 0 && n->plan->escrow.key)
+                r = recovery_key_enrol(luks, NULL, n->plan->escrow.key, e);
+        return r;
 }
 
 /*
  * Works on what is on the disk, read again: the header passes the check of the boot stage, the
  * stored token leads to its policy with the values and the signature the installed image will have,
- * and the key opens its slot.
+ * and each key opens its slot.
  */
 static int prove(const struct enrolment *n, struct error *e)
 {
@@ -88,26 +105,34 @@ static int prove(const struct enrolment *n, struct error *e)
                                sig->len, e);
         if (r == 0)
                 r = luks_test_secret(luks, token->keyslot, n->passphrase, e);
+        if (r == 0 && n->plan->escrow.key)
+                r = recovery_key_find_slot(luks, n->plan->escrow.key, e);
         return r < 0 ? error_wrap(e, r, "proving the enrolment") : 0;
+}
+
+static char *mapping_name(const struct install_plan *p, const char *name)
+{
+        const char *last = extra_find(&p->extras, name) ? INSTALL_DM_EXTRA : name;
+        char *mapping;
+
+        return asprintf(&mapping, INSTALL_DM_PREFIX "%s", last) < 0 ? NULL : mapping;
 }
 
 static int make_file_system(const struct enrolment *n, struct error *e)
 {
         _cleanup_(luks_free_p) struct luks *luks = NULL;
-        _cleanup_free_ char *dm_name = NULL, *mapped = NULL;
+        _cleanup_free_ char *dm_name = mapping_name(n->plan, n->name), *mapped = NULL;
         int r, closed;
 
-        if (asprintf(&dm_name, INSTALL_DM_PREFIX "%s", n->name) < 0) {
-                dm_name = NULL;
+        if (!dm_name)
                 return error_oom(e);
-        }
         if (asprintf(&mapped, "/dev/mapper/%s", dm_name) < 0) {
                 mapped = NULL;
                 return error_oom(e);
         }
         r = luks_open(n->device, &luks, e);
         if (r == 0)
-                r = luks_activate(luks, dm_name, n->keyslot, n->passphrase, true, NULL, e);
+                r = luks_activate(luks, dm_name, n->keyslot, n->passphrase, NULL, e);
         if (r < 0)
                 return r;
         r = mkfs_ext4(mapped, n->label, e);
@@ -117,7 +142,7 @@ static int make_file_system(const struct enrolment *n, struct error *e)
 }
 
 int install_data_partition(const struct install_plan *p, struct tpm *tpm, const char *name,
-                           const char *label, struct error *e)
+                           const char *label, enum extra_fs fs, struct error *e)
 {
         struct enrolment n = {.plan = p, .tpm = tpm, .name = name, .label = label};
         _cleanup_free_ char *device = NULL;
@@ -133,7 +158,7 @@ int install_data_partition(const struct install_plan *p, struct tpm *tpm, const 
         r = enrol(&n, e);
         if (r == 0)
                 r = prove(&n, e);
-        if (r == 0)
+        if (r == 0 && fs != EXTRA_FS_NONE)
                 r = make_file_system(&n, e);
         secret_free(n.passphrase);
         return r < 0 ? error_wrap(e, r, "%s", name) : 0;

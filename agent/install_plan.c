@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,22 +106,22 @@ static int find_losses(struct install_plan *p, struct error *e)
         return r;
 }
 
-/* data: the size of the ESP. */
+/* data: the sizes that are wished for. */
 static int fits_disk(const struct disk *d, void *data, struct error *e)
 {
         _cleanup_free_ struct layout *l = malloc(sizeof(*l));
-        const uint64_t *esp_size = data;
+        const struct layout_wishes *wishes = data;
 
-        return l ? layout_plan(d->size, d->sector_size, *esp_size, l, e) : error_oom(e);
+        return l ? layout_plan(d->size, d->sector_size, wishes, l, e) : error_oom(e);
 }
 
 static int check_disk(struct install_plan *p, const struct install_wishes *wishes, struct error *e)
 {
-        uint64_t size;
-        int r = layout_esp_size(image_size(p->source.image), wishes->esp_size, &size, e);
+        struct layout_wishes layout = wishes->layout;
+        int r = layout_esp_size(image_size(p->source.image), layout.esp_size, &layout.esp_size, e);
 
         if (r == 0)
-                r = install_disk_find(p->env, wishes->target, fits_disk, &size, &p->disk,
+                r = install_disk_find(p->env, wishes->target, fits_disk, &layout, &p->disk,
                                       &p->choice, e);
         /* From here on to the end: what is shown and asked about is what will be written to. */
         if (r == 0)
@@ -129,31 +130,38 @@ static int check_disk(struct install_plan *p, const struct install_wishes *wishe
                 r = find_losses(p, e);
         if (r < 0)
                 return r;
-        r = layout_plan(p->disk->size, p->disk->sector_size, size, &p->layout, e);
+        r = layout_plan(p->disk->size, p->disk->sector_size, &layout, &p->layout, e);
         return r < 0 ? error_wrap(e, r, "%s", p->disk->path) : 0;
 }
 
 /*
- * A run that was killed may have left its mapping, which would keep the disk busy. The names are
- * this program's alone and its lock is held, so whatever bears one is stale.
+ * A run that was killed may have left mappings, which would keep the disk busy. The names are this
+ * program's alone and its lock is held, so whatever bears one is stale.
  */
-int install_drop_stale(struct error *e)
+int install_drop_stale(const struct env *env, struct error *e)
 {
-        static const char *const names[] = {LAYOUT_OEM_NAME, LAYOUT_PERSISTENT_NAME};
+        _cleanup_free_ char *path = NULL;
+        struct dirent *entry;
+        DIR *dir;
+        int r = 0;
 
-        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-                char dm_name[64];
-                struct error error = ERROR_INIT;
-                int r;
-
-                (void)snprintf(dm_name, sizeof(dm_name), INSTALL_DM_PREFIX "%s", names[i]);
-                r = luks_deactivate(dm_name, &error);
-                if (r < 0 && r != -ENODEV) {
-                        *e = error;
-                        return r;
+        if (asprintf(&path, "%s/mapper", env->dev) < 0) {
+                path = NULL;
+                return error_oom(e);
+        }
+        dir = opendir(path);
+        while (dir && r == 0 && (entry = readdir(dir))) {
+                if (strncmp(entry->d_name, INSTALL_DM_PREFIX, strlen(INSTALL_DM_PREFIX)) != 0)
+                        continue;
+                r = luks_deactivate(entry->d_name, e);
+                if (r == -ENODEV) {
+                        error_clear(e);
+                        r = 0;
                 }
         }
-        return 0;
+        if (dir)
+                (void)closedir(dir);
+        return r;
 }
 
 static int check_source(struct install_plan *p, const struct install_wishes *wishes,
@@ -176,7 +184,11 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         struct install_plan *p = ret;
         int r;
 
-        *p = (struct install_plan){.env = env, .source = SOURCE_INIT};
+        *p = (struct install_plan){.env = env,
+                                   .source = SOURCE_INIT,
+                                   .extras = wishes->layout.extras,
+                                   .allow_discards = wishes->allow_discards,
+                                   .escrow = INSTALL_ESCROW_INIT};
         r = install_firmware_begin(p, &wishes->firmware, e);
         if (r == 0)
                 r = check_kernel(env, e);
@@ -193,6 +205,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
 
 void install_plan_done(struct install_plan *p)
 {
+        install_escrow_done(&p->escrow);
         source_done(&p->source);
         install_firmware_done(&p->firmware);
         machine_done(&p->machine);
@@ -246,8 +259,10 @@ void install_describe(const struct install_plan *p, FILE *out)
                             format_size(p->layout.partitions[i].size, size, sizeof(size)));
 }
 
-static int add_partition(struct json_object *array, const struct layout_partition *l)
+static int add_partition(struct json_object *array, const struct install_plan *p,
+                         const struct layout_partition *l)
 {
+        const struct extra *extra = extra_find(&p->extras, l->name);
         struct json_object *o = json_object_new_object();
         int r = json_append(array, o);
 
@@ -262,7 +277,8 @@ static int add_partition(struct json_object *array, const struct layout_partitio
         if (r == 0)
                 r = json_add_u64(o, "size", l->size);
         if (r == 0)
-                r = json_add_bool(o, "encrypted", strcmp(l->name, LAYOUT_ESP_NAME) != 0);
+                r = json_add_bool(o, "encrypted",
+                                  extra ? extra->encrypted : strcmp(l->name, LAYOUT_ESP_NAME) != 0);
         return r;
 }
 
@@ -316,7 +332,7 @@ struct json_object *install_plan_json(const struct install_plan *p)
         if (json_add_obj(root, "lost", lost) < 0 || r < 0)
                 return NULL;
         for (size_t i = 0; i < p->layout.n && r == 0; i++)
-                r = add_partition(new, &p->layout.partitions[i]);
+                r = add_partition(new, p, &p->layout.partitions[i]);
         for (size_t i = 0; i < p->n_lost && r == 0; i++)
                 r = add_lost(lost, &p->lost[i]);
         if (r == 0)

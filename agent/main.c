@@ -25,6 +25,7 @@ static const struct {
         {"bless", verb_bless, "confirm the running boot after its health checks"},
         {"bootentry", verb_bootentry, "list boot entries, choose what the next boots start"},
         {"config", verb_config, "check a configuration, show what it comes to"},
+        {"unlock", verb_unlock, "open the data of this node by its recovery key"},
         {"status", verb_status, "tell what runs, and how this node stands"},
 };
 

@@ -12,3 +12,4 @@ int verb_bootentry(const struct env *env, int argc, char **argv);
 int verb_upgrade(const struct env *env, int argc, char **argv);
 int verb_config(const struct env *env, int argc, char **argv);
 int verb_verify(const struct env *env, int argc, char **argv);
+int verb_unlock(const struct env *env, int argc, char **argv);

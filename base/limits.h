@@ -127,6 +127,8 @@
 
 /* As many as Linux makes devices for. */
 #define LIMIT_PARTITIONS 256u
+/* Partitions a user adds to a node: nobody has more than a handful. */
+#define LIMIT_EXTRA_PARTITIONS 16u
 /* Values of one JSON document, whatever its size: an image configuration with a long history has
  * some hundred, an index some thousand. */
 #define LIMIT_JSON_VALUES 32768u
@@ -199,6 +201,12 @@
 /* Hooks of an event in one folder, and how long one may take: draining a node takes minutes. */
 #define LIMIT_HOOKS 64u
 #define LIMIT_HOOK_SECONDS 600u
+/* Recovery keys: 71 characters, with room for blanks of a person. Three consoles are many. A person
+ * who reads 64 letters from paper needs a minute; a node where nobody is has to come up. */
+#define LIMIT_RECOVERY_INPUT 256u
+#define LIMIT_RECOVERY_TRIES 5u
+#define LIMIT_RECOVERY_SECONDS 120u
+#define LIMIT_CONSOLES 16u
 /* How long the boot stage waits for a disk to appear. */
 #define LIMIT_DEVICE_WAIT_SECONDS 30u
 

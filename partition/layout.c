@@ -94,48 +94,76 @@ int layout_esp_size(uint64_t image_size, uint64_t wanted, uint64_t *ret, struct 
                        : 0;
 }
 
-static int add_partition(struct layout *l, const char *name, const char *type, uint64_t start,
-                         uint64_t size)
-{
-        struct layout_partition *p = &l->partitions[l->n];
+/* A plan in the making. */
+struct planning {
+        struct layout layout;
+        uint64_t at;     /* where the next partition begins */
+        uint64_t usable; /* where the last one has to end */
+        int r;           /* first failure */
+};
 
-        p->number = (unsigned)l->n + 1;
-        (void)snprintf(p->name, sizeof(p->name), "%s", name);
-        (void)snprintf(p->type, sizeof(p->type), "%s", type);
-        p->start = start;
-        p->size = size;
-        l->n++;
-        return random_uuid(p->uuid);
+static void add_partition(struct planning *p, const char *name, const char *type, uint64_t size)
+{
+        struct layout_partition *l = &p->layout.partitions[p->layout.n];
+
+        if (p->r == 0)
+                p->r = align_up_u64(size, LAYOUT_ALIGN, &size);
+        if (p->r < 0)
+                return;
+        l->number = (unsigned)p->layout.n + 1;
+        (void)snprintf(l->name, sizeof(l->name), "%s", name);
+        (void)snprintf(l->type, sizeof(l->type), "%s", type);
+        l->start = p->at;
+        l->size = size;
+        p->layout.n++;
+        p->r = add_u64(p->at, size, &p->at);
+        if (p->r == 0)
+                p->r = random_uuid(l->uuid);
 }
 
-int layout_plan(uint64_t disk_size, uint64_t sector_size, uint64_t esp_size, struct layout *ret,
-                struct error *e)
+static int check_sizes(const struct layout_wishes *w, struct error *e)
 {
-        struct layout l = {0};
-        /* The backup table: header and 128 entries of 128 bytes. */
-        uint64_t tail = 128 * 128 + sector_size;
-        uint64_t usable = disk_size > tail ? (disk_size - tail) & ~(LAYOUT_ALIGN - 1) : 0;
-        uint64_t oem, persistent, need;
-        int r;
+        if (w->oem_size > 0 && w->oem_size < LAYOUT_OEM_MIN)
+                return too_small(e, "OEM partition", w->oem_size, LAYOUT_OEM_MIN);
+        if (w->persistent_size > 0 && w->persistent_size < LAYOUT_PERSISTENT_MIN)
+                return too_small(e, "persistent partition", w->persistent_size,
+                                 LAYOUT_PERSISTENT_MIN);
+        return 0;
+}
 
-        if (add_u64(LAYOUT_ALIGN, esp_size, &oem) < 0 ||
-            add_u64(oem, LAYOUT_OEM_SIZE, &persistent) < 0 ||
-            add_u64(persistent, LAYOUT_PERSISTENT_MIN, &need) < 0)
-                return error_set(e, ERROR_USAGE, EOVERFLOW, "ESP size out of range");
-        if (usable < need) {
-                r = too_small(e, "disk", disk_size, need + LAYOUT_ALIGN);
-                error_advise(e, "choose a larger disk, or a smaller --esp-size");
+int layout_plan(uint64_t disk_size, uint64_t sector_size, const struct layout_wishes *wishes,
+                struct layout *ret, struct error *e)
+{
+        _cleanup_free_ struct planning *p = calloc(1, sizeof(*p));
+        /* The backup table: header and 128 entries of 128 bytes. */
+        uint64_t tail = 128 * 128 + sector_size, last, need;
+        int r = check_sizes(wishes, e);
+
+        if (r < 0)
+                return r;
+        if (!p)
+                return error_oom(e);
+        p->at = LAYOUT_ALIGN;
+        p->usable = disk_size > tail ? (disk_size - tail) & ~(LAYOUT_ALIGN - 1) : 0;
+        add_partition(p, LAYOUT_ESP_NAME, LAYOUT_TYPE_ESP, wishes->esp_size);
+        add_partition(p, LAYOUT_OEM_NAME, LAYOUT_TYPE_LINUX, wishes->oem_size ?: LAYOUT_OEM_SIZE);
+        for (size_t i = 0; i < wishes->extras.n; i++)
+                add_partition(p, wishes->extras.item[i].name, LAYOUT_TYPE_LINUX,
+                              wishes->extras.item[i].size);
+        last = wishes->persistent_size ?: LAYOUT_PERSISTENT_MIN;
+        if (p->r == -EOVERFLOW || add_u64(p->at, last, &need) < 0 ||
+            add_u64(need, LAYOUT_ALIGN, &need) < 0)
+                return error_set(e, ERROR_USAGE, EOVERFLOW, "partition sizes out of range");
+        if (p->at > p->usable || last > p->usable - p->at) {
+                r = too_small(e, "disk", disk_size, need);
+                error_advise(e, "choose a larger disk, or smaller partitions (--esp-size)");
                 return r;
         }
-        r = add_partition(&l, LAYOUT_ESP_NAME, LAYOUT_TYPE_ESP, LAYOUT_ALIGN, esp_size);
-        if (r == 0)
-                r = add_partition(&l, LAYOUT_OEM_NAME, LAYOUT_TYPE_LINUX, oem, LAYOUT_OEM_SIZE);
-        if (r == 0)
-                r = add_partition(&l, LAYOUT_PERSISTENT_NAME, LAYOUT_TYPE_LINUX, persistent,
-                                  usable - persistent);
-        if (r < 0)
-                return error_errno(e, -r, "random numbers");
-        *ret = l;
+        add_partition(p, LAYOUT_PERSISTENT_NAME, LAYOUT_TYPE_LINUX,
+                      wishes->persistent_size ?: p->usable - p->at);
+        if (p->r < 0)
+                return error_errno(e, -p->r, "random numbers");
+        *ret = p->layout;
         return 0;
 }
 

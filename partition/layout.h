@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "partition/disk.h"
+#include "partition/extra.h"
 
 #define LAYOUT_UUID_SIZE 37u /* text form with the NUL */
 
@@ -32,6 +33,7 @@
 #define LAYOUT_ESP_MIN (260 * MIB)
 #define LAYOUT_OEM_SIZE (128 * MIB)
 /* Header of 16 MiB, and a file system that is of use. */
+#define LAYOUT_OEM_MIN (64 * MIB)
 #define LAYOUT_PERSISTENT_MIN (128 * MIB)
 
 struct layout_partition {
@@ -56,12 +58,20 @@ struct layout {
 int layout_esp_size(uint64_t image_size, uint64_t wanted, uint64_t *ret, struct error *e)
         _must_check_;
 
+/* Sizes in bytes. */
+struct layout_wishes {
+        uint64_t esp_size;        /* of layout_esp_size() */
+        uint64_t oem_size;        /* 0: LAYOUT_OEM_SIZE */
+        uint64_t persistent_size; /* 0: the rest of the disk */
+        struct extra_list extras; /* between oem and persistent, in this order */
+};
+
 /*
- * Plans ESP, oem and persistent (the rest) on a disk of this size. Every partition gets a random
- * UUID. -ENOSPC says what would be needed.
+ * Plans ESP, oem, the user's partitions and persistent on a disk of this size. Every partition gets
+ * a random UUID. -ENOSPC says what would be needed.
  */
-int layout_plan(uint64_t disk_size, uint64_t sector_size, uint64_t esp_size, struct layout *ret,
-                struct error *e) _must_check_;
+int layout_plan(uint64_t disk_size, uint64_t sector_size, const struct layout_wishes *wishes,
+                struct layout *ret, struct error *e) _must_check_;
 
 /* Writes a new GPT with random disk GUID; then reads it back and compares. Needs disk_lock(). */
 int layout_write(struct disk *d, const struct layout *l, struct error *e) _must_check_;

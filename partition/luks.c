@@ -101,6 +101,9 @@ int luks_format(const char *path, const struct luks_format_options *options, str
         if (r >= 0)
                 r = crypt_format(l->cd, CRYPT_LUKS2, "aes", "xts-plain64", NULL,
                                  (const char *)volume_key->data, volume_key->len, &params);
+        if (r >= 0 && options->allow_discards)
+                r = crypt_persistent_flags_set(l->cd, CRYPT_FLAGS_ACTIVATION,
+                                               CRYPT_ACTIVATE_ALLOW_DISCARDS);
         if (r < 0) {
                 r = luks_error(l, r, "cannot format a LUKS2 volume", e);
                 return error_wrap(e, r, "%s", path);
@@ -265,7 +268,7 @@ int luks_get_volume_key(const struct luks *l, int keyslot, const struct secret *
 }
 
 int luks_activate(struct luks *l, const char *name, int keyslot, const struct secret *passphrase,
-                  bool allow_discards, struct secret **ret_volume_key, struct error *e)
+                  struct secret **ret_volume_key, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *key = NULL;
         int r;
@@ -273,8 +276,8 @@ int luks_activate(struct luks *l, const char *name, int keyslot, const struct se
         r = luks_get_volume_key(l, keyslot, passphrase, &key, e);
         if (r < 0)
                 return r;
-        r = crypt_activate_by_volume_key(l->cd, name, (const char *)key->data, key->len,
-                                         allow_discards ? CRYPT_ACTIVATE_ALLOW_DISCARDS : 0);
+        /* The flags that the header keeps are added by the library. */
+        r = crypt_activate_by_volume_key(l->cd, name, (const char *)key->data, key->len, 0);
         if (r < 0) {
                 r = luks_error(l, r, "cannot activate the volume", e);
                 return error_wrap(e, r, "%s", name);

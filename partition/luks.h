@@ -40,6 +40,7 @@ struct luks;
 struct luks_format_options {
         const char *label;    /* volume label, "" for none */
         uint32_t sector_size; /* bytes per encryption sector: 512, 1024, 2048 or 4096 */
+        bool allow_discards;  /* kept in the header; every activation follows it */
 };
 
 /*
@@ -92,7 +93,8 @@ int luks_get_token(const struct luks *l, int token, struct token **ret, struct e
  * up to the end of the device, behind its own header; keys of 512 bits; no requirements (no
  * reencryption in progress); key slots of type luks2 that are encrypted with aes-xts-plain64, have
  * bounded PBKDF costs, and are each named by a token; tokens of type systemd-tpm2 and
- * systemd-recovery only; the label as given. -EBADMSG for anything else.
+ * systemd-recovery only, the latter as token_format_recovery() writes them and alone on their key
+ * slot; the label as given. -EBADMSG for anything else.
  */
 int luks_check_header(const struct luks *l, const char *label, struct error *e) _must_check_;
 
@@ -110,10 +112,10 @@ int luks_get_volume_key(const struct luks *l, int keyslot, const struct secret *
 /*
  * Opens the key slot and maps the volume at /dev/mapper/<name>. The volume key is returned for
  * tpm_measure_volume_key() unless ret_volume_key is NULL. Call luks_check_header() on the same
- * handle first.
+ * handle first. Discards pass when the header has the flag allow-discards. The flag is not
+ * authenticated, and need not be: who can write the header sees which blocks are in use anyhow.
  */
 int luks_activate(struct luks *l, const char *name, int keyslot, const struct secret *passphrase,
-                  bool allow_discards, struct secret **ret_volume_key, struct error *e)
-        _must_check_;
+                  struct secret **ret_volume_key, struct error *e) _must_check_;
 
 int luks_deactivate(const char *name, struct error *e) _must_check_;

@@ -226,14 +226,24 @@ static int check_digests(struct json_object *digests, struct json_object *keyslo
         return 0;
 }
 
-static int check_token(struct json_object *token, struct json_object *keyslots, uint32_t *named,
-                       struct error *e)
+/* Key slots by the tokens that name them: bit i = key slot i. */
+struct named_slots {
+        uint32_t any, recovery;
+};
+
+static int check_token(struct json_object *token, struct json_object *keyslots,
+                       struct named_slots *named, struct error *e)
 {
+        static const char *const recovery_keys[] = {"type", "keyslots"};
+        bool recovery = str_is(token, "type", TOKEN_TYPE_RECOVERY);
         struct json_object *array, *v;
         uint64_t slot;
+        uint32_t bit;
 
-        if (!str_is(token, "type", TOKEN_TYPE_TPM2) && !str_is(token, "type", TOKEN_TYPE_RECOVERY))
+        if (!recovery && !str_is(token, "type", TOKEN_TYPE_TPM2))
                 return refuse(e, "a token of unknown type");
+        if (recovery && !only_keys(token, recovery_keys, ARRAY_SIZE(recovery_keys)))
+                return refuse(e, "a recovery token that says more than its key slot");
         if (json_get_array(token, "keyslots", &array) < 0 || json_object_array_length(array) != 1)
                 return refuse(e, "a token that does not name one key slot");
         v = json_object_array_get_idx(array, 0);
@@ -241,14 +251,20 @@ static int check_token(struct json_object *token, struct json_object *keyslots, 
             parse_u64_max(json_object_get_string(v), LIMIT_LUKS_KEYSLOTS - 1, &slot) < 0 ||
             absent(keyslots, json_object_get_string(v)))
                 return refuse(e, "a token that names no key slot");
-        *named |= UINT32_C(1) << slot;
+        bit = UINT32_C(1) << slot;
+        /* A slot has one kind of secret: two kinds of token on it are somebody's mistake or trick.
+         */
+        if (recovery ? named->any & bit : named->recovery & bit)
+                return refuse(e, "a key slot of a recovery key that another token names");
+        named->any |= bit;
+        named->recovery |= recovery ? bit : 0;
         return 0;
 }
 
 static int check_slots_and_tokens(struct json_object *keyslots, struct json_object *tokens,
                                   struct error *e)
 {
-        uint32_t named = 0;
+        struct named_slots named = {0};
         int r;
 
         if (json_object_object_length(keyslots) < 1 ||
@@ -267,7 +283,7 @@ static int check_slots_and_tokens(struct json_object *keyslots, struct json_obje
                 uint64_t number;
 
                 if (parse_u64_max(id, LIMIT_LUKS_KEYSLOTS - 1, &number) < 0 ||
-                    !(named & UINT32_C(1) << number))
+                    !(named.any & UINT32_C(1) << number))
                         return refuse(e, "a key slot that no token names (a password?)");
                 r = check_keyslot(slot, e);
                 if (r < 0)

@@ -94,6 +94,7 @@ def test_partition_has_our_token_and_no_password(running, name):
     assert token['tpm2-pcrs'] == [7] and token['tpm2_pubkey_pcrs'] == [11]
     assert token['keyslots'] == list(metadata['keyslots']) and len(metadata['keyslots']) == 1
     assert [s['encryption'] for s in metadata['segments'].values()] == ['aes-xts-plain64']
+    assert 'flags' not in metadata['config']        # no discards unless asked for
     # Nobody's password opens it; the twin is that the boot opened it by the TPM.
     guess = running.run(['cryptsetup', 'open', '--test-passphrase', DATA[name]], stdin=b'password\n')
     assert guess.rc != 0

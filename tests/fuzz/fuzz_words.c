@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small words: numbers, sizes, JSON, and the order of versions (three of them, one a line). */
+/* Small words: numbers, sizes, JSON, recovery keys, partitions of the user, and the order of
+ * versions (three of them, one a line). */
 #include "base/json.h"
 #include "base/num.h"
 #include "base/version.h"
+#include "partition/extra.h"
+#include "partition/recovery_key.h"
 #include "tests/fuzz/fuzz.h"
 
 static void compare(const char *a, const char *b, const char *c)
@@ -31,6 +34,37 @@ static void count(const char *text)
         FUZZ_CHECK((parse_u64_max(text, 1000, &v) == 0) == (v <= 1000));
 }
 
+/* What is taken has one text, which is taken again. */
+static void recover(const uint8_t *data, size_t size)
+{
+        _cleanup_(secret_free_p) struct secret *key = NULL, *again = NULL;
+        struct error e = ERROR_INIT;
+        int r = recovery_key_parse(data, size, &key, &e);
+
+        fuzz_check_error(r, &e);
+        if (r < 0)
+                return;
+        FUZZ_CHECK(key->len == RECOVERY_KEY_TEXT);
+        FUZZ_CHECK(recovery_key_parse(key->data, key->len, &again, &e) == 0);
+        FUZZ_CHECK(memcmp(key->data, again->data, RECOVERY_KEY_TEXT) == 0);
+}
+
+static void partition(const char *text)
+{
+        struct extra_list list = {.n = 0};
+        struct error e = ERROR_INIT;
+        int r = extra_parse(text, &list, &e);
+
+        fuzz_check_error(r, &e);
+        FUZZ_CHECK(list.n == (r == 0 ? 1 : 0));
+        if (r < 0)
+                return;
+        FUZZ_CHECK(extra_name_ok(list.item[0].name) && list.item[0].label[0]);
+        FUZZ_CHECK(list.item[0].size > 0 && list.item[0].size % MIB == 0);
+        /* The same name and label a second time. */
+        FUZZ_CHECK(extra_parse(text, &list, &e) == -EINVAL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         _cleanup_free_ char *text = fuzz_text(data, size);
@@ -40,6 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         fuzz_check_error(json_read_text(data, size, 1 << 20, "fuzz", &o, &e), &e);
         count(text);
+        recover(data, size);
+        partition(text);
         if (!b)
                 return 0;
         *b++ = '\0';

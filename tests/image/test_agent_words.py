@@ -18,6 +18,11 @@ def agent(*argv):
 @pytest.mark.parametrize("argv", [
     ("install", "--target", "/dev/x", "--ye"), ("install", "--dry", "--target", "/dev/x"),
     ("install", "--target", "/dev/x", "--target", "/dev/y"), ("install", "--target="), ("install", "--target", ""),
+    ("install", "--target", "/dev/x", "--recovery-key", "--recovery-key-file", "/x"),
+    ("install", "--target", "/dev/x", "--recovery-key", "--no-recovery-key"),
+    ("install", "--target", "/dev/x", "--partition", "oem:1G"), ("install", "--target", "/dev/x", "--partition", "data"),
+    ("install", "--target", "/dev/x", "--partition", "data:1G", "--partition", "data:2G:OTHER"),
+    ("install", "--target", "/dev/x", "--oem-size", "none"), ("unlock", "word"), ("unlock", "--key-file"),
     ("install",), ("status", "--json=1"), ("status", "word"), ("verify", "--unknown", "file:/x"), ("nonsense",), ()])
 def test_wrong_words(argv):
     done = agent(*argv)
@@ -54,7 +59,7 @@ def test_help_is_success_when_somebody_can_read_it(argv):
 
 
 @pytest.mark.skipif(ON_A_NODE, reason="this system is a node")
-@pytest.mark.parametrize("verb", ["bless", "status"])
+@pytest.mark.parametrize("verb", ["bless", "status", "unlock"])
 def test_there_is_nothing_to_tell_where_there_is_no_node(verb):
     done = agent(verb, "--json")
     error = json.loads(done.stdout)["error"]

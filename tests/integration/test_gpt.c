@@ -18,6 +18,8 @@
 
 #define DISK_SIZE (2 * GIB)
 
+static const struct layout_wishes wishes = {.esp_size = 512 * MIB};
+
 struct fixture {
         char path[64];
         struct disk disk;
@@ -55,7 +57,7 @@ static void written_table_is_read_back(void **state)
         struct error e = ERROR_INIT;
         struct layout plan, back;
 
-        assert_int_equal(layout_plan(DISK_SIZE, 512, 512 * MIB, &plan, &e), 0);
+        assert_int_equal(layout_plan(DISK_SIZE, 512, &wishes, &plan, &e), 0);
         if (layout_write(&f->disk, &plan, &e) < 0)
                 fail_msg("%s", e.text);
         assert_int_equal(layout_read(&f->disk, &back, &e), 0);
@@ -83,7 +85,7 @@ static void sfdisk_agrees(void **state)
         const char *name;
         uint64_t start;
 
-        assert_int_equal(layout_plan(DISK_SIZE, 512, 512 * MIB, &plan, &e), 0);
+        assert_int_equal(layout_plan(DISK_SIZE, 512, &wishes, &plan, &e), 0);
         assert_int_equal(layout_write(&f->disk, &plan, &e), 0);
         if (spawn_check(verify, 10, &e) < 0)
                 fail_msg("%s", e.text);
@@ -108,7 +110,7 @@ static void table_of_absurd_size_is_refused(void **state)
         struct layout plan, back;
         uint8_t one = 'X';
 
-        assert_int_equal(layout_plan(DISK_SIZE, 512, 512 * MIB, &plan, &e), 0);
+        assert_int_equal(layout_plan(DISK_SIZE, 512, &wishes, &plan, &e), 0);
         assert_int_equal(layout_write(&f->disk, &plan, &e), 0);
         assert_int_equal(file_pwrite(f->disk.fd, many, 4, 512 + 80), 0);
         assert_int_equal(layout_read(&f->disk, &back, &e), -EBADMSG);

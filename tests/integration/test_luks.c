@@ -375,6 +375,14 @@ static const struct {
         {"tokens.0", "keyslots", "[0]"},
         {"tokens.0", "keyslots", "\"0\""},
         {"tokens", "0", ""},
+        {"tokens.1", "type", "\"systemd-fido2\""},
+        {"tokens.1", "type", "\"systemd-recovery2\""},
+        {"tokens.1", "hint", "\"x\""},
+        {"tokens.1", "keyslots", "[\"0\",\"1\"]"},
+        {"tokens.1", "keyslots", "[]"},
+        {"tokens", "2", "{\"type\":\"systemd-recovery\",\"keyslots\":[\"1\"]}"},
+        {"tokens", "2", "{\"type\":\"systemd-recovery\",\"keyslots\":[\"0\"]}"},
+        {"tokens", "2", "{\"type\":\"systemd-tpm2\",\"keyslots\":[\"1\"]}"},
 };
 
 static struct json_object *find_object(struct json_object *o, const char *path)
@@ -452,15 +460,53 @@ static void test_metadata_allowed(void **state)
         crypt_free(cd);
 }
 
+/* What is decided when a volume is made: kept in the header, accepted by the check. */
+static void test_format_options(void **state)
+{
+        static const struct luks_format_options options[] = {
+                {.label = LABEL, .sector_size = 512},
+                {.label = LABEL, .sector_size = 4096},
+                {.label = LABEL, .sector_size = 512, .allow_discards = true},
+                {.label = LABEL, .sector_size = 4096, .allow_discards = true},
+        };
+        struct world *w = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+                struct crypt_device *cd = NULL;
+                uint32_t flags = 0;
+                int slot;
+
+                luks_free(w->luks);
+                w->luks = NULL;
+                assert_int_equal(luks_format(w->path, &options[i], &w->luks, &w->e), 0);
+                assert_int_equal(luks_add_keyslot(w->luks, NULL, w->recovery, &slot, &w->e), 0);
+                assert_int_equal(luks_set_token(w->luks, LUKS_ANY_TOKEN,
+                                                "{\"type\":\"systemd-recovery\",\"keyslots\":["
+                                                "\"0\"]}",
+                                                NULL, &w->e),
+                                 0);
+                reopen(w);
+                assert_int_equal(luks_check_header(w->luks, LABEL, &w->e), 0);
+                assert_int_equal(crypt_init(&cd, w->path), 0);
+                assert_int_equal(crypt_load(cd, CRYPT_LUKS2, NULL), 0);
+                assert_int_equal(crypt_get_sector_size(cd), options[i].sector_size);
+                assert_int_equal(crypt_persistent_flags_get(cd, CRYPT_FLAGS_ACTIVATION, &flags), 0);
+                assert_int_equal(flags,
+                                 options[i].allow_discards ? CRYPT_ACTIVATE_ALLOW_DISCARDS : 0);
+                crypt_free(cd);
+        }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_made),          TEST(test_tokens),     TEST(test_add_later),
-                TEST(test_no_luks),       TEST(test_label),      TEST(test_password_slot),
-                TEST(test_foreign_token), TEST(test_no_keyslot), TEST(test_null_cipher),
-                TEST(test_null_keyslot),  TEST(test_metadata),   TEST(test_metadata_allowed),
+                TEST(test_made),           TEST(test_tokens),     TEST(test_add_later),
+                TEST(test_no_luks),        TEST(test_label),      TEST(test_password_slot),
+                TEST(test_foreign_token),  TEST(test_no_keyslot), TEST(test_null_cipher),
+                TEST(test_null_keyslot),   TEST(test_metadata),   TEST(test_metadata_allowed),
+                TEST(test_format_options),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

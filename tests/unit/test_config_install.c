@@ -16,7 +16,7 @@ static void the_command_line_comes_first(void **state)
 {
         _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
         struct install_wishes open = {.target = NULL},
-                              said = {.target = "/dev/b", .source = "dir:/b", .esp_size = 1};
+                              said = {.target = "/dev/b", .source = "dir:/b", .layout.esp_size = 1};
 
         (void)state;
         assert_int_equal(config_run(&run,
@@ -27,11 +27,11 @@ static void the_command_line_comes_first(void **state)
         assert_int_equal(config_apply_to_install(run.c, &open, &run.error), 0);
         assert_string_equal(open.target, "/dev/a");
         assert_string_equal(open.source, "dir:/a");
-        assert_int_equal(open.esp_size, 2 * GIB);
+        assert_int_equal(open.layout.esp_size, 2 * GIB);
         assert_int_equal(config_apply_to_install(run.c, &said, &run.error), 0);
         assert_string_equal(said.target, "/dev/b");
         assert_string_equal(said.source, "dir:/b");
-        assert_int_equal(said.esp_size, 1);
+        assert_int_equal(said.layout.esp_size, 1);
 }
 
 static void no_disk_is_chosen_by_default(void **state)

@@ -67,6 +67,7 @@ static int find(const char *spec, struct disk **ret, struct install_choice *c, s
 /* Gives a disk a partition table, and returns the UUID of its ESP. */
 static void write_table(const char *name, char uuid[LAYOUT_UUID_SIZE])
 {
+        const struct layout_wishes sizes = {.esp_size = 512 * MIB};
         struct error e = ERROR_INIT;
         struct disk d = {.fd = -EBADF, .sector_size = 512, .size = DISK_SIZE};
         struct layout *l = malloc(sizeof(*l));
@@ -78,7 +79,7 @@ static void write_table(const char *name, char uuid[LAYOUT_UUID_SIZE])
         d.fd = open(path, O_RDWR | O_CLOEXEC);
         assert_true(d.fd >= 0);
         assert_int_equal(ftruncate(d.fd, (off_t)DISK_SIZE), 0);
-        assert_int_equal(layout_plan(DISK_SIZE, 512, 512 * MIB, l, &e), 0);
+        assert_int_equal(layout_plan(DISK_SIZE, 512, &sizes, l, &e), 0);
         if (layout_write(&d, l, &e) < 0)
                 fail_msg("%s", e.text);
         (void)snprintf(uuid, LAYOUT_UUID_SIZE, "%s", l->partitions[0].uuid);

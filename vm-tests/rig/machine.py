@@ -145,6 +145,10 @@ class Machine:
         self.start()
         if expect is not None:
             return self.expect(expect, timeout)
+        return self.wait_ready(timeout)
+
+    def wait_ready(self, timeout=BOOT_TIMEOUT):
+        """Until the guest tool of a started machine is ready."""
         self._wait(lambda: self.ready is not None, timeout, 'the guest to be ready', dead_end=True)
         return self
 
@@ -283,6 +287,13 @@ class Machine:
         self._wait(lambda: regex.search(self.console), timeout, f'the console to say {pattern!r}', dead_end=True)
         return regex.search(self.console)
 
+    def type(self, text):
+        """What a person types on the serial console."""
+        try:
+            self.keyboard.sendall(text.encode())
+        except OSError as e:
+            raise MachineGone(f'{self.dir.name}: {e}\n{self.tail()}') from e
+
     def qmp(self, command, **arguments):
         self._wait(lambda: self.qmp_greeting, 10, 'QMP')
         wanted = len(self.qmp_answers) + 1
@@ -356,7 +367,7 @@ class Machine:
                 waiting.unregister(key.fileobj)
                 key.fileobj.close()
         waiting.close()
-        self.control, self.monitor = connections['control'], connections['qmp']
+        self.control, self.monitor, self.keyboard = (connections[name] for name in ('control', 'qmp', 'console'))
         self.pump = threading.Thread(target=self._pump, args=(connections, pid), daemon=True)
         self.pump.start()
 
@@ -435,7 +446,7 @@ class Machine:
                 self.swtpm.wait()
         if self.qemu is not None or self.swtpm is not None:
             shutil.rmtree(self.sockets, ignore_errors=True)
-        for connection in (getattr(self, 'control', None), getattr(self, 'monitor', None)):
+        for connection in (getattr(self, name, None) for name in ('control', 'monitor', 'keyboard')):
             if connection is not None:
                 connection.close()
         self.qemu = self.swtpm = self.pump = None
