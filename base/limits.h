@@ -182,6 +182,8 @@
 /* Hooks of an event in one folder, and how long one may take: draining a node takes minutes. */
 #define LIMIT_HOOKS 64u
 #define LIMIT_HOOK_SECONDS 600u
+/* Folders that a user adds to each list of mounts: the defaults have about thirty. */
+#define LIMIT_BOOT_ADDITIONS 64u
 /* How long the boot stage waits for a disk to appear. */
 #define LIMIT_DEVICE_WAIT_SECONDS 30u
 
