@@ -16,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/boot_folders.h"
 #include "agent/boot_root.h"
+#include "agent/machine_id.h"
 #include "agent/verbs.h"
 #include "base/file.h"
 #include "base/limits.h"
@@ -270,13 +272,37 @@ static int mount_data(const char *dm_name, const char *label, const char *target
         return r;
 }
 
-/* In recovery the persistent file system stays unmounted: a reset must be able to replace it. */
-static int mount_all(struct boot *b, struct error *e)
+/*
+ * In recovery the persistent file system stays unmounted: a reset must be able to replace it.
+ * *ret_data is right also after a failure.
+ */
+static int mount_all(struct boot *b, struct boot_data *ret_data, struct error *e)
 {
         int r = mount_data(DM_OEM, LAYOUT_OEM_LABEL, OEM_MOUNT, e);
 
-        if (r == 0 && b->entry.role != ENTRY_ROLE_RECOVERY)
-                r = mount_data(DM_PERSISTENT, LAYOUT_PERSISTENT_LABEL, PERSISTENT_MOUNT, e);
+        ret_data->oem = r == 0;
+        if (r < 0 || b->entry.role == ENTRY_ROLE_RECOVERY)
+                return r;
+        r = mount_data(DM_PERSISTENT, LAYOUT_PERSISTENT_LABEL, PERSISTENT_MOUNT, e);
+        ret_data->persistent = r == 0;
+        return r;
+}
+
+/* What the system's init finds: folders to write to, and who this machine is. */
+static int make_folders(struct boot *b, struct boot_data data, struct error *e)
+{
+        _cleanup_free_ struct boot_layout *l = calloc(1, sizeof(*l));
+        int r;
+
+        if (!l)
+                return error_oom(e);
+        r = boot_folders_plan(b->env, data, b->report, l, e);
+        if (r == 0)
+                r = boot_folders_mount(b->env, l, b->report, e);
+        if (r == 0)
+                r = boot_folders_write_env(b->env, l, data, e);
+        if (r == 0 && data.persistent)
+                r = machine_id_apply(b->env->persistent, "/etc", b->report, e);
         return r;
 }
 
@@ -484,14 +510,15 @@ static bool survives(const struct boot *b, const struct error *e)
 
 static int stage_mount(struct boot *b, bool unlocked, struct error *e)
 {
-        bool persistent = unlocked && !b->live && b->entry.role != ENTRY_ROLE_RECOVERY;
-        int r = unlocked && !b->live ? mount_all(b, e) : 0;
+        struct boot_data data = {.oem = false};
+        int r = unlocked && !b->live ? mount_all(b, &data, e) : 0;
 
         if (r < 0 && survives(b, e))
                 r = 0;
-        if (r == 0)
-                r = boot_root_overlays(b->env, !persistent, e);
         boot_report_step(b->report, "mount");
+        if (r == 0)
+                r = make_folders(b, data, e);
+        boot_report_step(b->report, "folders");
         if (r == 0)
                 r = write_sentinels(b, e);
         if (r == 0)
