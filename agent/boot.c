@@ -285,6 +285,8 @@ static int mount_all(struct boot *b, struct boot_data *ret_data, struct error *e
                 return r;
         r = mount_data(DM_PERSISTENT, LAYOUT_PERSISTENT_LABEL, PERSISTENT_MOUNT, e);
         ret_data->persistent = r == 0;
+        if (r == 0)
+                boot_grow_file_system(b, "/dev/mapper/" DM_PERSISTENT, PERSISTENT_MOUNT);
         return r;
 }
 
@@ -314,6 +316,8 @@ static int boot_installed(struct boot *b, char *uuid, struct error *e)
                 return r;
         boot_report_set(b->report, "disk", b->node->disk->path);
         boot_report_step(b->report, "disk");
+        if (b->entry.role != ENTRY_ROLE_RECOVERY)
+                boot_grow_partition(b);
         r = unlock_all(b, e);
         boot_report_step(b->report, "unlock");
         return r;
@@ -488,6 +492,7 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
         }
         *ret_closed = true;
         boot_report_set_bool(b->report, "closed", had_policy);
+        boot_report_step(b->report, "close");
         if (b->live)
                 mount_live_medium(b, uuid);
         return r;
@@ -523,6 +528,7 @@ static int stage_mount(struct boot *b, bool unlocked, struct error *e)
                 r = write_sentinels(b, e);
         if (r == 0)
                 r = boot_root_read_only(e);
+        boot_report_step(b->report, "root");
         if (r == 0)
                 r = boot_report_write(b->report, b->env, e);
         return r;

@@ -36,3 +36,10 @@ struct boot {
  */
 int boot_unlock(struct boot *b, const struct layout_partition *p, const char *label,
                 const char *dm_name, struct error *e) _must_check_;
+
+/*
+ * Lets the persistent partition, and later the file system inside, follow a disk that became
+ * larger. What fails is a problem of the report. Writes nothing when everything fits already.
+ */
+void boot_grow_partition(struct boot *b);
+void boot_grow_file_system(struct boot *b, const char *device, const char *mount_point);

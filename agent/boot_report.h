@@ -27,7 +27,8 @@ void boot_report_partition(struct boot_report *b, struct json_object *record);
 /* A problem that did not stop the boot. */
 void boot_report_problem(struct boot_report *b, const char *text);
 
-/* Writes the report to run/tb-agent/boot.json. */
+/* Writes the report to run/tb-agent/boot.json: also when this stage began after the start of the
+ * kernel (started_ms), and how long it took (total_ms). */
 int boot_report_write(struct boot_report *b, const struct env *env, struct error *e) _must_check_;
 /* Reads it again. -ENOENT when this system was not started by the boot stage. */
 int boot_report_read(const struct env *env, struct json_object **ret, struct error *e) _must_check_;
