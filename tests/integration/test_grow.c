@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <libfdisk/libfdisk.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -334,6 +335,69 @@ static void backup_alone_is_enough(void **state)
         expect_layout(f, planned_size(NEW_SIZE));
 }
 
+/* libfdisk over a file takes 512 byte sectors unless it is told otherwise. */
+static struct fdisk_context *open_4k(struct fixture *f)
+{
+        struct fdisk_context *c = fdisk_new_context();
+
+        assert_non_null(c);
+        assert_int_equal(fdisk_save_user_sector_size(c, 4096, 4096), 0);
+        assert_int_equal(fdisk_assign_device(c, f->path, 0), 0);
+        assert_int_equal(fdisk_get_sector_size(c), 4096);
+        return c;
+}
+
+static void add_4k(struct fdisk_context *c, const char *name, uint64_t start, uint64_t size)
+{
+        struct fdisk_partition *p = fdisk_new_partition();
+
+        assert_non_null(p);
+        assert_int_equal(fdisk_partition_set_start(p, start / 4096), 0);
+        assert_int_equal(fdisk_partition_set_size(p, size / 4096), 0);
+        assert_int_equal(fdisk_partition_set_name(p, name), 0);
+        (void)fdisk_partition_partno_follow_default(p, 1);
+        assert_int_equal(fdisk_add_partition(c, p, NULL), 0);
+        fdisk_unref_partition(p);
+}
+
+static void sectors_of_4096_bytes(void **state)
+{
+        static const uint8_t nothing[4096];
+        const uint64_t end = OLD_SIZE - LAYOUT_ALIGN, new_end = NEW_SIZE - LAYOUT_ALIGN;
+        struct fixture *f = *state;
+        struct fdisk_partition *p = NULL;
+        struct fdisk_context *c;
+
+        assert_int_equal(file_pwrite(f->disk.fd, nothing, sizeof(nothing), 0), 0);
+        f->disk.sector_size = 4096;
+        c = open_4k(f);
+        assert_int_equal(fdisk_create_disklabel(c, "gpt"), 0);
+        add_4k(c, "efi", LAYOUT_ALIGN, 512 * MIB);
+        add_4k(c, LAYOUT_PERSISTENT_NAME, 600 * MIB, end - 600 * MIB);
+        assert_int_equal(fdisk_write_disklabel(c), 0);
+        (void)fdisk_deassign_device(c, 0);
+        fdisk_unref_context(c);
+
+        enlarge(f, NEW_SIZE);
+        grow(f);
+        /* The second copy as well: the first is read from it when it is damaged. */
+        for (int damaged = 0; damaged < 2; damaged++) {
+                if (damaged)
+                        assert_int_equal(file_pwrite(f->disk.fd, nothing, 512, 4096), 0);
+                c = open_4k(f);
+                assert_true(fdisk_is_labeltype(c, FDISK_DISKLABEL_GPT));
+                assert_int_equal(fdisk_get_partition(c, 1, &p), 0);
+                assert_int_equal(fdisk_partition_get_start(p), 600 * MIB / 4096);
+                assert_int_equal(fdisk_partition_get_size(p), (new_end - 600 * MIB) / 4096);
+                fdisk_unref_partition(p);
+                p = NULL;
+                if (!damaged)
+                        assert_int_equal(fdisk_verify_disklabel(c), 0);
+                (void)fdisk_deassign_device(c, 1);
+                fdisk_unref_context(c);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -355,6 +419,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(protective_mbr_follows, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(every_cut_leaves_a_table, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(backup_alone_is_enough, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(sectors_of_4096_bytes, set_up, tear_down),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
