@@ -163,17 +163,11 @@ static void make_ephemeral(struct boot_layout *l)
         add(l, PERSISTENT_PATH, false, false, DATA_FLAGS);
 }
 
-/* '/' sorts before everything else, so that a folder stands right before what is inside it. */
+/* A folder sorts before what is inside it, because its path is the beginning of those paths. */
 static int compare(const void *a, const void *b)
 {
-        const char *x = ((const struct boot_mount *)a)->path.text;
-        const char *y = ((const struct boot_mount *)b)->path.text;
-
-        for (; *x && *x == *y; x++)
-                y++;
-        if (*x == '/' || *y == '/')
-                return *x == '/' ? (*y ? -1 : 1) : (*x ? 1 : -1);
-        return (unsigned char)*x - (unsigned char)*y;
+        return strcmp(((const struct boot_mount *)a)->path.text,
+                      ((const struct boot_mount *)b)->path.text);
 }
 
 /* Of the mounts before this one in the order, the innermost that holds it. */

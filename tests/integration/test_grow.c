@@ -133,6 +133,20 @@ static uint8_t *read_range(struct fixture *f, uint64_t at, size_t n)
         return p;
 }
 
+static void add_partition(struct fdisk_context *c, const char *name, uint64_t start, uint64_t size)
+{
+        struct fdisk_partition *p = fdisk_new_partition();
+        const uint64_t sector = fdisk_get_sector_size(c);
+
+        assert_non_null(p);
+        assert_int_equal(fdisk_partition_set_start(p, start / sector), 0);
+        assert_int_equal(fdisk_partition_set_size(p, size / sector), 0);
+        assert_int_equal(fdisk_partition_set_name(p, name), 0);
+        (void)fdisk_partition_partno_follow_default(p, 1);
+        assert_int_equal(fdisk_add_partition(c, p, NULL), 0);
+        fdisk_unref_partition(p);
+}
+
 static void partition_grows_to_where_an_installation_would_end_it(void **state)
 {
         static const uint64_t sizes[] = {OLD_SIZE + 5 * MIB + SECTOR, NEW_SIZE,
@@ -176,6 +190,33 @@ static void little_more_disk_is_not_worth_a_write(void **state)
         enlarge(f, OLD_SIZE + LAYOUT_ALIGN);
         grow(f);
         expect_layout(f, planned_size(OLD_SIZE + LAYOUT_ALIGN));
+}
+
+/* The table ends with the disk, but keeps partitions away from its end: somebody's wish. */
+static void room_that_the_table_reserves_is_kept(void **state)
+{
+        static const uint8_t nothing[2 * TABLE_SIZE];
+        struct fixture *f = *state;
+        struct fdisk_context *c = fdisk_new_context();
+        struct fdisk_script *script = fdisk_new_script(c);
+        struct grow g;
+
+        assert_non_null(c);
+        assert_non_null(script);
+        assert_int_equal(file_pwrite(f->disk.fd, nothing, sizeof(nothing), 0), 0);
+        assert_int_equal(fdisk_assign_device(c, f->path, 0), 0);
+        assert_int_equal(fdisk_script_set_header(script, "label", "gpt"), 0);
+        assert_int_equal(fdisk_script_set_header(script, "last-lba", "2097300"), 0); /* 1 GiB */
+        assert_int_equal(fdisk_apply_script_headers(c, script), 0);
+        add_partition(c, LAYOUT_PERSISTENT_NAME, LAYOUT_ALIGN, GIB - LAYOUT_ALIGN);
+        assert_int_equal(fdisk_write_disklabel(c), 0);
+        (void)fdisk_deassign_device(c, 0);
+        fdisk_unref_script(script);
+        fdisk_unref_context(c);
+        assert_int_equal(plan(f, &g), 0);
+        /* The twin: the same table on a disk that became larger. */
+        enlarge(f, NEW_SIZE);
+        grow(f);
 }
 
 static void smaller_disk_is_left_alone(void **state)
@@ -347,19 +388,6 @@ static struct fdisk_context *open_4k(struct fixture *f)
         return c;
 }
 
-static void add_4k(struct fdisk_context *c, const char *name, uint64_t start, uint64_t size)
-{
-        struct fdisk_partition *p = fdisk_new_partition();
-
-        assert_non_null(p);
-        assert_int_equal(fdisk_partition_set_start(p, start / 4096), 0);
-        assert_int_equal(fdisk_partition_set_size(p, size / 4096), 0);
-        assert_int_equal(fdisk_partition_set_name(p, name), 0);
-        (void)fdisk_partition_partno_follow_default(p, 1);
-        assert_int_equal(fdisk_add_partition(c, p, NULL), 0);
-        fdisk_unref_partition(p);
-}
-
 static void sectors_of_4096_bytes(void **state)
 {
         static const uint8_t nothing[4096];
@@ -372,8 +400,8 @@ static void sectors_of_4096_bytes(void **state)
         f->disk.sector_size = 4096;
         c = open_4k(f);
         assert_int_equal(fdisk_create_disklabel(c, "gpt"), 0);
-        add_4k(c, "efi", LAYOUT_ALIGN, 512 * MIB);
-        add_4k(c, LAYOUT_PERSISTENT_NAME, 600 * MIB, end - 600 * MIB);
+        add_partition(c, "efi", LAYOUT_ALIGN, 512 * MIB);
+        add_partition(c, LAYOUT_PERSISTENT_NAME, 600 * MIB, end - 600 * MIB);
         assert_int_equal(fdisk_write_disklabel(c), 0);
         (void)fdisk_deassign_device(c, 0);
         fdisk_unref_context(c);
@@ -407,6 +435,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(table_at_the_end_of_the_disk_stays, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(little_more_disk_is_not_worth_a_write, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(room_that_the_table_reserves_is_kept, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(smaller_disk_is_left_alone, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(room_that_was_left_on_purpose_is_kept, set_up,
