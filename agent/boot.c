@@ -305,6 +305,8 @@ static int make_folders(struct boot *b, struct boot_data data, struct error *e)
                 r = boot_folders_write_env(b->env, l, data, e);
         if (r == 0 && data.persistent)
                 r = machine_id_apply(b->env->persistent, "/etc", b->report, e);
+        if (r == 0 && data.oem && data.persistent)
+                boot_swap(b);
         return r;
 }
 

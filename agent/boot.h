@@ -43,3 +43,7 @@ int boot_unlock(struct boot *b, const struct layout_partition *p, const char *la
  */
 void boot_grow_partition(struct boot *b);
 void boot_grow_file_system(struct boot *b, const char *device, const char *mount_point);
+
+/* Starts the swap that the user wants on the persistent file system, or removes one that nobody
+ * wants any more. What fails is a problem of the report. */
+void boot_swap(struct boot *b);

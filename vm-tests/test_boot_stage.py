@@ -87,6 +87,7 @@ def test_folders_identity_and_growth(machine, capsys):
     machine.run(['mkdir', '-p', '/oem/tb-agent'], check=True)
     machine.write('/oem/tb-agent/mounts.json',
                   b'{"bind":["/data","/etc/systemd/network"],"ephemeral":["/scratch","/var/log/noise"]}\n')
+    machine.write('/oem/tb-agent/swap.json', b'{"size":"64M"}\n')
     before = partition_size(machine, 3), file_system_size(machine, '/usr/local')
     machine.power_off()
     disk = machine.disk('target').path
@@ -113,8 +114,10 @@ def test_folders_identity_and_growth(machine, capsys):
     machine.shell(f'dd if=/dev/zero of=/usr/local/more bs=1M count={(after[1] - before[1]) // MIB - 16} conv=fsync; '
                   'rm /usr/local/more', check=True)
     machine.write('/data/kept', b'the user\'s\n')
+    assert re.search(r'^/usr/local/\.swap +file +655\d\d', machine.read('/proc/swaps').decode(), re.M)
 
     machine.write('/oem/tb-agent/mounts.json', b'{"bind":["/data","/proc"]}\n')
+    machine.write('/oem/tb-agent/swap.json', b'{"size":"lots"}\n')
     machine.write('/usr/local/etc/machine-id', b'uninitialized\n')
     machine.power_off()
     table = hashlib.sha256(partition_table(machine, disk)).digest()
@@ -125,8 +128,10 @@ def test_folders_identity_and_growth(machine, capsys):
     assert '/data' not in found
     assert machine.read(f'{STATE}/data.bind/kept') == b'the user\'s\n'
     report = boot_report(machine)
-    assert len(report['problems']) == 2
-    assert any('/proc' in p for p in report['problems']) and any('machine-id' in p for p in report['problems'])
+    assert len(report['problems']) == 3
+    for word in ('/proc', 'machine-id', 'swap'):
+        assert any(word in p for p in report['problems']), word
+    assert b'swap' not in machine.read('/proc/swaps').splitlines()[-1]
     assert 'grown_partition' not in report and 'grown_file_system' not in report
     assert machine.run(['tb-agent', 'status', '--json'], check=True).json()['problems'] == report['problems']
     assert '/proc' in machine.run(['tb-agent', 'status', '--boot'], check=True).text
