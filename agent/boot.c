@@ -477,6 +477,7 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
         if (r < 0)
                 return r;
         read_loader(b, uuid);
+        boot_report_step(b->report, "firmware");
         r = start_modules(b, e);
         if (r < 0)
                 return r;

@@ -16,7 +16,7 @@ struct boot_report {
         uint64_t started_ms, last_ms;
 };
 
-static uint64_t now_ms(void)
+uint64_t boot_report_now(void)
 {
         struct timespec t;
 
@@ -37,7 +37,7 @@ struct boot_report *boot_report_new(void)
 
         if (!b)
                 return NULL;
-        b->started_ms = b->last_ms = now_ms();
+        b->started_ms = b->last_ms = boot_report_now();
         b->root = report_new("boot");
         b->steps = add_array(b->root, "steps");
         b->partitions = add_array(b->root, "partitions");
@@ -65,7 +65,7 @@ static void ignore(int r)
 void boot_report_step(struct boot_report *b, const char *name)
 {
         struct json_object *o = json_object_new_object();
-        uint64_t now = now_ms();
+        uint64_t now = boot_report_now();
 
         ignore(json_add_str(o, "name", name));
         ignore(json_add_u64(o, "ms", now - b->last_ms));
@@ -111,7 +111,7 @@ int boot_report_write(struct boot_report *b, const struct env *env, struct error
         const char *text;
         int r;
 
-        boot_report_set_u64(b, "total_ms", now_ms() - b->started_ms);
+        boot_report_set_u64(b, "total_ms", boot_report_now() - b->started_ms);
         text = json_object_to_json_string_ext(b->root, JSON_C_TO_STRING_PRETTY);
         if (!dir || !path || !text)
                 return error_oom(e);

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/env.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -15,6 +17,9 @@ struct boot_report;
 struct boot_report *boot_report_new(void);
 void boot_report_free(struct boot_report *b);
 DEFINE_CLEANUP(struct boot_report, boot_report_free)
+
+/* Milliseconds since the kernel started. */
+uint64_t boot_report_now(void);
 
 /* Ends the step that ran since the last call (or since the start) and notes its milliseconds. */
 void boot_report_step(struct boot_report *b, const char *name);

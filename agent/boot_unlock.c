@@ -22,6 +22,7 @@ struct attempt {
         struct pcrsig *signatures;
         bool encrypted; /* the header is in our form */
         int token;      /* that opened it, -1 = none */
+        uint64_t tpm_ms, activate_ms;
 };
 
 static void attempt_done(struct attempt *a)
@@ -80,14 +81,18 @@ static int open_with(struct attempt *a, int id, const struct token *token, struc
 {
         _cleanup_(secret_free_p) struct secret *secret = NULL, *passphrase = NULL,
                                                *volume_key = NULL;
+        uint64_t start = boot_report_now();
         int r = seal_open(a->boot->tpm, token, find_signature, a, &secret, e);
 
+        a->tpm_ms += boot_report_now() - start;
         if (r < 0)
                 return r;
         passphrase = secret_base64(secret);
         if (!passphrase)
                 return error_oom(e);
+        start = boot_report_now();
         r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, true, &volume_key, e);
+        a->activate_ms += boot_report_now() - start;
         if (r < 0)
                 return r;
         r = measure_key(a, volume_key, e);
@@ -157,6 +162,10 @@ static struct json_object *record(const struct attempt *a, const struct error *e
                 r = json_add_str(o, "uuid", a->luks ? luks_uuid(a->luks) : NULL);
         if (r == 0)
                 r = json_add_str(o, "unlocked_by", a->token >= 0 ? "tpm2" : NULL);
+        if (r == 0)
+                r = json_add_u64(o, "tpm_ms", a->tpm_ms);
+        if (r == 0)
+                r = json_add_u64(o, "activate_ms", a->activate_ms);
         if (r == 0)
                 r = json_add_str(o, "error", *e->text ? e->text : NULL);
         return r < 0 ? NULL : TAKE_PTR(o);

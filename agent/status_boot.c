@@ -45,6 +45,25 @@ static void print_steps(struct json_object *boot)
         print_ms("together", boot, "total_ms");
 }
 
+/* How much of the unlocking was the TPM, and how much the encryption. */
+static void print_partitions(struct json_object *boot)
+{
+        struct json_object *list;
+        uint64_t tpm, activate;
+
+        if (json_get_array(boot, "partitions", &list) < 0)
+                return;
+        for (size_t i = 0; i < json_object_array_length(list); i++) {
+                struct json_object *p = json_object_array_get_idx(list, i);
+
+                if (json_get_u64(p, "tpm_ms", &tpm) == 0 &&
+                    json_get_u64(p, "activate_ms", &activate) == 0)
+                        report_text(stdout,
+                                    "unlock %-10s TPM %" PRIu64 " ms, encryption %" PRIu64 " ms\n",
+                                    status_text(p, "name"), tpm, activate);
+        }
+}
+
 static void print_grown(struct json_object *boot, const char *key, const char *what)
 {
         uint64_t size;
@@ -77,6 +96,7 @@ void status_boot_print(struct json_object *document)
         report_text(stdout, "boot stage    %s, entry %s, disk %s\n", status_text(boot, "role"),
                     status_text(boot, "entry"), status_text(boot, "disk"));
         print_steps(boot);
+        print_partitions(boot);
         if (json_get_u64(boot, "tpm_commands", &count) == 0)
                 report_text(stdout, "TPM commands  %" PRIu64 "\n", count);
         if (json_get_u64(boot, "folders_filled", &count) == 0 && count > 0)

@@ -114,7 +114,7 @@ def test_folders_identity_and_growth(machine, capsys):
     machine.shell(f'dd if=/dev/zero of=/usr/local/more bs=1M count={(after[1] - before[1]) // MIB - 16} conv=fsync; '
                   'rm /usr/local/more', check=True)
     machine.write('/data/kept', b'the user\'s\n')
-    assert re.search(r'^/usr/local/\.swap +file +655\d\d', machine.read('/proc/swaps').decode(), re.M)
+    assert re.search(r'^/usr/local/\.swap\s+file\s+655\d\d\s', machine.read('/proc/swaps').decode(), re.M)
 
     machine.write('/oem/tb-agent/mounts.json', b'{"bind":["/data","/proc"]}\n')
     machine.write('/oem/tb-agent/swap.json', b'{"size":"lots"}\n')
