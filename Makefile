@@ -252,7 +252,7 @@ bench:
 	$(Q)$(VM_DEPS) tests/bench/packages.txt
 	+$(Q)$(SELF) bench-run
 .PHONY: bench-run
-bench-run: all $(B)/tb-guest
+bench-run: all $(B)/tb-guest $(B)/tests/integration/test_interop
 	$(Q)tests/bench/run --build $(B)
 
 .PHONY: install

@@ -16,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/boot_folders.h"
 #include "agent/boot_root.h"
+#include "agent/machine_id.h"
 #include "agent/verbs.h"
 #include "base/file.h"
 #include "base/limits.h"
@@ -262,6 +264,39 @@ static int unlock_all(struct boot *b, struct error *e)
         return r;
 }
 
+/* *ret_data is right also after a failure. */
+static int mount_all(struct boot *b, struct boot_data *ret_data, struct error *e)
+{
+        struct data_mounted mounted = {.oem = false};
+        int r = data_mount_all(b->env, b->entry.role == ENTRY_ROLE_RECOVERY, &mounted, e);
+
+        ret_data->oem = mounted.oem;
+        ret_data->persistent = mounted.persistent;
+        if (mounted.persistent)
+                boot_grow_file_system(b, "/dev/mapper/" DATA_DM_PERSISTENT, b->env->persistent);
+        return r;
+}
+
+/* What the system's init finds: folders to write to, and who this machine is. */
+static int make_folders(struct boot *b, struct boot_data data, struct error *e)
+{
+        _cleanup_free_ struct boot_layout *l = calloc(1, sizeof(*l));
+        int r;
+
+        if (!l)
+                return error_oom(e);
+        r = boot_folders_plan(b->env, data, b->report, l, e);
+        if (r == 0)
+                r = boot_folders_mount(b->env, l, b->report, e);
+        if (r == 0)
+                r = boot_folders_write_env(b->env, l, data, e);
+        if (r == 0 && data.persistent)
+                r = machine_id_apply(b->env->persistent, "/etc", b->report, e);
+        if (r == 0 && data.oem && data.persistent)
+                boot_swap(b);
+        return r;
+}
+
 static int boot_installed(struct boot *b, char *uuid, struct error *e)
 {
         int r = wait_for_device(b, try_node, uuid, e);
@@ -270,6 +305,8 @@ static int boot_installed(struct boot *b, char *uuid, struct error *e)
                 return r;
         boot_report_set(b->report, "disk", b->node->disk->path);
         boot_report_step(b->report, "disk");
+        if (b->entry.role != ENTRY_ROLE_RECOVERY)
+                boot_grow_partition(b);
         r = unlock_all(b, e);
         boot_report_step(b->report, "unlock");
         return r;
@@ -427,6 +464,7 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
         if (r < 0)
                 return r;
         read_loader(b, uuid);
+        boot_report_step(b->report, "firmware");
         r = start_modules(b, e);
         if (r < 0)
                 return r;
@@ -444,6 +482,7 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
         }
         *ret_closed = true;
         boot_report_set_bool(b->report, "closed", had_policy);
+        boot_report_step(b->report, "close");
         if (b->live)
                 mount_live_medium(b, uuid);
         return r;
@@ -480,20 +519,20 @@ static bool recover(struct boot *b)
 
 static int stage_mount(struct boot *b, bool unlocked, struct error *e)
 {
-        bool persistent = unlocked && !b->live && b->entry.role != ENTRY_ROLE_RECOVERY;
-        int r = unlocked && !b->live
-                        ? data_mount_all(b->env, b->entry.role == ENTRY_ROLE_RECOVERY, e)
-                        : 0;
+        struct boot_data data = {.oem = false};
+        int r = unlocked && !b->live ? mount_all(b, &data, e) : 0;
 
         if (r < 0 && survives(b, e))
                 r = 0;
-        if (r == 0)
-                r = boot_root_overlays(b->env, !persistent, e);
         boot_report_step(b->report, "mount");
+        if (r == 0)
+                r = make_folders(b, data, e);
+        boot_report_step(b->report, "folders");
         if (r == 0)
                 r = write_sentinels(b, e);
         if (r == 0)
                 r = boot_root_read_only(e);
+        boot_report_step(b->report, "root");
         if (r == 0)
                 r = boot_report_write(b->report, b->env, e);
         return r;

@@ -45,3 +45,14 @@ int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e) _m
  * open now.
  */
 int boot_recover(struct boot *b, struct error *e) _must_check_;
+
+/*
+ * Lets the persistent partition, and later the file system inside, follow a disk that became
+ * larger. What fails is a problem of the report. Writes nothing when everything fits already.
+ */
+void boot_grow_partition(struct boot *b);
+void boot_grow_file_system(struct boot *b, const char *device, const char *mount_point);
+
+/* Starts the swap that the user wants on the persistent file system, or removes one that nobody
+ * wants any more. What fails is a problem of the report. */
+void boot_swap(struct boot *b);

@@ -13,10 +13,10 @@
 struct boot_report {
         struct json_object *root;
         struct json_object *steps, *partitions, *problems; /* inside root */
-        uint64_t last_ms;
+        uint64_t started_ms, last_ms;
 };
 
-static uint64_t now_ms(void)
+uint64_t boot_report_now(void)
 {
         struct timespec t;
 
@@ -37,13 +37,14 @@ struct boot_report *boot_report_new(void)
 
         if (!b)
                 return NULL;
-        b->last_ms = now_ms();
+        b->started_ms = b->last_ms = boot_report_now();
         b->root = report_new("boot");
         b->steps = add_array(b->root, "steps");
         b->partitions = add_array(b->root, "partitions");
         b->problems = add_array(b->root, "problems");
         if (!b->steps || !b->partitions || !b->problems)
                 return NULL;
+        boot_report_set_u64(b, "started_ms", b->started_ms);
         return TAKE_PTR(b);
 }
 
@@ -64,7 +65,7 @@ static void ignore(int r)
 void boot_report_step(struct boot_report *b, const char *name)
 {
         struct json_object *o = json_object_new_object();
-        uint64_t now = now_ms();
+        uint64_t now = boot_report_now();
 
         ignore(json_add_str(o, "name", name));
         ignore(json_add_u64(o, "ms", now - b->last_ms));
@@ -96,6 +97,8 @@ static struct json_object *record(const struct boot_report_volume *v)
         ignore(json_add_bool(o, "encrypted", v->encrypted));
         ignore(json_add_str(o, "uuid", v->uuid));
         ignore(json_add_str(o, "unlocked_by", v->unlocked_by));
+        ignore(json_add_u64(o, "tpm_ms", v->tpm_ms));
+        ignore(json_add_u64(o, "activate_ms", v->activate_ms));
         ignore(json_add_str(o, "error", v->error));
         return o;
 }
@@ -129,9 +132,11 @@ static char *report_path(const struct env *env, const char *name)
 int boot_report_write(struct boot_report *b, const struct env *env, struct error *e)
 {
         _cleanup_free_ char *dir = report_path(env, ""), *path = report_path(env, "/boot.json");
-        const char *text = json_object_to_json_string_ext(b->root, JSON_C_TO_STRING_PRETTY);
+        const char *text;
         int r;
 
+        boot_report_set_u64(b, "total_ms", boot_report_now() - b->started_ms);
+        text = json_object_to_json_string_ext(b->root, JSON_C_TO_STRING_PRETTY);
         if (!dir || !path || !text)
                 return error_oom(e);
         r = file_make_dirs(AT_FDCWD, dir, 0755);

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/env.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -15,6 +17,9 @@ struct boot_report;
 struct boot_report *boot_report_new(void);
 void boot_report_free(struct boot_report *b);
 DEFINE_CLEANUP(struct boot_report, boot_report_free)
+
+/* Milliseconds since the kernel started. */
+uint64_t boot_report_now(void);
 
 /* Ends the step that ran since the last call (or since the start) and notes its milliseconds. */
 void boot_report_step(struct boot_report *b, const char *name);
@@ -26,9 +31,10 @@ void boot_report_set_bool(struct boot_report *b, const char *key, bool value);
 /* How one partition was opened. Texts may be NULL: not known, or none. */
 struct boot_report_volume {
         const char *name, *device, *uuid;
-        bool encrypted;          /* the header is in our form */
-        const char *unlocked_by; /* "tpm2", "recovery-key" */
-        const char *error;       /* why not */
+        bool encrypted;               /* the header is in our form */
+        const char *unlocked_by;      /* "tpm2", "recovery-key" */
+        const char *error;            /* why not */
+        uint64_t tpm_ms, activate_ms; /* for the unsealing, and for the mapping */
 };
 
 /* A later record of the same name replaces an earlier one. */
@@ -36,7 +42,8 @@ void boot_report_partition(struct boot_report *b, const struct boot_report_volum
 /* A problem that did not stop the boot. */
 void boot_report_problem(struct boot_report *b, const char *text);
 
-/* Writes the report to run/tb-agent/boot.json. */
+/* Writes the report to run/tb-agent/boot.json: also when this stage began after the start of the
+ * kernel (started_ms), and how long it took (total_ms). */
 int boot_report_write(struct boot_report *b, const struct env *env, struct error *e) _must_check_;
 /* Reads it again. -ENOENT when this system was not started by the boot stage. */
 int boot_report_read(const struct env *env, struct json_object **ret, struct error *e) _must_check_;

@@ -12,9 +12,6 @@
 #include "base/file.h"
 #include "partition/mount.h"
 
-/* Ephemeral writes may take this much of the memory. */
-#define OVERLAY_OPTIONS "mode=0755,size=25%"
-
 bool boot_root_is_ours(const struct env *env)
 {
         _cleanup_free_ char *self = NULL;
@@ -69,33 +66,6 @@ int boot_root_mount_kernel(const struct env *env, struct error *e)
                 }
         }
         return 0;
-}
-
-int boot_root_overlays(const struct env *env, bool with_usr_local, struct error *e)
-{
-        const struct {
-                const char *path;
-                unsigned long flags;
-                bool wanted;
-        } overlays[] = {
-                {"/etc", MS_NODEV | MS_NOSUID, true},
-                {"/var", MS_NODEV | MS_NOSUID, true},
-                {"/srv", MS_NODEV | MS_NOSUID, true},
-                {"/usr/local", MS_NODEV | MS_NOSUID, with_usr_local},
-        };
-        _cleanup_free_ char *upper = NULL;
-        int r;
-
-        if (asprintf(&upper, "%s/overlay", env->run) < 0) {
-                upper = NULL;
-                return error_oom(e);
-        }
-        r = mount_fs("tmpfs", upper, "tmpfs", MS_NOSUID | MS_NODEV, OVERLAY_OPTIONS, e);
-        for (size_t i = 0; i < ARRAY_SIZE(overlays) && r == 0; i++) {
-                if (overlays[i].wanted && file_exists(AT_FDCWD, overlays[i].path))
-                        r = mount_overlay(overlays[i].path, upper, overlays[i].flags, e);
-        }
-        return r;
 }
 
 int boot_root_read_only(struct error *e)

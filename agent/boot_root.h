@@ -25,9 +25,6 @@ int boot_root_enter(struct error *e) _must_check_;
  * skipped. */
 int boot_root_mount_kernel(const struct env *env, struct error *e) _must_check_;
 
-/* Ephemeral overlays: /etc, /var, /srv, and /usr/local when nothing persistent is mounted there. */
-int boot_root_overlays(const struct env *env, bool with_usr_local, struct error *e) _must_check_;
-
 /* From here on nothing writes to / and /usr: neither through this mount nor through any other of
  * its file system. */
 int boot_root_read_only(struct error *e) _must_check_;

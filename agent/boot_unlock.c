@@ -19,6 +19,7 @@ struct attempt {
         char *device;
         struct luks *luks;
         struct pcrsig *signatures;
+        uint64_t tpm_ms, activate_ms;
 };
 
 static void attempt_done(struct attempt *a)
@@ -77,14 +78,18 @@ static int open_with(struct attempt *a, const struct token *token, struct error 
 {
         _cleanup_(secret_free_p) struct secret *secret = NULL, *passphrase = NULL,
                                                *volume_key = NULL;
+        uint64_t start = boot_report_now();
         int r = seal_open(a->boot->tpm, token, find_signature, a, &secret, e);
 
+        a->tpm_ms += boot_report_now() - start;
         if (r < 0)
                 return r;
         passphrase = secret_base64(secret);
         if (!passphrase)
                 return error_oom(e);
+        start = boot_report_now();
         r = luks_activate(a->luks, a->dm_name, token->keyslot, passphrase, &volume_key, e);
+        a->activate_ms += boot_report_now() - start;
         if (r < 0)
                 return r;
         r = measure_key(a, volume_key, e);
@@ -152,6 +157,8 @@ int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e)
                                                         .device = a.device,
                                                         .uuid = a.luks ? luks_uuid(a.luks) : NULL,
                                                         .encrypted = a.luks != NULL,
+                                                        .tpm_ms = a.tpm_ms,
+                                                        .activate_ms = a.activate_ms,
                                                         .unlocked_by = r == 0 ? "tpm2" : NULL,
                                                         .error = r < 0 ? e->text : NULL});
         return r;

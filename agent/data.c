@@ -113,12 +113,16 @@ static int mount_data(const struct env *env, const char *mapping, const char *la
         return r;
 }
 
-int data_mount_all(const struct env *env, bool recovery, struct error *e)
+int data_mount_all(const struct env *env, bool recovery, struct data_mounted *ret, struct error *e)
 {
         int r = mount_data(env, DATA_DM_OEM, LAYOUT_OEM_LABEL, env->oem, e);
 
-        if (r == 0 && !recovery)
-                r = mount_data(env, DATA_DM_PERSISTENT, LAYOUT_PERSISTENT_LABEL, env->persistent,
-                               e);
+        if (ret)
+                ret->oem = r == 0;
+        if (r < 0 || recovery)
+                return r;
+        r = mount_data(env, DATA_DM_PERSISTENT, LAYOUT_PERSISTENT_LABEL, env->persistent, e);
+        if (ret)
+                ret->persistent = r == 0;
         return r;
 }

@@ -57,9 +57,14 @@ int data_open_by_key(struct luks *l, const struct data_volume *v, const struct s
 /*
  * Checks and mounts the open volumes where they belong: oem, and outside of recovery persistent. In
  * recovery the persistent file system stays unmounted: a reset must be able to replace it. What is
- * mounted there already stays.
+ * mounted there already stays. ret (may be NULL) tells what is mounted, also after a failure.
  */
-int data_mount_all(const struct env *env, bool recovery, struct error *e) _must_check_;
+struct data_mounted {
+        bool oem, persistent;
+};
+
+int data_mount_all(const struct env *env, bool recovery, struct data_mounted *ret, struct error *e)
+        _must_check_;
 
 /* Where this volume is mounted by data_mount_all(), or NULL. */
 const char *data_mount_point(const struct env *env, const struct data_volume *v, bool recovery);

@@ -11,6 +11,7 @@
 #include "agent/preflight.h"
 #include "agent/report.h"
 #include "agent/root.h"
+#include "agent/status_boot.h"
 #include "agent/status_node.h"
 #include "agent/verbs.h"
 #include "base/log.h"
@@ -275,6 +276,7 @@ static void print_help(void)
         (void)printf("Usage: tb-agent status [OPTION...]\n\n"
                      "Tells what runs, in which role, whether and why the node fell back, and how "
                      "it stands.\n\n"
+                     "  --boot       what the boot stage did, with the milliseconds of each step\n"
                      "  --root DIR   the node's root is mounted there\n"
                      "  --tcti TCTI  TPM to use (default: device:/dev/tpmrm0)\n"
                      "  --json       print a JSON document\n"
@@ -287,9 +289,10 @@ int verb_status(const struct env *env, int argc, char **argv)
         _cleanup_(root_done) struct root root = {.n = 0};
         const char *folder = NULL, *tcti = NULL;
         struct error error = ERROR_INIT;
-        bool json = false;
+        bool boot = false, json = false;
         const struct option_spec specs[] = {{"root", OPTION_TEXT, &folder},
                                             {"tcti", OPTION_TEXT, &tcti},
+                                            {"boot", OPTION_FLAG, &boot},
                                             {"json", OPTION_FLAG, &json}};
         int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, &error);
 
@@ -299,11 +302,14 @@ int verb_status(const struct env *env, int argc, char **argv)
         }
         if (r == 0)
                 r = root_make(env, folder, tcti, &root, &error);
+        if (r == 0 && !document)
+                r = error_oom(&error);
         if (r == 0)
-                r = document ? collect(&root.env, document, &error) : error_oom(&error);
+                r = boot ? status_boot_add(&root.env, document, &error)
+                         : collect(&root.env, document, &error);
         if (r == 0 && json)
                 r = report_print(document, &error);
         else if (r == 0)
-                print_text(document);
+                (boot ? status_boot_print : print_text)(document);
         return r < 0 ? report_failure("status", json, &error) : 0;
 }

@@ -233,7 +233,7 @@ static int run(struct unlock *u, const struct unlock_options *o, struct error *e
         }
         if (r == 0)
                 r = check_headers(u, e);
-        return r < 0 ? r : data_mount_all(u->env, u->recovery, e);
+        return r < 0 ? r : data_mount_all(u->env, u->recovery, NULL, e);
 }
 
 static const char *mounted_at(const struct unlock *u, const struct target *t)

@@ -485,14 +485,27 @@ int disk_clear(struct disk *d, struct error *e)
         return r;
 }
 
-int disk_add_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,
-                              struct error *e)
+/* op: BLKPG_*; doing: for the message. */
+static int tell_kernel(struct disk *d, int op, const char *doing, unsigned number, uint64_t start,
+                       uint64_t size, struct error *e)
 {
         struct blkpg_partition p = {
                 .start = (long long)start, .length = (long long)size, .pno = (int)number};
-        struct blkpg_ioctl_arg arg = {.op = BLKPG_ADD_PARTITION, .datalen = sizeof(p), .data = &p};
+        struct blkpg_ioctl_arg arg = {.op = op, .datalen = sizeof(p), .data = &p};
 
         if (ioctl(d->fd, BLKPG, &arg) < 0)
-                return error_errno(e, errno, "%s: adding partition %u", d->path, number);
+                return error_errno(e, errno, "%s: %s partition %u", d->path, doing, number);
         return 0;
+}
+
+int disk_add_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,
+                              struct error *e)
+{
+        return tell_kernel(d, BLKPG_ADD_PARTITION, "adding", number, start, size, e);
+}
+
+int disk_resize_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,
+                                 struct error *e)
+{
+        return tell_kernel(d, BLKPG_RESIZE_PARTITION, "resizing", number, start, size, e);
 }

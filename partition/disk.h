@@ -95,5 +95,9 @@ int disk_clear(struct disk *d, struct error *e) _must_check_;
 int disk_add_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,
                               struct error *e) _must_check_;
 
+/* Tells the kernel the new size of one that it knows, mounted or not. Needs disk_lock(). */
+int disk_resize_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,
+                                 struct error *e) _must_check_;
+
 /* Removes signatures (file systems, LUKS, RAID, LVM) from a node, e.g. a new partition. */
 int disk_wipe_signatures(const char *path, struct error *e) _must_check_;

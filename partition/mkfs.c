@@ -30,26 +30,37 @@ int mkfs_ext4(const char *path, const char *label, struct error *e)
         return spawn_check(argv, MKFS_SECONDS, e);
 }
 
-/* ext4 superblock (kernel documentation, "Super Block"): s_magic and s_volume_name. */
+/* ext4 superblock (kernel documentation, "Super Block"). */
 #define EXT4_SUPERBLOCK 1024u
-#define EXT4_MAGIC_OFFSET 0x38u
+#define EXT4_SUPERBLOCK_SIZE 1024u
+#define EXT4_MOUNTS_AT 0x34u
+#define EXT4_MAX_MOUNTS_AT 0x36u
+#define EXT4_MAGIC_AT 0x38u
 #define EXT4_MAGIC 0xef53u
-#define EXT4_LABEL_OFFSET 0x78u
+#define EXT4_STATE_AT 0x3au
+#define EXT4_STATE_CLEAN 1u /* alone: no errors, no orphans being cleared */
+#define EXT4_INTERVAL_AT 0x44u
+#define EXT4_INCOMPATIBLE_AT 0x60u
+#define EXT4_INCOMPATIBLE_RECOVER 0x4u
+#define EXT4_READ_ONLY_AT 0x64u
+#define EXT4_READ_ONLY_ORPHANS 0x10000u
+#define EXT4_LABEL_AT 0x78u
 #define EXT4_LABEL_SIZE 16u
+#define EXT4_LAST_ORPHAN_AT 0xe8u
 
-static int check_label(const char *path, const char *label, struct error *e)
+static int read_ext4(const char *path, const char *label, uint8_t sb[EXT4_SUPERBLOCK_SIZE],
+                     struct error *e)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        uint8_t sb[EXT4_LABEL_OFFSET + EXT4_LABEL_SIZE];
         char found[EXT4_LABEL_SIZE + 1] = "";
-        ssize_t n = fd < 0 ? -errno : file_pread(fd, sb, sizeof(sb), EXT4_SUPERBLOCK);
+        ssize_t n = fd < 0 ? -errno : file_pread(fd, sb, EXT4_SUPERBLOCK_SIZE, EXT4_SUPERBLOCK);
 
         if (n < 0)
                 return error_errno(e, (int)-n, "%s", path);
-        if ((size_t)n < sizeof(sb) || le16_at(sb + EXT4_MAGIC_OFFSET) != EXT4_MAGIC)
+        if (n < (ssize_t)EXT4_SUPERBLOCK_SIZE || le16_at(sb + EXT4_MAGIC_AT) != EXT4_MAGIC)
                 return error_set(e, ERROR_PRECONDITION, EMEDIUMTYPE, "%s: no ext4 file system",
                                  path);
-        memcpy(found, sb + EXT4_LABEL_OFFSET, EXT4_LABEL_SIZE);
+        memcpy(found, sb + EXT4_LABEL_AT, EXT4_LABEL_SIZE);
         if (strcmp(found, label) == 0)
                 return 0;
         error_set(e, ERROR_PRECONDITION, EMEDIUMTYPE,
@@ -60,14 +71,31 @@ static int check_label(const char *path, const char *label, struct error *e)
         return -EMEDIUMTYPE;
 }
 
+/*
+ * Whether e2fsck would look at this superblock and go home: unmounted, no error noted, nothing left
+ * in the journal or on the list of orphans, no check due by count or age. The checksum of the
+ * superblock is looked at by the mount that follows.
+ */
+static bool is_clean(const uint8_t *sb)
+{
+        uint16_t most = le16_at(sb + EXT4_MAX_MOUNTS_AT);
+
+        return le16_at(sb + EXT4_STATE_AT) == EXT4_STATE_CLEAN &&
+               !(le32_at(sb + EXT4_INCOMPATIBLE_AT) & EXT4_INCOMPATIBLE_RECOVER) &&
+               !(le32_at(sb + EXT4_READ_ONLY_AT) & EXT4_READ_ONLY_ORPHANS) &&
+               le32_at(sb + EXT4_LAST_ORPHAN_AT) == 0 && le32_at(sb + EXT4_INTERVAL_AT) == 0 &&
+               (most == 0 || most > INT16_MAX || le16_at(sb + EXT4_MOUNTS_AT) < most);
+}
+
 int mkfs_check_ext4(const char *path, const char *label, struct error *e)
 {
         const char *const argv[] = {"e2fsck", "-p", path, NULL};
+        uint8_t sb[EXT4_SUPERBLOCK_SIZE];
         struct spawn_result result;
         int r;
 
-        r = check_label(path, label, e);
-        if (r < 0)
+        r = read_ext4(path, label, sb, e);
+        if (r < 0 || is_clean(sb))
                 return r;
         r = spawn_run(argv, CHECK_SECONDS, NULL, &result, e);
         if (r < 0)

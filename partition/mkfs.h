@@ -12,7 +12,8 @@ int mkfs_vfat(const char *path, const char *label, struct error *e) _must_check_
 int mkfs_ext4(const char *path, const char *label, struct error *e) _must_check_;
 
 /*
- * Checks that this is the ext4 of that label, then repairs what can be repaired without asking. 0:
+ * Checks that this is the ext4 of that label, then repairs what can be repaired without asking; a
+ * file system that was unmounted properly costs no program. 0:
  * clean or repaired; -EUCLEAN: a person has to look; -EMEDIUMTYPE: no ext4, or another label.
  * Inside an encrypted volume the label is what tells the volumes of a node apart: the names outside
  * of it are not protected by anything.

@@ -4,7 +4,7 @@ a machine with another TPM."""
 import json
 
 from rig.facts import role
-from rig.workshop import INSTALL_TIMEOUT
+from rig.workshop import INSTALL, INSTALL_TIMEOUT
 
 KEY_FILE = '/run/recovery.key'
 ALPHABET = 'cbdefghijklnrtuv'

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -103,6 +104,42 @@ static void ext4_is_checked_and_repaired(void **state)
         assert_int_equal(byte_at(1024 + 0x3a) & 2, 0);
 }
 
+/* What each of these says makes e2fsck run, which writes something then. */
+static void only_a_clean_ext4_is_not_looked_at(void **state)
+{
+        static const char *const reasons[] = {"state 0",        "state 3",
+
+                                              "last_orphan 12", "checkinterval 1",
+                                              "mnt_count 40",   "feature_incompat 0x2c6"};
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(reasons) + 1; i++) {
+                char words[64];
+                const char *const reason[] = {"debugfs", "-w", "-R", words, path, NULL};
+                const char *const most[] = {
+                        "debugfs", "-w", "-R", "set_super_value max_mnt_count 30", path, NULL};
+                const char *const due[] = {"debugfs", "-w", "-R", "set_super_value lastcheck 1",
+                                           path,      NULL};
+                const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+                struct stat st;
+                bool looked;
+
+                assert_int_equal(mkfs_ext4(path, "COS_OEM", &e), 0);
+                assert_int_equal(spawn_check(most, 20, &e), 0);
+                assert_int_equal(spawn_check(due, 20, &e), 0);
+                (void)snprintf(words, sizeof(words), "set_super_value %s",
+                               i < ARRAY_SIZE(reasons) ? reasons[i] : "mnt_count 3");
+                assert_int_equal(spawn_check(reason, 20, &e), 0);
+                assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+                assert_true(mkfs_check_ext4(path, "COS_OEM", &e) <= 0);
+                assert_int_equal(stat(path, &st), 0);
+                looked = st.st_mtim.tv_sec != 1;
+                if (looked != (i < ARRAY_SIZE(reasons)))
+                        fail_msg("%s: %s", words, looked ? "looked at" : "not looked at");
+        }
+}
+
 static void ext4_of_another_label_is_another_one(void **state)
 {
         struct error e = ERROR_INIT;
@@ -144,6 +181,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(vfat_is_fat32_with_its_label, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(vfat_that_was_cut_is_repaired, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(ext4_is_checked_and_repaired, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(only_a_clean_ext4_is_not_looked_at, set_up,
+                                                tear_down),
                 cmocka_unit_test_setup_teardown(ext4_of_another_label_is_another_one, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(what_is_no_file_system_needs_a_person, set_up,
