@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/config_install.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 /* The first wish that nobody would fulfil, NULL: there is none. */
 static const char *find_unfulfilled(const struct config *c)
 {
@@ -13,17 +16,6 @@ static const char *find_unfulfilled(const struct config *c)
                 {in->poweroff, "install.poweroff"},
                 {in->no_format, "install.no-format"},
                 {in->allow_insecure_registries, "install.allow-insecure-registries"},
-                {in->bind_mounts.n > 0, "install.bind_mounts"},
-                {in->ephemeral_mounts.n > 0, "install.ephemeral_mounts"},
-                {in->oem_size > 0, "install.partitions.oem.size"},
-                {in->persistent_size > 0, "install.partitions.persistent.size"},
-                {in->extra.n > 0, "install.extra-partitions"},
-                {in->swap_size > 0, "install.swap"},
-                {in->recovery_key == CONFIG_RECOVERY_SHOW, "install.recovery-key"},
-                {in->recovery_key_file, "install.recovery-key-file"},
-                {in->enroll_keys, "install.enroll-keys"},
-                {in->allow_discards, "install.allow-discards"},
-                {in->force_release, "install.force-release"},
                 {in->hooks.before.n > 0, "install.hooks.before"},
                 {in->hooks.after.n > 0, "install.hooks.after"},
                 {c->bind_pcrs != INSTALL_LITERAL_PCRS, "bind-pcrs"},
@@ -37,11 +29,63 @@ static const char *find_unfulfilled(const struct config *c)
         return NULL;
 }
 
+/* In the words of the command line, so that both are judged by the same rules. */
+static int add_partition(const struct config_partition *p, struct extra_list *list, struct error *e)
+{
+        _cleanup_free_ char *text = NULL;
+
+        if (asprintf(&text, "%s:%" PRIu64 ":%s%s%s:%s", p->name, p->size,
+                     p->fs == CONFIG_FS_EXT4 ? "ext4" : "none", p->label ? ":" : "",
+                     p->label ? p->label : "", p->encrypted ? "encrypted" : "plain") < 0) {
+                text = NULL;
+                return error_oom(e);
+        }
+        return extra_parse(text, list, e);
+}
+
+static int apply_layout(const struct config_install *in, struct layout_wishes *l, struct error *e)
+{
+        int r = 0;
+
+        if (l->esp_size == 0)
+                l->esp_size = in->efi_size;
+        if (l->oem_size == 0)
+                l->oem_size = in->oem_size;
+        if (l->persistent_size == 0)
+                l->persistent_size = in->persistent_size;
+        if (l->extras.n > 0)
+                return 0; /* a list is replaced as a whole */
+        for (unsigned i = 0; i < in->extra.n && r == 0; i++)
+                r = add_partition(&in->extra.item[i], &l->extras, e);
+        if (r < 0 && e)
+                e->class = ERROR_CONFIG;
+        return r < 0 ? error_wrap(e, r, "install.extra-partitions") : 0;
+}
+
+static void apply_escrow(const struct config_install *in, struct install_escrow_wishes *w)
+{
+        if (w->show || w->none || w->file)
+                return;
+        w->file = in->recovery_key_file;
+        w->show = in->recovery_key == CONFIG_RECOVERY_SHOW;
+        w->none = in->recovery_key == CONFIG_RECOVERY_NONE;
+}
+
+static void apply_firmware(const struct config_install *in, struct install_firmware_wishes *w)
+{
+        if (!w->keys && in->enroll_keys) {
+                w->keys = in->enroll_keys;
+                w->keys_by = in->enroll_keys_by == CONFIG_ENROLL_LOADER ? "loader" : "agent";
+        }
+        w->allow_software_tpm = w->allow_software_tpm || in->allow_software_tpm;
+}
+
 int config_apply_to_install(const struct config *c, struct install_wishes *wishes, struct error *e)
 {
         const struct config_place none = {.file = "configuration"};
         const char *path = find_unfulfilled(c);
         const struct config_place *at = path ? config_origin(c, path) : NULL;
+        const struct config_install *in = &c->install;
 
         if (path) {
                 at = at ? at : &none;
@@ -51,10 +95,13 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
         }
         /* The default is a rule, and a rule that nobody gave chooses no disk to erase. */
         if (!wishes->target && config_origin(c, "install.device"))
-                wishes->target = c->install.device;
+                wishes->target = in->device;
         if (!wishes->source)
-                wishes->source = c->install.source;
-        if (wishes->layout.esp_size == 0)
-                wishes->layout.esp_size = c->install.efi_size;
-        return 0;
+                wishes->source = in->source;
+        wishes->allow_discards = wishes->allow_discards || in->allow_discards;
+        wishes->force_release = wishes->force_release || in->force_release;
+        wishes->config = c;
+        apply_escrow(in, &wishes->escrow);
+        apply_firmware(in, &wishes->firmware);
+        return apply_layout(in, &wishes->layout, e);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/report.h"
 #include "base/limits.h"
 
 /* Words longer than any key are not compared. */
@@ -187,4 +188,17 @@ const char *config_nearest(const char *word, const char *const *candidates)
                 }
         }
         return found;
+}
+
+void config_problems_print(const struct config_problems *p)
+{
+        for (size_t i = 0; i < p->n; i++) {
+                const struct config_problem *q = &p->item[i];
+
+                report_text(stderr, "%s:%u:%u: %s%s%s%s\n", q->file, q->line, q->column,
+                            q->warning ? "warning: " : "", q->text, *q->advice ? "; " : "",
+                            q->advice);
+        }
+        if (p->left_out > 0)
+                report_text(stderr, "and %u more\n", p->left_out);
 }

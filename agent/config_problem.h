@@ -52,6 +52,9 @@ void config_error(struct config_problems *p, struct config_place at, const char 
 void config_warning(struct config_problems *p, struct config_place at, const char *fmt, ...)
         _printf_(3, 4);
 
+/* A line on standard error for each: FILE:LINE:COLUMN: text; advice. */
+void config_problems_print(const struct config_problems *p);
+
 /* Adds an advice to the problem noted last, unless the limit kept it out. */
 void config_advise(struct config_problems *p, const char *fmt, ...) _printf_(2, 3);
 

@@ -43,19 +43,6 @@ static void print_help(void)
 
 /* --- problems ----------------------------------------------------------------------------------*/
 
-static void print_problems(const struct config_problems *p)
-{
-        for (size_t i = 0; i < p->n; i++) {
-                const struct config_problem *q = &p->item[i];
-
-                report_text(stderr, "%s:%u:%u: %s%s%s%s\n", q->file, q->line, q->column,
-                            q->warning ? "warning: " : "", q->text, *q->advice ? "; " : "",
-                            q->advice);
-        }
-        if (p->left_out > 0)
-                report_text(stderr, "and %u more\n", p->left_out);
-}
-
 static int add_problem(struct json_object *array, const struct config_problem *q)
 {
         struct json_object *o = json_object_new_object();
@@ -126,7 +113,7 @@ static int print_json(const struct config_options *o, const struct config_proble
 static int print_text(const struct config_options *o, const struct config_problems *p,
                       const struct config *c)
 {
-        print_problems(p);
+        config_problems_print(p);
         if (!c)
                 report_text(stderr, "tb-agent: %u %s\n", p->errors + p->left_out,
                             p->errors + p->left_out == 1 ? "error" : "errors");
@@ -156,7 +143,7 @@ static int run(const struct env *env, const struct config_options *o)
         /* No configuration was wrong: one could not be had. */
         if (r < 0 && problems.errors == 0) {
                 if (!o->json)
-                        print_problems(&problems);
+                        config_problems_print(&problems);
                 return report_failure("config", o->json, &error);
         }
         if (o->json)

@@ -7,17 +7,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/config_install.h"
 #include "agent/lock.h"
 #include "agent/options.h"
 #include "agent/report.h"
+#include "agent/source_options.h"
 #include "agent/verbs.h"
 #include "base/log.h"
 
 struct install_options {
         struct install_wishes wishes;
-        struct option_list partitions;
+        struct option_list partitions, configs;
         const char *tcti;
-        bool yes, json, dry_run;
+        bool yes, json, dry_run, use_default_dirs;
 };
 
 static void print_help(void)
@@ -33,6 +35,11 @@ static void print_help(void)
                 "rotational=\n"
                 "  --force-release  unmount, swapoff and close what holds the disk, where that is "
                 "safe\n"
+                "  --config FILE    cloud-config with what is not said here: a path, an https:// "
+                "URL or "
+                "-;\n"
+                "                   may be given several times; kept on the OEM partition\n"
+                "  --use-default-dirs  also the configurations in the known folders\n"
                 "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
@@ -63,6 +70,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
 {
         const struct option_spec specs[] = {
                 {"target", OPTION_TEXT, &o->wishes.target},
+                {"config", OPTION_LIST, &o->configs},
+                {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
                 {"source", OPTION_TEXT, &o->wishes.source},
                 {"force-release", OPTION_FLAG, &o->wishes.force_release},
                 {"esp-size", OPTION_SIZE, &o->wishes.layout.esp_size},
@@ -86,15 +95,41 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
 
         if (r > 0)
                 print_help();
-        else if (r == 0 && !o->wishes.target)
-                r = error_set(e, ERROR_USAGE, EINVAL, "--target is missing");
-        if (r == 0)
-                r = install_disk_check(o->wishes.target, e);
-        if (r == 0)
-                r = install_escrow_check(&o->wishes.escrow, e);
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r;
+}
+
+/* Fills what the command line left open. */
+static int read_config(const struct env *env, struct install_options *o, struct config **ret,
+                       struct error *e)
+{
+        _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
+        const struct source_options from = {.ca = NULL};
+        struct fetch_options fetch;
+        const struct config_wish wish = {.sources = o->configs.item,
+                                         .n_sources = o->configs.n,
+                                         .known_folders = o->use_default_dirs,
+                                         .fetch = &fetch};
+        int r;
+
+        if (o->configs.n == 0 && !o->use_default_dirs)
+                return 0;
+        source_fetch_options(&from, &fetch);
+        r = config_load(env, &wish, &problems, ret, e);
+        config_problems_print(&problems);
+        return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);
+}
+
+static int check_wishes(const struct install_options *o, struct error *e)
+{
+        int r;
+
+        if (!o->wishes.target)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--target is missing, and no configuration names a device");
+        r = install_disk_check(o->wishes.target, e);
+        return r < 0 ? r : install_escrow_check(&o->wishes.escrow, e);
 }
 
 static int confirm(const struct install_plan *p, const struct install_options *o, struct error *e)
@@ -191,6 +226,7 @@ static int install(const struct env *env, const struct install_options *o, struc
 
 int verb_install(const struct env *env, int argc, char **argv)
 {
+        _cleanup_(config_free_p) struct config *config = NULL;
         struct install_options options = {0};
         struct error error = ERROR_INIT;
         struct env used = *env;
@@ -200,6 +236,10 @@ int verb_install(const struct env *env, int argc, char **argv)
                 return 0;
         if (options.tcti)
                 used.tcti = options.tcti;
+        if (r == 0)
+                r = read_config(&used, &options, &config, &error);
+        if (r == 0)
+                r = check_wishes(&options, &error);
         if (r == 0)
                 r = install(&used, &options, &error);
         return r < 0 ? report_failure("install", options.json, &error) : 0;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "agent/config.h"
 #include "agent/install_disk.h"
 #include "agent/install_escrow.h"
 #include "agent/install_firmware.h"
@@ -42,6 +43,7 @@ struct install_plan {
         struct layout layout;
         struct extra_list extras; /* the user's partitions in it */
         bool allow_discards;
+        const struct config *config; /* borrowed; NULL: none */
         struct install_escrow escrow;
         uint8_t pcr7[SHA256_SIZE]; /* value the partitions will be bound to */
         struct install_firmware firmware;
@@ -62,6 +64,7 @@ struct install_wishes {
         struct layout_wishes layout; /* esp_size 0: default */
         struct install_escrow_wishes escrow;
         struct install_firmware_wishes firmware;
+        const struct config *config; /* what goes onto the OEM partition; NULL: nothing */
         bool allow_downgrade, allow_discards;
         bool force_release; /* take away what holds the disk, where that is safe */
 };

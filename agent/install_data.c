@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/install_oem.h"
 #include "partition/luks.h"
 #include "partition/mkfs.h"
 #include "partition/recovery_key.h"
@@ -136,6 +137,8 @@ static int make_file_system(const struct enrolment *n, struct error *e)
         if (r < 0)
                 return r;
         r = mkfs_ext4(mapped, n->label, e);
+        if (r == 0 && n->plan->config && strcmp(n->name, LAYOUT_OEM_NAME) == 0)
+                r = install_oem_fill(n->plan->env, mapped, n->plan->config, e);
         /* The first failure is the one to report. */
         closed = luks_deactivate(dm_name, r < 0 ? NULL : e);
         return r < 0 ? r : closed;

@@ -188,6 +188,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .source = SOURCE_INIT,
                                    .extras = wishes->layout.extras,
                                    .allow_discards = wishes->allow_discards,
+                                   .config = wishes->config,
                                    .escrow = INSTALL_ESCROW_INIT};
         r = install_firmware_begin(p, &wishes->firmware, e);
         if (r == 0)

@@ -52,10 +52,8 @@ static void what_cannot_be_done_is_not_forgotten(void **state)
                 const char *text, *said;
         } cases[] = {
                 {"install: {no-format: true}", "a.yaml:2:22: install.no-format"},
-                {"install: {bind_mounts: [/a]}", "a.yaml:2:24: install.bind_mounts"},
+                {"install: {reboot: true}", "a.yaml:2:19: install.reboot"},
                 {"install: {hooks: {after: [/a]}}", "a.yaml:2:26: install.hooks.after"},
-                {"install: {partitions: {oem: {size: 64}}}",
-                 "a.yaml:2:36: install.partitions.oem.size"},
                 {"bind-pcrs: [0]", "a.yaml:2:12: bind-pcrs"},
         };
 
@@ -75,12 +73,69 @@ static void what_cannot_be_done_is_not_forgotten(void **state)
         }
 }
 
+static void wishes_are_filled(void **state)
+{
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        struct install_wishes w = {.target = "/dev/b"};
+
+        (void)state;
+        assert_int_equal(config_run(&run,
+                                    HEAD
+                                    "install:\n"
+                                    "  partitions: {oem: {size: 256}, persistent: {size: 4G}}\n"
+                                    "  extra-partitions:\n"
+                                    "  - {name: data, size: 2G, fs: ext4, label: DATA}\n"
+                                    "  - {name: raw, size: 1G, fs: none}\n"
+                                    "  encrypted_partitions: [DATA]\n"
+                                    "  recovery-key-file: /media/key\n"
+                                    "  enroll-keys: /keys\n"
+                                    "  enroll-keys-by: loader\n"
+                                    "  allow-discards: true\n"
+                                    "  force-release: true\n",
+                                    NULL, NULL),
+                         0);
+        if (config_apply_to_install(run.c, &w, &run.error) < 0)
+                fail_msg("%s", run.error.text);
+        assert_int_equal(w.layout.oem_size, 256 * MIB);
+        assert_int_equal(w.layout.persistent_size, 4 * GIB);
+        assert_int_equal(w.layout.extras.n, 2);
+        assert_string_equal(w.layout.extras.item[0].label, "DATA");
+        assert_true(w.layout.extras.item[0].encrypted);
+        assert_int_equal(w.layout.extras.item[0].size, 2 * GIB);
+        assert_false(w.layout.extras.item[1].encrypted);
+        assert_int_equal(w.layout.extras.item[1].fs, EXTRA_FS_NONE);
+        assert_string_equal(w.escrow.file, "/media/key");
+        assert_false(w.escrow.show || w.escrow.none);
+        assert_string_equal(w.firmware.keys, "/keys");
+        assert_string_equal(w.firmware.keys_by, "loader");
+        assert_true(w.allow_discards && w.force_release);
+        assert_ptr_equal(w.config, run.c);
+}
+
+static void partitions_follow_the_rules_of_the_command_line(void **state)
+{
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        struct install_wishes w = {.target = "/dev/b"};
+
+        (void)state;
+        assert_int_equal(config_run(&run,
+                                    HEAD "install: {extra-partitions: [{name: "
+                                         "twenty-letters-are-two, size: 1G, fs: ext4}]}\n",
+                                    NULL, NULL),
+                         0);
+        assert_true(config_apply_to_install(run.c, &w, &run.error) < 0);
+        assert_int_equal(run.error.class, ERROR_CONFIG);
+        assert_non_null(strstr(run.error.text, "give one of at most 16 characters"));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_command_line_comes_first),
                 cmocka_unit_test(no_disk_is_chosen_by_default),
                 cmocka_unit_test(what_cannot_be_done_is_not_forgotten),
+                cmocka_unit_test(wishes_are_filled),
+                cmocka_unit_test(partitions_follow_the_rules_of_the_command_line),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an installation leaves on the OEM partition of its configuration: the documents themselves,
+ * byte for byte, as 90_custom.yaml, 91_custom.yaml ... (the name that Kairos uses), in the order in
+ * which they were merged; and the wishes of the boot stage, tb-agent/mounts.json and
+ * tb-agent/swap.json, where there are any. Documents may hold passwords: they are written inside of
+ * the encryption only, and root alone reads them.
+ */
+#pragma once
+
+#include "agent/config.h"
+#include "base/env.h"
+#include "base/error.h"
+
+/* Documents that get a name of their own. */
+#define INSTALL_OEM_DOCUMENTS 10u
+
+/* Writes the files below dirfd, each durably. -E2BIG (ERROR_CONFIG): too many documents. */
+int install_oem_write(const struct config *c, int dirfd, struct error *e) _must_check_;
+
+/* Mounts the file system of the device for a moment and writes them there. */
+int install_oem_fill(const struct env *env, const char *device, const struct config *c,
+                     struct error *e) _must_check_;
