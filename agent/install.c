@@ -10,6 +10,7 @@
 #include "agent/config_install.h"
 #include "agent/lock.h"
 #include "agent/options.h"
+#include "agent/progress.h"
 #include "agent/report.h"
 #include "agent/source_options.h"
 #include "agent/verbs.h"
@@ -19,6 +20,7 @@ struct install_options {
         struct install_wishes wishes;
         struct option_list partitions, configs;
         const char *tcti;
+        uint64_t progress_fd;
         bool yes, json, dry_run, use_default_dirs;
 };
 
@@ -60,6 +62,7 @@ static void print_help(void)
                 "machines\n"
                 "  --yes            do not ask\n"
                 "  --dry-run        show the plan, change nothing\n"
+                "  --progress-fd N  write progress to this descriptor, as JSON lines\n"
                 "  --json           print the result as JSON\n"
                 "  --tcti TCTI      TPM to use (default: device:/dev/tpmrm0)\n"
                 "  --help           show this text\n");
@@ -86,6 +89,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"enroll-keys", OPTION_TEXT, &o->wishes.firmware.keys},
                 {"enroll-keys-by", OPTION_TEXT, &o->wishes.firmware.keys_by},
                 {"allow-software-tpm", OPTION_FLAG, &o->wishes.firmware.allow_software_tpm},
+                {"progress-fd", OPTION_COUNT, &o->progress_fd},
                 {"tcti", OPTION_TEXT, &o->tcti},
                 {"yes", OPTION_FLAG, &o->yes},
                 {"json", OPTION_FLAG, &o->json},
@@ -157,11 +161,6 @@ static bool is_attended(const struct install_options *o)
         return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
 }
 
-static void show_step(const char *step)
-{
-        log_info("%s", step);
-}
-
 static int print_result(const struct install_plan *p, const struct install_options *o,
                         struct error *e)
 {
@@ -183,7 +182,8 @@ static int print_result(const struct install_plan *p, const struct install_optio
         return report_print(root, e);
 }
 
-static int install(const struct env *env, const struct install_options *o, struct error *e)
+static int install(const struct env *env, const struct install_options *o,
+                   struct install_progress *progress, struct error *e)
 {
         _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
                                                                  .escrow = INSTALL_ESCROW_INIT};
@@ -217,7 +217,7 @@ static int install(const struct env *env, const struct install_options *o, struc
         if (!o->dry_run) {
                 r = confirm(&plan, o, e);
                 if (r == 0)
-                        r = install_apply(&plan, show_step, e);
+                        r = install_apply(&plan, progress, e);
                 if (r < 0)
                         return r;
         }
@@ -226,6 +226,7 @@ static int install(const struct env *env, const struct install_options *o, struc
 
 int verb_install(const struct env *env, int argc, char **argv)
 {
+        _cleanup_(install_progress_free_p) struct install_progress *progress = NULL;
         _cleanup_(config_free_p) struct config *config = NULL;
         struct install_options options = {0};
         struct error error = ERROR_INIT;
@@ -241,6 +242,11 @@ int verb_install(const struct env *env, int argc, char **argv)
         if (r == 0)
                 r = check_wishes(&options, &error);
         if (r == 0)
-                r = install(&used, &options, &error);
+                r = progress_check_fd(options.progress_fd, &error);
+        if (r == 0)
+                progress = install_progress_new(options.json, options.progress_fd);
+        if (r == 0)
+                r = install(&used, &options, progress, &error);
+        install_progress_end(progress, r < 0 ? &error : NULL);
         return r < 0 ? report_failure("install", options.json, &error) : 0;
 }

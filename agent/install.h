@@ -9,6 +9,7 @@
 #include "agent/install_disk.h"
 #include "agent/install_escrow.h"
 #include "agent/install_firmware.h"
+#include "agent/install_progress.h"
 #include "agent/machine.h"
 #include "agent/source.h"
 #include "base/env.h"
@@ -88,8 +89,8 @@ struct json_object *install_plan_json(const struct install_plan *p);
  * Carries the plan out. Destroys what is on the disk. progress (may be NULL) is told each step as
  * it begins. When it returns 0 the disk boots and its partitions open in this TPM.
  */
-typedef void (*install_progress)(const char *step);
-int install_apply(struct install_plan *p, install_progress progress, struct error *e) _must_check_;
+int install_apply(struct install_plan *p, struct install_progress *progress, struct error *e)
+        _must_check_;
 
 /*
  * One encrypted partition: format, enrol TPM and recovery key, prove, make the file system. name is
@@ -100,4 +101,4 @@ int install_data_partition(const struct install_plan *p, struct tpm *tpm, const 
 
 /* The user's partitions: encrypted ones like ours, plain ones only get their file system. */
 int install_extra_partitions(const struct install_plan *p, struct tpm *tpm,
-                             install_progress progress, struct error *e) _must_check_;
+                             struct install_progress *progress, struct error *e) _must_check_;

@@ -17,12 +17,6 @@
 
 static const char entries_srel[] = "type1\n";
 
-static void tell(install_progress progress, const char *step)
-{
-        if (progress)
-                progress(step);
-}
-
 static int prepare_disk(struct install_plan *p, struct error *e)
 {
         int r = disk_clear(p->disk, e);
@@ -58,19 +52,20 @@ static int add_entry(const struct esp *esp, const struct install_plan *p, enum e
         return esp_add_entry(esp, file, text, e);
 }
 
-static int fill_esp(const struct esp *esp, const struct install_plan *p, install_progress progress,
-                    struct error *e)
+static int fill_esp(const struct esp *esp, const struct install_plan *p,
+                    struct install_progress *progress, struct error *e)
 {
         int r = esp_make_dir(esp, ESP_IMAGE_DIR, e);
 
         if (r == 0)
                 r = esp_make_dir(esp, ESP_ENTRY_DIR, e);
-        tell(progress, "writing the recovery image");
-        if (r == 0)
-                r = image_add(esp, p->source.image, INSTALL_RECOVERY_NUMBER, e);
-        tell(progress, "writing the active image");
+        install_progress_step(progress, INSTALL_STEP_ACTIVE, NULL, image_size(p->source.image));
         if (r == 0)
                 r = image_add(esp, p->source.image, INSTALL_IMAGE_NUMBER, e);
+        install_progress_step(progress, INSTALL_STEP_RECOVERY, NULL, image_size(p->source.image));
+        if (r == 0)
+                r = image_add(esp, p->source.image, INSTALL_RECOVERY_NUMBER, e);
+        install_progress_step(progress, INSTALL_STEP_ENTRIES, NULL, 0);
         if (r == 0)
                 r = esp_add_file(esp, "loader/entries.srel", entries_srel, strlen(entries_srel), e);
         if (r == 0)
@@ -94,7 +89,7 @@ static int find_partition(const struct install_plan *p, const char *name,
         return r < 0 ? error_set(e, ERROR_INTERNAL, -r, "plan without \"%s\"", name) : 0;
 }
 
-static int make_esp(struct install_plan *p, install_progress progress, struct error *e)
+static int make_esp(struct install_plan *p, struct install_progress *progress, struct error *e)
 {
         _cleanup_free_ char *path = NULL, *target = NULL;
         const struct layout_partition *l;
@@ -121,6 +116,8 @@ static int make_esp(struct install_plan *p, install_progress progress, struct er
                 r = error_errno(e, -fd, "%s", target);
         } else {
                 esp = (struct esp)ESP_INIT(fd);
+                esp.copied = install_progress_bytes;
+                esp.copied_arg = progress;
                 r = fill_esp(&esp, p, progress, e);
         }
         close_p(&fd);
@@ -129,12 +126,12 @@ static int make_esp(struct install_plan *p, install_progress progress, struct er
         return r < 0 ? r : unmounted;
 }
 
-static int make_data(struct install_plan *p, install_progress progress, struct error *e)
+static int make_data(struct install_plan *p, struct install_progress *progress, struct error *e)
 {
         _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
         int r = tpm_open(p->env->tcti, &tpm, e);
 
-        tell(progress, "encrypting and enrolling the OEM partition");
+        install_progress_step(progress, INSTALL_STEP_OEM, NULL, 0);
         if (r == 0)
                 r = install_data_partition(p, tpm, LAYOUT_OEM_NAME, LAYOUT_OEM_LABEL, EXTRA_FS_EXT4,
                                            e);
@@ -142,12 +139,12 @@ static int make_data(struct install_plan *p, install_progress progress, struct e
                 r = install_extra_partitions(p, tpm, progress, e);
         if (r < 0)
                 return r;
-        tell(progress, "encrypting and enrolling the persistent partition");
+        install_progress_step(progress, INSTALL_STEP_PERSISTENT, NULL, 0);
         return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL,
                                       EXTRA_FS_EXT4, e);
 }
 
-static int apply(struct install_plan *p, install_progress progress, struct error *e)
+static int apply(struct install_plan *p, struct install_progress *progress, struct error *e)
 {
         /* In the name space of the session: what is released there is released for all. */
         int r = install_disk_claim(p->disk, &p->choice, e);
@@ -156,11 +153,11 @@ static int apply(struct install_plan *p, install_progress progress, struct error
                 r = mount_private(e);
         if (r < 0)
                 return r;
-        tell(progress, "clearing the disk");
+        install_progress_step(progress, INSTALL_STEP_CLEAR, NULL, 0);
         r = prepare_disk(p, e);
         if (r < 0)
                 return r;
-        tell(progress, "making the EFI system partition");
+        install_progress_step(progress, INSTALL_STEP_ESP, NULL, 0);
         r = make_esp(p, progress, e);
         if (r == 0)
                 r = make_data(p, progress, e);
@@ -169,16 +166,16 @@ static int apply(struct install_plan *p, install_progress progress, struct error
                 r = install_escrow_deliver(&p->escrow, e);
         if (r < 0)
                 return r;
-        tell(progress, "writing the partition table");
+        install_progress_step(progress, INSTALL_STEP_TABLE, NULL, 0);
         r = layout_write(p->disk, &p->layout, e);
         if (r < 0)
                 return r;
-        tell(progress, "telling the firmware");
+        install_progress_step(progress, INSTALL_STEP_FIRMWARE, NULL, 0);
         install_firmware_apply(p);
         return 0;
 }
 
-int install_apply(struct install_plan *p, install_progress progress, struct error *e)
+int install_apply(struct install_plan *p, struct install_progress *progress, struct error *e)
 {
         int r = install_escrow_begin(&p->escrow, p->env, p->disk, e);
 

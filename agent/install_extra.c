@@ -20,17 +20,14 @@ static int make_plain(const struct install_plan *p, const struct extra *x, struc
 }
 
 int install_extra_partitions(const struct install_plan *p, struct tpm *tpm,
-                             install_progress progress, struct error *e)
+                             struct install_progress *progress, struct error *e)
 {
         int r = 0;
 
         for (size_t i = 0; i < p->extras.n && r == 0; i++) {
                 const struct extra *x = &p->extras.item[i];
-                char step[EXTRA_NAME_MAX + 64];
 
-                (void)snprintf(step, sizeof(step), "making the partition \"%s\"", x->name);
-                if (progress)
-                        progress(step);
+                install_progress_step(progress, INSTALL_STEP_EXTRA, x->name, 0);
                 if (x->encrypted)
                         r = install_data_partition(p, tpm, x->name, x->label, x->fs, e);
                 else

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/progress.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -27,7 +29,7 @@ struct sample {
 
 struct progress {
         struct progress_options options;
-        char phase[32];
+        char phase[80];
         bool running, bar_shown;
         uint64_t total, done, begin_ms, text_ms, json_ms;
         unsigned retries;
@@ -274,4 +276,39 @@ void progress_free(struct progress *p)
                 return;
         end_phase(p);
         free(p);
+}
+
+/* --- the option --progress-fd --- */
+
+static bool is_writable(int fd)
+{
+        int flags = fcntl(fd, F_GETFL);
+
+        return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+int progress_check_fd(uint64_t fd, struct error *e)
+{
+        if (fd == 0)
+                return 0;
+        if (fd < 3)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--progress-fd: 1 and 2 are for text; open another one");
+        if (is_writable((int)fd))
+                return 0;
+        error_set(e, ERROR_USAGE, EBADF, "--progress-fd: descriptor %u is not open for writing",
+                  (unsigned)fd);
+        error_advise(e, "open it for the agent, e.g. --progress-fd 3 3>FILE");
+        return -EBADF;
+}
+
+struct progress *progress_open(bool json, uint64_t fd)
+{
+        bool terminal = isatty(STDERR_FILENO);
+        const struct progress_options options = {.text_fd =
+                                                         json && !terminal ? -EBADF : STDERR_FILENO,
+                                                 .terminal = terminal,
+                                                 .json_fd = fd > 0 ? (int)fd : -EBADF};
+
+        return progress_new(&options);
 }

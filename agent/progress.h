@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "base/error.h"
 
 struct progress_options {
         int text_fd;                   /* -EBADF: no text */
@@ -40,3 +41,10 @@ void progress_phase(struct progress *p, const char *phase, uint64_t total);
 
 /* So many bytes of the phase are done. Cheap: may be called for every chunk. */
 void progress_update(struct progress *p, uint64_t done, unsigned retries);
+
+/* What --progress-fd may name: an open descriptor from 3 on, or 0, none. ERROR_USAGE for others. */
+int progress_check_fd(uint64_t fd, struct error *e) _must_check_;
+
+/* For a verb: text for people goes to standard error, unless a program reads the verb's JSON and
+ * nobody is at a terminal. fd: of progress_check_fd(). */
+struct progress *progress_open(bool json, uint64_t fd);

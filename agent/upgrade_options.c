@@ -30,13 +30,6 @@ void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_S
         source_specs(&o->from, specs + ARRAY_SIZE(own));
 }
 
-static bool is_writable(int fd)
-{
-        int flags = fcntl(fd, F_GETFL);
-
-        return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
-}
-
 int upgrade_check_options(const struct upgrade_options *o, struct error *e)
 {
         _cleanup_(source_name_done) struct source_name name = {.text = NULL};
@@ -50,35 +43,15 @@ int upgrade_check_options(const struct upgrade_options *o, struct error *e)
         }
         if (o->recovery && o->all)
                 return error_set(e, ERROR_USAGE, EINVAL, "--recovery and --all exclude each other");
-        if (o->progress_fd > 0 && o->progress_fd < 3)
-                return error_set(e, ERROR_USAGE, EINVAL,
-                                 "--progress-fd: 1 and 2 are for text; open another one");
-        if (o->progress_fd > 0 && !is_writable((int)o->progress_fd)) {
-                error_set(e, ERROR_USAGE, EBADF,
-                          "--progress-fd: descriptor %u is not open for writing",
-                          (unsigned)o->progress_fd);
-                error_advise(e, "open it for the agent, e.g. --progress-fd 3 3>FILE");
-                return -EBADF;
-        }
-        r = source_check_options(&o->from, e);
+        r = progress_check_fd(o->progress_fd, e);
+        if (r == 0)
+                r = source_check_options(&o->from, e);
         return r < 0 ? r : source_name_parse(o->source, &name, e);
 }
 
 bool upgrade_only_looks(const struct upgrade_options *o)
 {
         return o->check || o->dry_run;
-}
-
-/* Text for people goes to standard error, unless a program reads along. */
-static struct progress *make_progress(const struct upgrade_options *o)
-{
-        bool terminal = isatty(STDERR_FILENO);
-        const struct progress_options options = {
-                .text_fd = o->json && !terminal ? -EBADF : STDERR_FILENO,
-                .terminal = terminal,
-                .json_fd = o->progress_fd > 0 ? (int)o->progress_fd : -EBADF};
-
-        return progress_new(&options);
 }
 
 int upgrade_execute(const struct upgrade_options *o, struct upgrade_world *world, int spool,
@@ -99,7 +72,7 @@ int upgrade_execute(const struct upgrade_options *o, struct upgrade_world *world
                 return r;
         source_fetch_options(&o->from, &fetch);
         fetch.spool = spool;
-        progress = make_progress(o);
+        progress = progress_open(o->json, o->progress_fd);
         world->fetch = &fetch;
         world->progress = progress;
         world->stop = stop_wanted;

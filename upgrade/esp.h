@@ -43,6 +43,9 @@ struct esp {
          */
         int (*step)(void *arg, const char *what, const char *path);
         void *step_arg;
+        /* Told how many bytes of a file esp_add_stream() has copied; NULL: nobody asks. */
+        void (*copied)(void *arg, uint64_t done);
+        void *copied_arg;
         /* Cluster map of files, for tests; NULL = that of the kernel. See upgrade/esp_map.h. */
         esp_map_cluster *clusters;
 };

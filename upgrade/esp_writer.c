@@ -396,7 +396,8 @@ static int settle_existing(const struct esp *esp, const char *path, uint64_t siz
         return esp_remove(esp, path, e);
 }
 
-static int copy_stream(struct esp_writer *w, int fd, uint64_t size, struct error *e)
+static int copy_stream(const struct esp *esp, struct esp_writer *w, int fd, uint64_t size,
+                       struct error *e)
 {
         _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
         bool seekable = lseek(fd, 0, SEEK_CUR) >= 0;
@@ -420,6 +421,8 @@ static int copy_stream(struct esp_writer *w, int fd, uint64_t size, struct error
                 if (r < 0)
                         return r;
                 done += (uint64_t)n;
+                if (esp->copied)
+                        esp->copied(esp->copied_arg, done);
         }
         return 0;
 }
@@ -435,6 +438,6 @@ int esp_add_stream(const struct esp *esp, const char *path, int fd, uint64_t siz
                 return r < 0 ? r : 0;
         r = esp_writer_begin(esp, path, size, &w, e);
         if (r == 0)
-                r = copy_stream(w, fd, size, e);
+                r = copy_stream(esp, w, fd, size, e);
         return r < 0 ? r : esp_writer_finish(w, sha256, NULL, NULL, e);
 }

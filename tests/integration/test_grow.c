@@ -213,6 +213,7 @@ static void room_that_the_table_reserves_is_kept(void **state)
         add_partition(c, LAYOUT_PERSISTENT_NAME, LAYOUT_ALIGN, GIB - LAYOUT_ALIGN);
         assert_int_equal(fdisk_write_disklabel(c), 0);
         (void)fdisk_deassign_device(c, 0);
+        assert_int_equal(fdisk_set_script(c, NULL), 0); /* they hold each other */
         fdisk_unref_script(script);
         fdisk_unref_context(c);
         assert_int_equal(plan(f, &g), 0);

@@ -491,6 +491,25 @@ static void test_lists_of_nothing(void **state)
         assert_null(images);
 }
 
+static void note_bytes(void *arg, uint64_t done)
+{
+        uint64_t *last = arg;
+
+        assert_true(done > *last);
+        *last = done;
+}
+
+static void test_copying_is_told(void **state)
+{
+        uint64_t last = 0;
+
+        (void)state;
+        esp.copied = note_bytes;
+        esp.copied_arg = &last;
+        assert_int_equal(add_image(1), 0);
+        assert_int_equal(last, IMAGE_SIZE);
+}
+
 /* readdir() has all names in hand when the second one is taken away. */
 static void test_file_goes_away(void **state)
 {
@@ -615,6 +634,7 @@ int main(void)
                 CASE(test_bless_foreign),
                 CASE(test_lists),
                 CASE(test_lists_of_nothing),
+                CASE(test_copying_is_told),
                 CASE(test_file_goes_away),
                 CASE(test_read_while_it_changes),
                 CASE(test_cross_links),
