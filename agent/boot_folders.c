@@ -42,23 +42,46 @@ static int read_additions(const struct env *env, struct boot_additions *ret, str
         return boot_layout_parse(text.data, text.len, path, ret, e);
 }
 
-int boot_folders_plan(const struct env *env, struct boot_data data, struct boot_report *report,
-                      struct boot_layout *ret, struct error *e)
+/* One path more, unless the plan does not take it: it is left out then, and the others are not. */
+static void keep(struct boot_additions *kept, struct boot_path *list, size_t *n,
+                 const struct boot_path *path, bool persistent, struct boot_layout *scratch,
+                 struct boot_report *report)
 {
-        _cleanup_free_ struct boot_additions *additions = calloc(1, sizeof(*additions));
         struct error error = ERROR_INIT;
         int r;
 
-        if (!additions)
-                return error_oom(e);
-        r = data.oem ? read_additions(env, additions, &error) : 0;
+        list[(*n)++] = *path;
+        r = boot_layout_plan(kept, persistent, scratch, &error);
         if (r == 0)
-                r = boot_layout_plan(additions, data.persistent, ret, &error);
-        if (r == 0)
-                return 0;
-        (void)error_wrap(&error, r, "folders of the user are ignored");
+                return;
+        (*n)--;
+        (void)error_wrap(&error, r, "left out");
         problem(report, &error);
-        return boot_layout_plan(NULL, data.persistent, ret, e);
+}
+
+int boot_folders_plan(const struct env *env, struct boot_data data, struct boot_report *report,
+                      struct boot_layout *ret, struct error *e)
+{
+        _cleanup_free_ struct boot_additions *all = calloc(1, sizeof(*all)),
+                                             *kept = calloc(1, sizeof(*kept));
+        struct error error = ERROR_INIT;
+        int r;
+
+        if (!all || !kept)
+                return error_oom(e);
+        r = data.oem ? read_additions(env, all, &error) : 0;
+        if (r < 0) {
+                (void)error_wrap(&error, r, "folders of the user are ignored");
+                problem(report, &error);
+                *all = (struct boot_additions){.n_binds = 0};
+        }
+        for (size_t i = 0; i < all->n_binds; i++)
+                keep(kept, kept->binds, &kept->n_binds, &all->binds[i], data.persistent, ret,
+                     report);
+        for (size_t i = 0; i < all->n_ephemeral; i++)
+                keep(kept, kept->ephemeral, &kept->n_ephemeral, &all->ephemeral[i], data.persistent,
+                     ret, report);
+        return boot_layout_plan(kept, data.persistent, ret, e);
 }
 
 /* A folder that is reached without a symbolic link, so that a mount lands where the plan says. */
@@ -161,10 +184,17 @@ static int bind_folder(const char *state, const struct boot_mount *m, struct err
 static int mount_folder(const struct boot_mount *m, const char *upper, const char *state,
                         struct error *e)
 {
+        _cleanup_close_ int fd = -EBADF;
         int r = file_make_dirs(AT_FDCWD, m->path.text, 0755);
 
         if (r < 0)
                 return error_errno(e, -r, "%s", m->path.text);
+        /* Again, now that the folders around it are mounted: whoever owns one of those may have put
+         * a link there. */
+        fd = open_folder(m->path.text);
+        if (fd < 0)
+                return error_set(e, ERROR_CONFIG, -fd, "\"%s\": not a folder, or behind a link",
+                                 m->path.text);
         return m->bind ? bind_folder(state, m, e) : mount_overlay(m->path.text, upper, m->flags, e);
 }
 
@@ -203,9 +233,11 @@ int boot_folders_mount(const struct env *env, struct boot_layout *l, struct boot
                 r = mount_folder(&l->mounts[i], upper, state, &error);
                 /*
                  * Going on without a folder that holds data could look to its owner like a new
-                 * node. An ephemeral one that the user added is no such thing.
+                 * node. An ephemeral one that the user added is no such thing, and a link in the
+                 * place of one must not let whoever made it stop every boot.
                  */
-                if (r < 0 && l->mounts[i].user && !l->mounts[i].bind) {
+                if (r < 0 && l->mounts[i].user &&
+                    (!l->mounts[i].bind || r == -ELOOP || r == -ENOTDIR)) {
                         problem(report, &error);
                         r = 0;
                 } else if (r < 0) {

@@ -119,6 +119,7 @@ int boot_recover(struct boot *b, struct error *e)
                                        "shown): ";
         _cleanup_(recovery_done) struct recovery r = {.boot = b};
         _cleanup_(console_close_p) struct console *console = NULL;
+        struct error error = ERROR_INIT;
         int done;
 
         find_locked(&r);
@@ -129,5 +130,10 @@ int boot_recover(struct boot *b, struct error *e)
                 return done;
         open_tpm(&r);
         done = console_ask_key(console, question, LIMIT_RECOVERY_SECONDS, attempt, &r, e);
-        return done < 0 ? done : check_open(&r, e);
+        /* What a key of the user's may still open is no reason to leave ours closed. */
+        if (check_open(&r, &error) == 0)
+                return 0;
+        if (done == 0)
+                *e = error;
+        return done < 0 ? done : -error.code;
 }

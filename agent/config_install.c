@@ -3,6 +3,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "agent/boot_layout.h"
+#include "agent/install_oem.h"
+#include "base/limits.h"
 
 /* The first wish that nobody would fulfil, NULL: there is none. */
 static const char *find_unfulfilled(const struct config *c)
@@ -73,11 +78,43 @@ static void apply_escrow(const struct config_install *in, struct install_escrow_
 
 static void apply_firmware(const struct config_install *in, struct install_firmware_wishes *w)
 {
-        if (!w->keys && in->enroll_keys) {
+        if (!w->keys)
                 w->keys = in->enroll_keys;
-                w->keys_by = in->enroll_keys_by == CONFIG_ENROLL_LOADER ? "loader" : "agent";
-        }
+        if (w->keys && !w->keys_by && in->enroll_keys_by == CONFIG_ENROLL_LOADER)
+                w->keys_by = "loader";
         w->allow_software_tpm = w->allow_software_tpm || in->allow_software_tpm;
+}
+
+static int add_paths(const struct config_list *paths, struct boot_path *ret, size_t *ret_n,
+                     const char *key, struct error *e)
+{
+        if (paths->n > LIMIT_BOOT_ADDITIONS)
+                return error_set(e, ERROR_CONFIG, E2BIG, "%s: at most %u folders", key,
+                                 LIMIT_BOOT_ADDITIONS);
+        for (unsigned i = 0; i < paths->n; i++) {
+                if (strlen(paths->item[i]) >= sizeof(ret[i].text))
+                        return error_set(e, ERROR_CONFIG, ENAMETOOLONG, "%s: a path is too long",
+                                         key);
+                (void)snprintf(ret[i].text, sizeof(ret[i].text), "%s", paths->item[i]);
+        }
+        *ret_n = paths->n;
+        return 0;
+}
+
+/* By the rules of the boot stage, which could only leave out what it does not take. */
+static int check_mounts(const struct config_install *in, struct error *e)
+{
+        _cleanup_free_ struct boot_additions *a = calloc(1, sizeof(*a));
+        _cleanup_free_ struct boot_layout *l = calloc(1, sizeof(*l));
+        int r;
+
+        if (!a || !l)
+                return error_oom(e);
+        r = add_paths(&in->bind_mounts, a->binds, &a->n_binds, "install.bind_mounts", e);
+        if (r == 0)
+                r = add_paths(&in->ephemeral_mounts, a->ephemeral, &a->n_ephemeral,
+                              "install.ephemeral_mounts", e);
+        return r < 0 ? r : boot_layout_plan(a, true, l, e);
 }
 
 int config_apply_to_install(const struct config *c, struct install_wishes *wishes, struct error *e)
@@ -86,6 +123,7 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
         const char *path = find_unfulfilled(c);
         const struct config_place *at = path ? config_origin(c, path) : NULL;
         const struct config_install *in = &c->install;
+        int r;
 
         if (path) {
                 at = at ? at : &none;
@@ -93,6 +131,13 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
                                  "%s:%u:%u: %s: this installer cannot do that", at->file, at->line,
                                  at->column, path);
         }
+        if (c->n_documents > INSTALL_OEM_DOCUMENTS)
+                return error_set(e, ERROR_CONFIG, E2BIG,
+                                 "%zu configurations: at most %u can be kept on the node",
+                                 c->n_documents, INSTALL_OEM_DOCUMENTS);
+        r = check_mounts(in, e);
+        if (r < 0)
+                return r;
         /* The default is a rule, and a rule that nobody gave chooses no disk to erase. */
         if (!wishes->target && config_origin(c, "install.device"))
                 wishes->target = in->device;

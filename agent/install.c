@@ -247,6 +247,9 @@ int verb_install(const struct env *env, int argc, char **argv)
                 progress = install_progress_new(options.json, options.progress_fd);
         if (r == 0)
                 r = install(&used, &options, progress, &error);
-        install_progress_end(progress, r < 0 ? &error : NULL);
+        if (r < 0 && !progress) /* who reads the steps is told of an early end, too */
+                progress = install_progress_new(options.json, 0);
+        if (r < 0 || !options.dry_run)
+                install_progress_end(progress, r < 0 ? &error : NULL);
         return r < 0 ? report_failure("install", options.json, &error) : 0;
 }

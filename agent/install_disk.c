@@ -106,10 +106,15 @@ static int add_disk(struct market *m, const char *name, install_fits fits, void 
         char *link = NULL;
         int r = disk_open_name(m->env, name, &m->disks[m->n], &error);
 
-        if (r < 0) {
+        if (r == -ENODEV || r == -ENOENT || r == -EINVAL) {
                 /* Gone again, or unlike any disk: nothing to install on. */
                 log_warning("passed over: %s", error.text);
                 return 0;
+        }
+        /* A rule does not choose among fewer disks than there are. */
+        if (r < 0) {
+                *e = error;
+                return r;
         }
         r = sysblock_link(m->env, "disk/by-id", name, &link);
         if (r < 0) {

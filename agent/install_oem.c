@@ -34,11 +34,7 @@ static int write_documents(const struct config *c, int dirfd, struct error *e)
 {
         int r = 0;
 
-        if (c->n_documents > INSTALL_OEM_DOCUMENTS)
-                return error_set(e, ERROR_CONFIG, E2BIG,
-                                 "%zu configurations: at most %u can be kept on the node",
-                                 c->n_documents, INSTALL_OEM_DOCUMENTS);
-        for (size_t i = 0; i < c->n_documents && r == 0; i++) {
+        for (size_t i = 0; i < c->n_documents && i < INSTALL_OEM_DOCUMENTS && r == 0; i++) {
                 char name[] = "90_custom.yaml";
 
                 name[1] = (char)('0' + i);

@@ -12,10 +12,10 @@
 #include "base/env.h"
 #include "base/error.h"
 
-/* Documents that get a name of their own. */
+/* Documents that get a name of their own; config_apply_to_install() refuses more. */
 #define INSTALL_OEM_DOCUMENTS 10u
 
-/* Writes the files below dirfd, each durably. -E2BIG (ERROR_CONFIG): too many documents. */
+/* Writes the files below dirfd, each durably. */
 int install_oem_write(const struct config *c, int dirfd, struct error *e) _must_check_;
 
 /* Mounts the file system of the device for a moment and writes them there. */

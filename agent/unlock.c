@@ -217,6 +217,17 @@ static int check_headers(const struct unlock *u, struct error *e)
         return 0;
 }
 
+static bool ours_are_open(const struct unlock *u)
+{
+        for (size_t i = 0; i < u->n; i++) {
+                const struct target *t = &u->targets[i];
+
+                if (t->volume->label && !t->was_open && !t->opened)
+                        return false;
+        }
+        return true;
+}
+
 static int run(struct unlock *u, const struct unlock_options *o, struct error *e)
 {
         struct error ignored = ERROR_INIT;
@@ -230,6 +241,12 @@ static int run(struct unlock *u, const struct unlock_options *o, struct error *e
                 if (tpm_open(u->env->tcti, &u->tpm, &ignored) < 0)
                         u->tpm = NULL;
                 r = o->key_file ? by_file(u, o->key_file, e) : by_terminal(u, e);
+                /* A partition of the user's may have a key of its own. */
+                if (r == -EACCES && ours_are_open(u)) {
+                        log_warning("%s", e->text);
+                        error_clear(e);
+                        r = 0;
+                }
         }
         if (r == 0)
                 r = check_headers(u, e);
@@ -262,10 +279,13 @@ static int print_result(const struct unlock *u, bool json, struct error *e)
 
         for (size_t i = 0; i < u->n && !json; i++) {
                 const struct target *t = &u->targets[i];
-                const char *at = data_mount_point(u->env, t->volume, u->recovery);
+                const char *at = mounted_at(u, t);
 
                 report_text(stdout, "%-12s %s%s%s\n", t->volume->partition->name,
-                            t->opened ? "opened" : "open", at ? ", mounted at " : "", at ? at : "");
+                            t->opened     ? "opened"
+                            : t->was_open ? "open"
+                                          : "still locked",
+                            at ? ", mounted at " : "", at ? at : "");
         }
         if (!json)
                 return 0;

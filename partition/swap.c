@@ -130,9 +130,15 @@ int swap_prepare(int dir, const char *name, uint64_t size, struct error *e)
 
 int swap_remove(int dir, const char *name, struct error *e)
 {
-        return unlinkat(dir, name, 0) < 0 && errno != ENOENT
-                       ? error_errno(e, errno, "removing the swap file")
-                       : 0;
+        struct stat st;
+        int r;
+
+        if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : error_errno(e, errno, "swap file");
+        r = is_there(dir, name, (uint64_t)st.st_size);
+        if (r == 1 && unlinkat(dir, name, 0) < 0)
+                r = -errno;
+        return r < 0 ? error_errno(e, -r, "removing the swap file") : 0;
 }
 
 int swap_start(const char *path, struct error *e)

@@ -18,7 +18,8 @@
  */
 int swap_prepare(int dir, const char *name, uint64_t size, struct error *e) _must_check_;
 
-/* Removes it. 0 also when there is none. */
+/* Removes a file of swap_prepare(). 0 also when there is none, or something that somebody else
+ * made. */
 int swap_remove(int dir, const char *name, struct error *e) _must_check_;
 
 /* Lets the kernel use it. */

@@ -61,7 +61,13 @@ int sysblock_read(const struct env *env, const char *device, const char *attribu
         if (!path)
                 return -ENOMEM;
         r = file_read_line(AT_FDCWD, path, out);
-        return r == -ENOENT || r == -ENODEV || r == -ENOTDIR ? 0 : r;
+        /* SCSI names the attribute of a disk that cannot tell it: ENXIO without page 0x83 of vital
+         * product data (USB sticks are never asked for it), EINVAL without a name in it. */
+        if (r == -ENXIO || r == -EINVAL || r == -EIO)
+                buf_reset(out);
+        else if (r != -ENOENT && r != -ENODEV && r != -ENOTDIR)
+                return r;
+        return 0;
 }
 
 int sysblock_number(const struct env *env, const char *device, const char *attribute, uint64_t *ret)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "agent/config_install.h"
+#include "agent/install_oem.h"
 #include "tests/unit/config_run.h"
 
 #define HEAD "#cloud-config\n"
@@ -128,6 +129,59 @@ static void partitions_follow_the_rules_of_the_command_line(void **state)
         assert_non_null(strstr(run.error.text, "give one of at most 16 characters"));
 }
 
+static void what_the_boot_stage_does_not_take_is_refused(void **state)
+{
+        static const char *const texts[] = {"bind_mounts: [/srv/db, /etc]",
+                                            "bind_mounts: [/data/a-b, /data/a/b]"};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+                _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+                struct install_wishes w = {.target = "/dev/b"};
+                char text[256];
+
+                (void)snprintf(text, sizeof(text), HEAD "install: {%s}\n", texts[i]);
+                assert_int_equal(config_run(&run, text, NULL, NULL), 0);
+                assert_true(config_apply_to_install(run.c, &w, &run.error) < 0);
+                assert_int_equal(run.error.class, ERROR_CONFIG);
+        }
+}
+
+/* Before anything on the disk is touched. */
+static void too_many_documents_are_refused(void **state)
+{
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        struct install_wishes w = {.target = "/dev/b"};
+        const char *texts[INSTALL_OEM_DOCUMENTS + 1];
+        size_t sizes[INSTALL_OEM_DOCUMENTS + 1];
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+                texts[i] = HEAD;
+                sizes[i] = strlen(HEAD);
+        }
+        assert_int_equal(config_run_bytes(&run, texts, sizes, ARRAY_SIZE(texts)), 0);
+        assert_int_equal(config_apply_to_install(run.c, &w, &run.error), -E2BIG);
+        assert_int_equal(run.error.class, ERROR_CONFIG);
+}
+
+static void keys_by_of_the_command_line_counts_more(void **state)
+{
+        static const char text[] = HEAD "install: {enroll-keys: /keys, enroll-keys-by: loader}\n";
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        struct install_wishes w = {.target = "/dev/b", .firmware.keys_by = "agent"},
+                              other = {.target = "/dev/b", .firmware.keys = "/mine"};
+
+        (void)state;
+        assert_int_equal(config_run(&run, text, NULL, NULL), 0);
+        assert_int_equal(config_apply_to_install(run.c, &w, &run.error), 0);
+        assert_string_equal(w.firmware.keys, "/keys");
+        assert_string_equal(w.firmware.keys_by, "agent");
+        assert_int_equal(config_apply_to_install(run.c, &other, &run.error), 0);
+        assert_string_equal(other.firmware.keys, "/mine");
+        assert_string_equal(other.firmware.keys_by, "loader");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -135,6 +189,9 @@ int main(void)
                 cmocka_unit_test(no_disk_is_chosen_by_default),
                 cmocka_unit_test(what_cannot_be_done_is_not_forgotten),
                 cmocka_unit_test(wishes_are_filled),
+                cmocka_unit_test(what_the_boot_stage_does_not_take_is_refused),
+                cmocka_unit_test(too_many_documents_are_refused),
+                cmocka_unit_test(keys_by_of_the_command_line_counts_more),
                 cmocka_unit_test(partitions_follow_the_rules_of_the_command_line),
         };
 

@@ -136,6 +136,10 @@ static void unwanted_file_is_removed(void **state)
         assert_int_equal(swap_remove(w->s.fd, NAME, &w->e), 0);
         assert_false(file_exists(w->s.fd, NAME));
         assert_int_equal(swap_remove(w->s.fd, NAME, &w->e), 0);
+        /* The twin: what somebody else keeps under that name. */
+        scratch_put_text(&w->s, NAME, "notes");
+        assert_int_equal(swap_remove(w->s.fd, NAME, &w->e), 0);
+        assert_true(file_exists(w->s.fd, NAME));
 }
 
 int main(void)

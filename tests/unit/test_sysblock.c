@@ -55,6 +55,23 @@ static void bus_is_the_innermost_that_counts(void **state)
         assert_int_equal(sysblock_bus(&w.env, "nothing"), SYSBLOCK_BUS_OTHER);
 }
 
+/* An attribute that is there and cannot be read, as SCSI has it: the memory of a process cannot be
+ * read at its beginning. */
+static void name_that_a_disk_cannot_tell(void **state)
+{
+        struct error e = ERROR_INIT;
+        struct disk *d = NULL;
+
+        (void)state;
+        world_disk(&w, "pci0000:00/usb2/2-1/host2/target2:0:0/2:0:0:0", "sdz", "8:80", 1 * GIB);
+        world_attribute(&w, "sdz", "device/vendor", "x");
+        world_link(&w, "/proc/self/mem", "sys/class/block/sdz/device/wwid");
+        if (disk_open_name(&w.env, "sdz", &d, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_string_equal(d->wwn, "");
+        disk_free(d);
+}
+
 static void identity_of_a_disk(void **state)
 {
         struct error e = ERROR_INIT;
@@ -176,6 +193,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(bus_is_the_innermost_that_counts, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(identity_of_a_disk, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(name_that_a_disk_cannot_tell, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(serial_of_a_broken_page, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(serial_where_the_driver_tells_it, set_up,
                                                 tear_down),
