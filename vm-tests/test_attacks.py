@@ -81,8 +81,8 @@ def test_status_and_bless_do_not_get_into_each_others_way(machines, installed):
     machine = machines(installed)
     machine.boot()
     script = '''
-        (for i in $(seq 60); do tb-agent status 2>&1 > /dev/null; done) &
-        for i in $(seq 40); do tb-agent bless 2>&1 > /dev/null; done
+        (for i in $(seq 60); do tb-agent --log-level=warning status 2>&1 > /dev/null; done) &
+        for i in $(seq 40); do tb-agent --log-level=warning bless 2>&1 > /dev/null; done
         wait'''
     assert machine.shell(script, timeout=300).text.splitlines() == []
 
