@@ -128,7 +128,7 @@ def test_docker_archive_of_two_images(judge, tmp_path, image):
 def test_empty_boot_loader_is_refused_as_any_other_that_is_none(judge, registry, tmp_path, image, loader):
     """In each kind of container, like a file of one byte: only where there is no such file, none comes along."""
     for content in (b"", b"x", loader):
-        rc = 0 if content == loader else (6,)
+        rc = 0 if content == loader else 6
         layer = tar(tree(image, loader=content))
         registry.put_image("demo", [(layer, "gzip")])
         judge(f"oci:{registry.address}/demo", rc=rc, image=image)
