@@ -12,7 +12,7 @@ def shares(item):
     return any(definition.scope == "module" for definitions in found for definition in definitions)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)      # before xdist looks at the marks
 def pytest_collection_modifyitems(items):
     groups = collections.Counter()
     for item in items:
