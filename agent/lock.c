@@ -132,30 +132,57 @@ static int take(int fd, const char *path, uint64_t wait_seconds, struct error *e
         return wait_seconds > 0 ? wait_for_lock(fd, wait_seconds, e) : busy(fd, e);
 }
 
-int lock_take(const struct env *env, const char *operation, uint64_t wait_seconds, struct error *e)
+/* Opens a file of run/tb-agent to be locked. *ret_path, to be freed, is for messages. */
+static int open_lock(const struct env *env, const char *name, char **ret_path, struct error *e)
 {
-        _cleanup_free_ char *dir = NULL, *path = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        int r;
+        _cleanup_free_ char *dir = NULL;
+        int r, fd;
 
         if (asprintf(&dir, "%s/tb-agent", env->run) < 0) {
                 dir = NULL;
                 return error_oom(e);
         }
-        if (asprintf(&path, "%s/lock", dir) < 0) {
-                path = NULL;
+        if (asprintf(ret_path, "%s/%s", dir, name) < 0) {
+                *ret_path = NULL;
                 return error_oom(e);
         }
         r = file_make_dirs(AT_FDCWD, dir, 0755);
         if (r < 0)
                 return error_errno(e, -r, "%s", dir);
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        fd = open(*ret_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        return fd < 0 ? error_errno(e, errno, "%s", *ret_path) : fd;
+}
+
+int lock_take(const struct env *env, const char *operation, uint64_t wait_seconds, struct error *e)
+{
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = open_lock(env, "lock", &path, e);
+        int r;
+
         if (fd < 0)
-                return error_errno(e, errno, "%s", path);
+                return fd;
         r = take(fd, path, wait_seconds, e);
         if (r < 0)
                 return r;
         write_record(env, fd, operation);
+        return TAKE_FD(fd);
+}
+
+int lock_turn(const struct env *env, struct error *e)
+{
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = open_lock(env, "esp.lock", &path, e);
+        int r;
+
+        if (fd < 0)
+                return fd;
+        while (flock(fd, LOCK_EX) < 0) {
+                if (errno != EINTR)
+                        return error_errno(e, errno, "%s", path);
+                r = stop_check(e);
+                if (r < 0)
+                        return r;
+        }
         return TAKE_FD(fd);
 }
 

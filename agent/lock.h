@@ -21,5 +21,12 @@
 int lock_take(const struct env *env, const char *operation, uint64_t wait_seconds, struct error *e)
         _must_check_;
 
+/*
+ * One agent at a time looks at the ESP before it mounts it: while somebody has the device for
+ * himself, nobody else can mount it, not even a status query. Waits for the others, who need a
+ * moment. Returns a descriptor that holds the turn until closed; -ECANCELED as lock_take().
+ */
+int lock_turn(const struct env *env, struct error *e) _must_check_;
+
 /* Whether some agent holds the lock now, as far as this process can see. For showing only. */
 bool lock_is_held(const struct env *env);

@@ -5,10 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 
-#include "agent/stop.h"
+#include "agent/lock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "efivars/loader.h"
@@ -196,41 +195,6 @@ static char *esp_target(const struct env *env)
         return asprintf(&target, "%s/tb-agent/esp", env->run) < 0 ? NULL : target;
 }
 
-/*
- * One agent at a time looks at the ESP before it mounts it: while somebody has the device for
- * himself, nobody else can mount it, not even a status query. Returns a descriptor that holds the
- * turn until closed.
- */
-static int take_turn(const struct env *env, struct error *e)
-{
-        _cleanup_free_ char *dir = NULL, *path = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        int r;
-
-        if (asprintf(&dir, "%s/tb-agent", env->run) < 0) {
-                dir = NULL;
-                return error_oom(e);
-        }
-        if (asprintf(&path, "%s/esp.lock", dir) < 0) {
-                path = NULL;
-                return error_oom(e);
-        }
-        r = file_make_dirs(AT_FDCWD, dir, 0755);
-        if (r < 0)
-                return error_errno(e, -r, "%s", dir);
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0)
-                return error_errno(e, errno, "%s", path);
-        while (flock(fd, LOCK_EX) < 0) {
-                if (errno != EINTR)
-                        return error_errno(e, errno, "%s", path);
-                r = stop_check(e);
-                if (r < 0)
-                        return r;
-        }
-        return TAKE_FD(fd);
-}
-
 int node_mount_esp(const struct env *env, const struct node *n, bool writable, int *ret_fd,
                    struct error *e)
 {
@@ -240,7 +204,7 @@ int node_mount_esp(const struct env *env, const struct node *n, bool writable, i
 
         if (!target)
                 return error_oom(e);
-        turn = take_turn(env, e);
+        turn = lock_turn(env, e);
         if (turn < 0)
                 return turn;
         r = disk_partition_path(n->disk, n->esp->number, &device, e);
