@@ -145,14 +145,14 @@ static int stream_image(struct fetch *f, const struct image_demands *demands, st
 {
         for (;;) {
                 _cleanup_(image_reader_free_p) struct image_reader *reader = NULL;
-                int r = image_reader_new(&reader, e);
+                int r = image_reader_new(NULL, &reader, e);
 
                 if (r == 0)
                         r = fetch_begin(f, 0, e);
                 if (r == 0)
                         r = read_image(f, reader, e);
                 if (r == 0)
-                        return image_reader_finish(reader, demands, proofs, ret, e);
+                        return image_reader_finish(reader, -EBADF, demands, proofs, ret, e);
                 if (!fetch_again(f))
                         return r;
                 log_warning("%s: trying another place", e->text);

@@ -172,9 +172,9 @@ static bool check_algorithms(struct authenticode_signature *s, const PKCS7_SIGNE
         return true;
 }
 
-/* The digest it signs is the image's. *ret_missing: the caller did not compute that one. */
+/* The digest it signs is the image's. *missing gets it when the caller did not compute that one. */
 static bool check_claim(struct authenticode_signature *s,
-                        const struct authenticode_digests *digests, bool *ret_missing)
+                        const struct authenticode_digests *digests, unsigned *missing)
 {
         uint8_t claim[AUTHENTICODE_DIGEST_MAX];
         struct error e = ERROR_INIT;
@@ -190,7 +190,7 @@ static bool check_claim(struct authenticode_signature *s,
                             "its statement uses %s where firmware computes %s",
                             authenticode_hash_name(hash), authenticode_hash_name(s->hash));
         if (!(digests->mask & AUTHENTICODE_MASK(hash))) {
-                *ret_missing = true;
+                *missing |= AUTHENTICODE_MASK(hash);
                 return false;
         }
         if (memcmp(claim, digests->value[hash], authenticode_hash_size(hash)) != 0)
@@ -242,7 +242,7 @@ static bool check_signature(struct authenticode_signature *s, PKCS7_SIGNER_INFO 
 }
 
 static void check_entry(struct authenticode_signature *s, const uint8_t *der, size_t n,
-                        const struct authenticode_digests *digests, bool *ret_missing)
+                        const struct authenticode_digests *digests, unsigned *missing)
 {
         PKCS7_SIGNER_INFO *si;
 
@@ -250,7 +250,7 @@ static void check_entry(struct authenticode_signature *s, const uint8_t *der, si
         if (!read_pkcs7(s, der, n) || !check_hash(s))
                 return;
         si = sk_PKCS7_SIGNER_INFO_value(s->p7->d.sign->signer_info, 0);
-        if (!check_algorithms(s, si) || !check_key(s) || !check_claim(s, digests, ret_missing) ||
+        if (!check_algorithms(s, si) || !check_key(s) || !check_claim(s, digests, missing) ||
             !check_signature(s, si))
                 return;
         s->state = AUTHENTICODE_VALID;
@@ -260,11 +260,11 @@ static void check_entry(struct authenticode_signature *s, const uint8_t *der, si
 
 /* Entry at *at, which moves on. */
 static int read_entry(const struct buf *table, size_t *at, struct authenticode_signature *s,
-                      const struct authenticode_digests *digests, struct error *e)
+                      const struct authenticode_digests *digests, unsigned *missing,
+                      struct error *e)
 {
         const uint8_t *p = table->data + *at;
         uint64_t left = table->len - *at, length, step;
-        bool missing = false;
         unsigned revision, type;
 
         if (left < ENTRY_HEADER_SIZE)
@@ -284,16 +284,13 @@ static int read_entry(const struct buf *table, size_t *at, struct authenticode_s
                            revision);
                 return 0;
         }
-        check_entry(s, p + ENTRY_HEADER_SIZE, (size_t)length - ENTRY_HEADER_SIZE, digests,
-                    &missing);
+        check_entry(s, p + ENTRY_HEADER_SIZE, (size_t)length - ENTRY_HEADER_SIZE, digests, missing);
         ERR_clear_error();
-        return missing ? error_set(e, ERROR_INTERNAL, EINVAL, "a digest of the image is missing")
-                       : 0;
+        return 0;
 }
 
-int authenticode_signatures_read(const struct buf *table,
-                                 const struct authenticode_digests *digests,
-                                 struct authenticode_signatures **ret, struct error *e)
+static int read_table(const struct buf *table, const struct authenticode_digests *digests,
+                      struct authenticode_signatures **ret, unsigned *missing, struct error *e)
 {
         _cleanup_(authenticode_signatures_free_p) struct authenticode_signatures *list =
                 calloc(1, sizeof(*list));
@@ -307,12 +304,37 @@ int authenticode_signatures_read(const struct buf *table,
                         return error_set(e, ERROR_REFUSED, E2BIG,
                                          "certificate table: more than %u entries",
                                          LIMIT_PE_SIGNATURES);
-                r = read_entry(table, &at, &list->at[list->n++], digests, e);
+                r = read_entry(table, &at, &list->at[list->n++], digests, missing, e);
                 if (r < 0)
                         return r;
         }
         *ret = TAKE_PTR(list);
         return 0;
+}
+
+int authenticode_signatures_read(const struct buf *table,
+                                 const struct authenticode_digests *digests,
+                                 struct authenticode_signatures **ret, struct error *e)
+{
+        _cleanup_(authenticode_signatures_free_p) struct authenticode_signatures *list = NULL;
+        unsigned missing = 0;
+        int r = read_table(table, digests, &list, &missing, e);
+
+        if (r < 0)
+                return r;
+        if (missing)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "a digest of the image is missing");
+        *ret = TAKE_PTR(list);
+        return 0;
+}
+
+unsigned authenticode_signatures_missing(const struct buf *table,
+                                         const struct authenticode_digests *digests)
+{
+        _cleanup_(authenticode_signatures_free_p) struct authenticode_signatures *list = NULL;
+        unsigned missing = 0;
+
+        return read_table(table, digests, &list, &missing, NULL) < 0 ? 0 : missing;
 }
 
 void authenticode_signatures_free(struct authenticode_signatures *list)

@@ -53,5 +53,12 @@ int authenticode_signatures_read(const struct buf *table,
                                  const struct authenticode_digests *digests,
                                  struct authenticode_signatures **ret, struct error *e)
         _must_check_;
+
+/*
+ * The digests (AUTHENTICODE_MASK) that signatures are about and that are not there. 0 also for a
+ * table that cannot be read: authenticode_signatures_read() says why.
+ */
+unsigned authenticode_signatures_missing(const struct buf *table,
+                                         const struct authenticode_digests *digests);
 void authenticode_signatures_free(struct authenticode_signatures *list);
 DEFINE_CLEANUP(struct authenticode_signatures, authenticode_signatures_free)

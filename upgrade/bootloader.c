@@ -126,7 +126,7 @@ static int check_trust(const struct bootloader *b, const struct sigdb *db, const
         if (!db || !dbx)
                 return error_set(e, ERROR_PRECONDITION, ENODATA,
                                  "this machine's key database is not known");
-        if (authenticode_image_new(TRUST_DIGESTS, &image) < 0)
+        if (authenticode_image_new(AUTHENTICODE_MASK_ALL, &image) < 0)
                 return error_oom(e);
         r = authenticode_image_push(image, b->image.data, b->image.len, e);
         if (r == 0)

@@ -119,6 +119,11 @@ int esp_writer_write(struct esp_writer *w, const void *data, size_t n, struct er
         _must_check_;
 int esp_writer_finish(struct esp_writer *w, const uint8_t *sha256, uint8_t *ret_sha256,
                       uint64_t *ret_size, struct error *e) _must_check_;
+/*
+ * For a caller who hashes the very bytes that are written: they are not hashed a second time, and
+ * esp_writer_finish() needs their digest. Before the first byte.
+ */
+void esp_writer_leave_digest(struct esp_writer *w);
 void esp_writer_free(struct esp_writer *w);
 DEFINE_CLEANUP(struct esp_writer, esp_writer_free)
 
@@ -163,9 +168,6 @@ int esp_drop_temporary(const struct esp *esp, const char *folder, struct error *
 #define ESP_TEMPORARY "TBAGENT%u.TMP"
 int esp_exchange_file(const struct esp *esp, const char *path, const void *data, size_t n,
                       struct error *e) _must_check_;
-
-/* SHA-256 of all that was written and replayed; nothing can be written after that. */
-int esp_writer_digest(struct esp_writer *w, uint8_t ret[SHA256_SIZE], struct error *e) _must_check_;
 
 /* Opens a file for reading, made durable and out of the cache: what is read comes from the medium.
  * A descriptor, or negative. */

@@ -32,9 +32,8 @@ struct esp_writer {
         uint64_t replayed; /* of size; equal unless replay is open */
         uint64_t windows;  /* sent to the device */
         uint64_t synced;
-        struct digest *digest;
-        bool ended; /* the digest is final: */
-        uint8_t sha256[SHA256_SIZE];
+        struct digest *digest; /* NULL: the caller has it */
+        bool ended;            /* nothing can be written any more */
         bool created;
 };
 
@@ -169,7 +168,7 @@ ssize_t esp_writer_replay(struct esp_writer *w, void *buf, size_t n, struct erro
                 return error_errno(e, (int)-got, "%s: read", w->path);
         if (n > 0 && got == 0)
                 return error_set(e, ERROR_IO, EIO, "%s ends too early", w->path);
-        r = digest_add(w->digest, buf, (size_t)got);
+        r = w->digest ? digest_add(w->digest, buf, (size_t)got) : 0;
         if (r < 0)
                 return error_set(e, ERROR_INTERNAL, -r, "%s: digest", w->path);
         w->replayed += (uint64_t)got;
@@ -205,6 +204,12 @@ static int send_windows(struct esp_writer *w)
         return esp_step_sync(w->esp, "sync", w->path, w->fd);
 }
 
+void esp_writer_leave_digest(struct esp_writer *w)
+{
+        digest_free(w->digest);
+        w->digest = NULL;
+}
+
 int esp_writer_write(struct esp_writer *w, const void *data, size_t n, struct error *e)
 {
         int r;
@@ -218,7 +223,7 @@ int esp_writer_write(struct esp_writer *w, const void *data, size_t n, struct er
                 r = file_write(w->fd, data, n);
         if (r < 0)
                 return error_errno(e, -r, "%s: write", w->path);
-        r = digest_add(w->digest, data, n);
+        r = w->digest ? digest_add(w->digest, data, n) : 0;
         if (r < 0)
                 return error_set(e, ERROR_INTERNAL, -r, "%s: digest", w->path);
         w->size += n;
@@ -257,20 +262,23 @@ static int read_back(struct esp_writer *w, const uint8_t expected[SHA256_SIZE], 
         return r;
 }
 
-int esp_writer_digest(struct esp_writer *w, uint8_t ret[SHA256_SIZE], struct error *e)
+/* Digest of all that was written and replayed; nothing can be written after that. */
+static int end_digest(struct esp_writer *w, const uint8_t *callers, uint8_t ret[SHA256_SIZE],
+                      struct error *e)
 {
         int r;
 
         if (w->replay >= 0)
                 return error_set(e, ERROR_INTERNAL, EBUSY, "%s: not replayed yet", w->path);
-        if (!w->ended) {
-                r = digest_final(w->digest, w->sha256);
-                if (r < 0)
-                        return error_set(e, ERROR_INTERNAL, -r, "%s: digest", w->path);
-                w->ended = true;
+        if (!w->digest && !callers)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "%s: without a digest", w->path);
+        w->ended = true;
+        if (!w->digest) {
+                memcpy(ret, callers, SHA256_SIZE);
+                return 0;
         }
-        memcpy(ret, w->sha256, SHA256_SIZE);
-        return 0;
+        r = digest_final(w->digest, ret);
+        return r < 0 ? error_set(e, ERROR_INTERNAL, -r, "%s: digest", w->path) : 0;
 }
 
 int esp_writer_finish(struct esp_writer *w, const uint8_t *sha256, uint8_t *ret_sha256,
@@ -279,7 +287,7 @@ int esp_writer_finish(struct esp_writer *w, const uint8_t *sha256, uint8_t *ret_
         uint8_t written[SHA256_SIZE];
         int r;
 
-        r = esp_writer_digest(w, written, e);
+        r = end_digest(w, sha256, written, e);
         if (r < 0)
                 return r;
         if (sha256 && memcmp(sha256, written, SHA256_SIZE) != 0)

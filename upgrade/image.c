@@ -53,14 +53,16 @@ void image_free(struct verified_image *v)
         free(v);
 }
 
-int image_reader_new(struct image_reader **ret, struct error *e)
+int image_reader_new(const struct image_demands *demands, struct image_reader **ret,
+                     struct error *e)
 {
+        unsigned mask = demands ? trust_digests(demands->db, demands->dbx) : AUTHENTICODE_MASK_ALL;
         _cleanup_(image_reader_free_p) struct image_reader *r = calloc(1, sizeof(*r));
 
         if (!r)
                 return error_oom(e);
         if (usi_reader_new(LIMIT_IMAGE_SIZE, &r->usi) < 0 ||
-            authenticode_image_new(TRUST_DIGESTS, &r->authenticode) < 0)
+            authenticode_image_new(mask, &r->authenticode) < 0)
                 return error_oom(e);
         *ret = TAKE_PTR(r);
         return 0;
@@ -117,6 +119,11 @@ bool image_reader_settled(const struct image_reader *r)
 bool image_reader_refused(const struct image_reader *r)
 {
         return !r->usi || !r->authenticode;
+}
+
+int image_reader_digest(struct image_reader *r, uint8_t ret[SHA256_SIZE])
+{
+        return r->usi ? usi_reader_digest(r->usi, ret) : -ENODATA;
 }
 
 static void advise_again(struct error *e)
@@ -530,7 +537,35 @@ static int end_reading(struct image_reader *r, struct usi **ret, struct error *e
         return result;
 }
 
-int image_reader_finish(struct image_reader *r, const struct image_demands *demands,
+/*
+ * A signature with a rarer digest: it is taken from the bytes as they stand in a file now. They are
+ * the ones that were pushed when the digest that is known of those comes out again.
+ */
+static int take_missing(struct image_reader *r, int again, struct error *e)
+{
+        _cleanup_(authenticode_image_free_p) struct authenticode_image *image = NULL;
+        const struct authenticode_digests *first, *second;
+        unsigned missing = r->authenticode ? trust_missing(r->authenticode) : 0;
+        int result;
+
+        if (missing == 0)
+                return 0;
+        if (again < 0)
+                return error_set(e, ERROR_INTERNAL, EBADF, "a digest of the image is missing");
+        first = authenticode_image_digests(r->authenticode);
+        result = authenticode_image_read(again, first->mask | missing, &image, e);
+        if (result < 0)
+                return result;
+        second = authenticode_image_digests(image);
+        if (memcmp(first->value[AUTHENTICODE_SHA256], second->value[AUTHENTICODE_SHA256],
+                   SHA256_SIZE) != 0)
+                return error_set(e, ERROR_IO, EIO, "the image changes while it is read");
+        authenticode_image_free(r->authenticode);
+        r->authenticode = TAKE_PTR(image);
+        return 0;
+}
+
+int image_reader_finish(struct image_reader *r, int again, const struct image_demands *demands,
                         struct proofs *ret_proofs, struct verified_image **ret, struct error *e)
 {
         _cleanup_(image_free_p) struct verified_image *v = calloc(1, sizeof(*v));
@@ -543,6 +578,8 @@ int image_reader_finish(struct image_reader *r, const struct image_demands *dema
                 return error_oom(e);
         v->fd = -EBADF;
         result = end_reading(r, &usi, e);
+        if (result == 0)
+                result = take_missing(r, again, e);
         if (result < 0)
                 return result;
         a.usi = usi;
@@ -589,12 +626,12 @@ int image_verify(int fd, const char *name, const struct image_demands *demands,
 {
         _cleanup_(image_reader_free_p) struct image_reader *r = NULL;
         struct verified_image *v = NULL;
-        int result = image_reader_new(&r, e);
+        int result = image_reader_new(demands, &r, e);
 
         if (result == 0)
                 result = push_file(r, fd, e);
         if (result == 0)
-                result = image_reader_finish(r, demands, ret_proofs, &v, e);
+                result = image_reader_finish(r, fd, demands, ret_proofs, &v, e);
         if (result < 0)
                 return error_wrap(e, result, "%s", name);
         v->fd = fd;

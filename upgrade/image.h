@@ -50,7 +50,13 @@ struct image_demands {
 struct verified_image;
 struct image_reader;
 
-int image_reader_new(struct image_reader **ret, struct error *e) _must_check_;
+/*
+ * demands (borrowed for this call): hashed is what their databases ask for, and the few images that
+ * are signed with another digest are read once more, see image_reader_finish(). NULL: hashed is
+ * whatever a signature may need, for a source that cannot be read a second time.
+ */
+int image_reader_new(const struct image_demands *demands, struct image_reader **ret,
+                     struct error *e) _must_check_;
 void image_reader_free(struct image_reader *r);
 DEFINE_CLEANUP(struct image_reader, image_reader_free)
 
@@ -71,11 +77,17 @@ bool image_reader_refused(const struct image_reader *r);
 int image_reader_refusal(const struct image_reader *r, struct proofs *ret_proofs, struct error *e)
         _must_check_;
 
+/* SHA-256 of all bytes that were pushed; then none may follow. Not after a refusal of the format
+ * (-ENODATA). */
+int image_reader_digest(struct image_reader *r, uint8_t ret[SHA256_SIZE]) _must_check_;
+
 /*
- * The image ends here: gives the proofs. ret_proofs (may be NULL) is always filled when the result
+ * The image ends here: gives the proofs. again (borrowed): a file with the very bytes that were
+ * pushed, for a signature with a digest that was not taken on the way; -EBADF when there is none
+ * and the reader was made for it. ret_proofs (may be NULL) is always filled when the result
  * is 0 or a refusal. A refusal returns the errno and class of the first failed proof.
  */
-int image_reader_finish(struct image_reader *r, const struct image_demands *demands,
+int image_reader_finish(struct image_reader *r, int again, const struct image_demands *demands,
                         struct proofs *ret_proofs, struct verified_image **ret, struct error *e)
         _must_check_;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "upgrade/image_receiver.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -81,9 +82,11 @@ static int begin_anew(struct image_receiver *r, struct error *e)
         if (result == 0)
                 result = find_max_size(r, &max_size, e);
         if (result == 0)
-                result = image_reader_new(&r->reader, e);
+                result = image_reader_new(r->demands, &r->reader, e);
         if (result == 0)
                 result = esp_writer_begin(r->esp, r->path, max_size, &r->writer, e);
+        if (result == 0)
+                esp_writer_leave_digest(r->writer);
         return result;
 }
 
@@ -93,11 +96,13 @@ static int resume(struct image_receiver *r, struct error *e)
         int result = find_max_size(r, &max_size, e);
 
         if (result == 0)
-                result = image_reader_new(&r->reader, e);
+                result = image_reader_new(r->demands, &r->reader, e);
         if (result == 0)
                 result = esp_writer_resume(r->esp, r->path, max_size, &r->writer, &size, e);
-        if (result == 0)
+        if (result == 0) {
+                esp_writer_leave_digest(r->writer);
                 result = replay(r, e);
+        }
         if (result == -EIO || (result == 0 && image_reader_refused(r->reader))) {
                 log_info("%s: what an earlier run left is of no use", r->path);
                 error_clear(e);
@@ -180,9 +185,11 @@ static int compare(struct image_receiver *r, struct error *e)
                                  r->size, r->expected);
         if (!r->has_sha256)
                 return 0;
-        result = esp_writer_digest(r->writer, found, e);
-        if (result < 0 || memcmp(found, r->sha256, SHA256_SIZE) == 0)
-                return result;
+        result = image_reader_digest(r->reader, found);
+        if (result < 0)
+                return error_set(e, ERROR_INTERNAL, -result, "%s: digest", r->path);
+        if (memcmp(found, r->sha256, SHA256_SIZE) == 0)
+                return 0;
         return refuse(r, error_set(e, ERROR_REFUSED, EBADMSG,
                                    "the image does not have the digest that its source promises"));
 }
@@ -190,6 +197,7 @@ static int compare(struct image_receiver *r, struct error *e)
 int image_receiver_finish(struct image_receiver *r, struct verified_image **ret, struct error *e)
 {
         _cleanup_(image_free_p) struct verified_image *v = NULL;
+        _cleanup_close_ int fd = -EBADF;
         int result;
 
         if (r->refused || r->proved)
@@ -197,7 +205,10 @@ int image_receiver_finish(struct image_receiver *r, struct verified_image **ret,
         result = compare(r, e);
         if (result < 0)
                 return result;
-        result = image_reader_finish(r->reader, r->demands, &r->proofs, &v, e);
+        fd = esp_path_open(r->esp->root, r->path, O_RDONLY);
+        if (fd < 0)
+                return error_errno(e, -fd, "%s: open", r->path);
+        result = image_reader_finish(r->reader, fd, r->demands, &r->proofs, &v, e);
         r->proved = true;
         if (result == 0)
                 result = esp_writer_finish(r->writer, image_sha256(v), NULL, NULL, e);

@@ -227,12 +227,32 @@ static const enum sigdb_type image_type[AUTHENTICODE_HASH_MAX] = {
         [AUTHENTICODE_SHA512] = SIGDB_IMAGE_SHA512,
 };
 
+unsigned trust_digests(const struct sigdb *db, const struct sigdb *dbx)
+{
+        unsigned mask = AUTHENTICODE_MASK(AUTHENTICODE_SHA256);
+        const struct sigdb *const both[] = {db, dbx};
+        const struct sigdb_entry *entry;
+
+        for (size_t i = 0; i < ARRAY_SIZE(both); i++)
+                for (size_t k = 0; both[i] && (entry = sigdb_at(both[i], k)); k++)
+                        for (enum authenticode_hash h = 0; h < AUTHENTICODE_HASH_MAX; h++)
+                                if (entry->type == image_type[h])
+                                        mask |= AUTHENTICODE_MASK(h);
+        return mask;
+}
+
+unsigned trust_missing(const struct authenticode_image *image)
+{
+        return authenticode_signatures_missing(authenticode_image_table(image),
+                                               authenticode_image_digests(image));
+}
+
 /* A digest of the image that is in the database; false when none is. Only those of mask count. */
 static bool find_image(const struct authenticode_digests *digests, unsigned mask,
                        const struct sigdb *db, enum authenticode_hash *ret)
 {
         for (enum authenticode_hash h = 0; h < AUTHENTICODE_HASH_MAX; h++)
-                if ((mask & AUTHENTICODE_MASK(h)) &&
+                if ((mask & digests->mask & AUTHENTICODE_MASK(h)) &&
                     sigdb_find_hash(db, image_type[h], digests->value[h])) {
                         *ret = h;
                         return true;
@@ -342,7 +362,7 @@ int trust_check(const struct authenticode_image *image, const struct sigdb *db,
         _cleanup_free_ struct trust_report *report = NULL;
         int r;
 
-        if (authenticode_image_digests(image)->mask != TRUST_DIGESTS)
+        if (trust_digests(db, dbx) & ~authenticode_image_digests(image)->mask)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "a digest of the image is missing");
         report = calloc(1, sizeof(*report));
         if (!report)

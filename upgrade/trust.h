@@ -87,13 +87,21 @@ struct trust_report {
         struct trust_signature signatures[LIMIT_PE_SIGNATURES];
 };
 
-/* The digests that trust_check() needs for sure; others only when a signature uses them. */
-#define TRUST_DIGESTS AUTHENTICODE_MASK_ALL
+/*
+ * The digests (AUTHENTICODE_MASK) that a decision by these databases needs for sure: SHA-256, and
+ * those that entries of db or dbx are about. Either may be NULL. What else a signature uses is only
+ * known at the end of the image: trust_missing().
+ */
+unsigned trust_digests(const struct sigdb *db, const struct sigdb *dbx);
+
+/* The digests that the image's signatures use and that were not taken when it was read. */
+unsigned trust_missing(const struct authenticode_image *image);
 
 /*
- * Decides about an image that was read to its end with all digests. 0 means that a report was made,
- * not that the image is allowed: trust_enforce() is the gate. Free it with free(). -ENOMEM, or
- * -EINVAL (ERROR_INTERNAL) for an image without the digests.
+ * Decides about an image that was read to its end with trust_digests() of both databases and
+ * nothing of trust_missing(). 0 means that a report was made, not that the image is allowed:
+ * trust_enforce() is the gate. Free it with free(). -ENOMEM, or -EINVAL (ERROR_INTERNAL) for an
+ * image without the digests.
  */
 int trust_check(const struct authenticode_image *image, const struct sigdb *db,
                 const struct sigdb *dbx, struct trust_report **ret, struct error *e) _must_check_;

@@ -39,7 +39,8 @@ struct usi_reader {
         uint64_t max_size;
         uint64_t size; /* bytes pushed */
         bool failed;
-        struct digest *whole;
+        struct digest *whole; /* NULL once sha256 is that of all bytes */
+        uint8_t sha256[SHA256_SIZE];
         struct buf head; /* until the headers are complete */
         size_t need;
         struct usi *usi;        /* made when they are */
@@ -408,9 +409,23 @@ int usi_reader_push(struct usi_reader *reader, const void *data, size_t n, struc
 
         if (reader->failed)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "the image was refused already");
+        if (!reader->whole)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "the image has ended already");
         r = push(reader, data, n, e);
         reader->failed = r < 0;
         return r;
+}
+
+int usi_reader_digest(struct usi_reader *reader, uint8_t ret[SHA256_SIZE])
+{
+        int r = reader->whole ? digest_final(reader->whole, reader->sha256) : 0;
+
+        if (r < 0)
+                return r;
+        digest_free(reader->whole);
+        reader->whole = NULL;
+        memcpy(ret, reader->sha256, SHA256_SIZE);
+        return 0;
 }
 
 /* --- the end --- */
@@ -445,7 +460,7 @@ static int finish(struct usi_reader *reader, struct error *e)
         if (r < 0)
                 return r;
         u->size = reader->size;
-        if (digest_final(reader->whole, u->sha256) < 0)
+        if (usi_reader_digest(reader, u->sha256) < 0)
                 return hash_failed(e);
         for (unsigned i = 0; i < u->n_parts; i++) {
                 struct usi_part *p = &u->parts[i];

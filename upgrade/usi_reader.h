@@ -34,5 +34,8 @@ DEFINE_CLEANUP(struct usi_reader, usi_reader_free)
 int usi_reader_push(struct usi_reader *reader, const void *data, size_t n, struct error *e)
         _must_check_;
 
+/* SHA-256 of all bytes that were pushed; then none may follow. -EIO when it cannot be computed. */
+int usi_reader_digest(struct usi_reader *reader, uint8_t ret[SHA256_SIZE]) _must_check_;
+
 /* The image ends here. Refused: see usi_open(). Once, and nothing but _free() follows. */
 int usi_reader_finish(struct usi_reader *reader, struct usi **ret, struct error *e) _must_check_;

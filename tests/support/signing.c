@@ -76,13 +76,13 @@ void signing_image(struct buf *image)
         buf_commit(image, (size_t)st.st_size);
 }
 
-int signing_read(const struct buf *image, size_t step, struct authenticode_image **ret,
-                 struct error *e)
+static int read_image(const struct buf *image, size_t step, unsigned mask,
+                      struct authenticode_image **ret, struct error *e)
 {
         _cleanup_(authenticode_image_free_p) struct authenticode_image *i = NULL;
         int r;
 
-        assert_int_equal(authenticode_image_new(AUTHENTICODE_MASK_ALL, &i), 0);
+        assert_int_equal(authenticode_image_new(mask, &i), 0);
         for (size_t at = 0; at < image->len; at += step) {
                 size_t n = image->len - at < step ? image->len - at : step;
 
@@ -94,6 +94,17 @@ int signing_read(const struct buf *image, size_t step, struct authenticode_image
         if (r == 0)
                 *ret = TAKE_PTR(i);
         return r;
+}
+
+int signing_read(const struct buf *image, size_t step, struct authenticode_image **ret,
+                 struct error *e)
+{
+        return read_image(image, step, AUTHENTICODE_MASK_ALL, ret, e);
+}
+
+void signing_read_with(const struct buf *image, unsigned mask, struct authenticode_image **ret)
+{
+        assert_int_equal(read_image(image, image->len, mask, ret, NULL), 0);
 }
 
 void signing_digests(const struct buf *image, struct authenticode_digests *ret)

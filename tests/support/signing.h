@@ -40,6 +40,8 @@ void signing_image(struct buf *image);
 /* Pushes the bytes in steps; results of authenticode_image_push() and _finish(). */
 int signing_read(const struct buf *image, size_t step, struct authenticode_image **ret,
                  struct error *e);
+/* Reads an image that is one, with these digests. */
+void signing_read_with(const struct buf *image, unsigned mask, struct authenticode_image **ret);
 void signing_digests(const struct buf *image, struct authenticode_digests *ret);
 
 /* Appends the DER of a signature of the image. */

@@ -90,5 +90,5 @@ void test_usi_make(const struct test_usi_world *w, const char *version, size_t i
         assert_int_equal(buf_reserve(image, (size_t)st.st_size, &p), 0);
         assert_int_equal(file_pread(fd, p, (size_t)st.st_size, 0), st.st_size);
         buf_commit(image, (size_t)st.st_size);
-        signing_sign(image, &w->vendor);
+        signing_sign_how(image, &w->vendor, &w->how);
 }

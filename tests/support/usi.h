@@ -13,6 +13,7 @@ struct test_usi_world {
         struct test_key *policy;
         struct sigdb *db, *dbx;
         struct image_demands demands; /* that its images meet */
+        struct signing_how how;       /* they are signed */
 };
 
 void test_usi_world_make(struct test_usi_world *w);

@@ -37,7 +37,6 @@ static void test_resume(void **state)
         w = resume(8, 5);
         assert_int_equal(esp_writer_write(w, "fgh", 3, &error), -EBUSY);
         assert_int_equal(esp_writer_finish(w, NULL, NULL, NULL, &error), -EBUSY);
-        assert_int_equal(esp_writer_digest(w, got, &error), -EBUSY);
         assert_int_equal(esp_writer_replay(w, buffer, 3, &error), 3);
         assert_memory_equal(buffer, "abc", 3);
         assert_int_equal(esp_writer_write(w, "fgh", 3, &error), -EBUSY);
@@ -46,10 +45,9 @@ static void test_resume(void **state)
         assert_int_equal(esp_writer_replay(w, buffer, sizeof(buffer), &error), 0);
         assert_int_equal(esp_writer_write(w, "fghi", 4, &error), -EFBIG);
         assert_int_equal(esp_writer_write(w, "fgh", 3, &error), 0);
-        assert_int_equal(esp_writer_digest(w, got, &error), 0);
+        assert_int_equal(esp_writer_finish(w, expect, got, &size, &error), 0);
         assert_memory_equal(got, expect, SHA256_SIZE);
         assert_int_equal(esp_writer_write(w, "", 0, &error), -EBUSY);
-        assert_int_equal(esp_writer_finish(w, expect, got, &size, &error), 0);
         esp_writer_free(w);
         assert_int_equal(size, 8);
         scratch_expect(&dir, PATH, "abcdefgh", 8);
@@ -82,6 +80,26 @@ static void test_resume_ends(void **state)
         /* Given up. */
         esp_writer_free(resume(4, 4));
         assert_false(there(PATH));
+}
+
+/* A digest by the caller, whose word is compared with what the medium returns. */
+static void test_callers_digest(void **state)
+{
+        uint8_t expect[SHA256_SIZE], got[SHA256_SIZE];
+        struct esp_writer *w = NULL;
+
+        (void)state;
+        assert_int_equal(sha256("abc", 3, expect), 0);
+        for (int right = 0; right < 2; right++) {
+                assert_int_equal(esp_writer_begin(&esp, PATH, 8, &w, &error), 0);
+                esp_writer_leave_digest(w);
+                assert_int_equal(esp_writer_write(w, right ? "abc" : "abd", 3, &error), 0);
+                assert_int_equal(esp_writer_finish(w, NULL, NULL, NULL, &error), -EINVAL);
+                assert_int_equal(esp_writer_finish(w, expect, got, NULL, &error), right ? 0 : -EIO);
+                esp_writer_free(TAKE_PTR(w));
+                assert_int_equal(there(PATH), right);
+        }
+        assert_memory_equal(got, expect, SHA256_SIZE);
 }
 
 /* Longer than what is sent to the device at a time. */
@@ -251,6 +269,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 CASE(test_resume),
                 CASE(test_resume_ends),
+                CASE(test_callers_digest),
                 CASE(test_long),
                 cmocka_unit_test(test_set_entry),
                 CASE(test_set_entry_refuses),

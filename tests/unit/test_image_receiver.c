@@ -2,6 +2,7 @@
 /* Images that are received: pieces of every size, breaks, what comes back after them, and lies. */
 #include "tests/unit/esp_world.h"
 
+#include <openssl/obj_mac.h>
 #include <sys/wait.h>
 
 #include "tests/support/usi.h"
@@ -413,6 +414,56 @@ static void test_take(void **state)
         assert_true(there(PATH_7)); /* whose it is, others know */
 }
 
+/* A signature with a digest that nothing else needs: it is taken from the file, afterwards. */
+static void test_other_digest(void **state)
+{
+        _cleanup_(buf_done) struct buf other = BUF_INIT(SIGNING_IMAGE_MAX);
+        struct image_receive what = ordinary();
+        struct image_reader *reader = NULL;
+        struct verified_image *v = NULL;
+        struct image_receiver *r;
+        uint8_t sha[SHA256_SIZE];
+
+        (void)state;
+        usis.how = (struct signing_how){.image_hash = NID_sha384, .sign_hash = NID_sha384};
+        test_usi_make(&usis, "1.0", INITRD, &other);
+        usis.how = (struct signing_how){0};
+        assert_int_equal(sha256(other.data, other.len, sha), 0);
+        what.size = other.len;
+        what.sha256 = sha;
+        r = begin(&what, 0);
+        assert_int_equal(push(r, &other, 0, other.len, 65536), 0);
+        assert_int_equal(image_receiver_finish(r, &v, &error), 0);
+        image_receiver_free(r);
+        image_free(TAKE_PTR(v));
+        assert_int_equal(image_receiver_take(&esp, &what, NULL, &v, &error), 0);
+        image_free(TAKE_PTR(v));
+        /* Other bytes the second time. */
+        assert_int_equal(esp_remove(&esp, PATH_7, &error), 0);
+        r = begin(&what, 0);
+        assert_int_equal(push(r, &other, 0, other.len, 65536), 0);
+        other.data[other.len / 2] ^= 1;
+        scratch_put(&dir, PATH_7, other.data, other.len);
+        other.data[other.len / 2] ^= 1;
+        assert_int_equal(image_receiver_finish(r, &v, &error), -EIO);
+        assert_int_equal(error.class, ERROR_IO);
+        image_receiver_free(r);
+        assert_null(v);
+        assert_false(there(PATH_7));
+        /* A stream that cannot be read again. */
+        assert_int_equal(image_reader_new(&usis.demands, &reader, &error), 0);
+        assert_int_equal(image_reader_push(reader, other.data, other.len, &error), 0);
+        assert_int_equal(image_reader_finish(reader, -EBADF, &usis.demands, NULL, &v, &error),
+                         -EBADF);
+        assert_int_equal(error.class, ERROR_INTERNAL);
+        image_reader_free(TAKE_PTR(reader));
+        assert_int_equal(image_reader_new(NULL, &reader, &error), 0);
+        assert_int_equal(image_reader_push(reader, other.data, other.len, &error), 0);
+        assert_int_equal(image_reader_finish(reader, -EBADF, &usis.demands, NULL, &v, &error), 0);
+        image_reader_free(reader);
+        image_free(v);
+}
+
 static int make_images(void **state)
 {
         (void)state;
@@ -440,6 +491,7 @@ int main(void)
                 CASE(test_resume_damaged), CASE(test_not_to_be_touched),
                 CASE(test_killed),         CASE(test_failing_steps),
                 CASE(test_copy),           CASE(test_take),
+                CASE(test_other_digest),
         };
 
         return cmocka_run_group_tests(tests, make_images, drop_images);

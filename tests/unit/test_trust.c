@@ -52,6 +52,26 @@ static int tear_down(void **state)
 
 /* --- verdicts --- */
 
+/* With no more digests than are needed, the decision is the same. */
+static void expect_same(const struct buf *image, const struct sigdb *db, const struct sigdb *dbx,
+                        enum trust_verdict v)
+{
+        const unsigned mask = trust_digests(db, dbx);
+        _cleanup_(authenticode_image_free_p) struct authenticode_image *i = NULL, *more = NULL;
+        _cleanup_free_ struct trust_report *report = NULL;
+        unsigned missing;
+
+        signing_read_with(image, mask, &i);
+        missing = trust_missing(i);
+        assert_int_equal(missing & mask, 0);
+        if (missing) {
+                assert_int_equal(trust_check(i, db, dbx, &report, NULL), -EINVAL);
+                signing_read_with(image, mask | missing, &more);
+        }
+        assert_int_equal(trust_check(more ?: i, db, dbx, &report, NULL), 0);
+        assert_int_equal(report->verdict, v);
+}
+
 static enum trust_verdict verdict(const struct buf *image, const struct sigdb *db,
                                   const struct sigdb *dbx)
 {
@@ -66,6 +86,7 @@ static enum trust_verdict verdict(const struct buf *image, const struct sigdb *d
                 return TRUST_VERDICT_MAX;
         assert_int_equal(trust_check(i, db, dbx, &report, &e), 0);
         v = report->verdict;
+        expect_same(image, db, dbx, v);
         assert_true(v < TRUST_VERDICT_MAX);
         authority = trust_authority(report);
         assert_int_equal(authority != NULL, v == TRUST_ALLOWED_BY_SIGNATURE);
@@ -605,13 +626,21 @@ static void test_missing_digest(void **state)
         _cleanup_(authenticode_image_free_p) struct authenticode_image *i = NULL;
         static const struct peimage_section one = {.name = ".text", .data = "code", .size = 4};
         _cleanup_close_ int fd = peimage_make(&one, 1);
+        _cleanup_(sigdb_free_p) struct sigdb *long_hashes = sigdb_new();
+        const struct authenticode_digests zeros = {0};
         struct trust_report *report = NULL;
         struct error e = ERROR_INIT;
 
         (void)state;
+        signing_add_hash(long_hashes, &zeros, AUTHENTICODE_SHA512);
+        assert_int_equal(trust_digests(none, long_hashes),
+                         AUTHENTICODE_MASK(AUTHENTICODE_SHA256) |
+                                 AUTHENTICODE_MASK(AUTHENTICODE_SHA512));
+        assert_int_equal(trust_digests(NULL, NULL), AUTHENTICODE_MASK(AUTHENTICODE_SHA256));
         assert_int_equal(
                 authenticode_image_read(fd, AUTHENTICODE_MASK(AUTHENTICODE_SHA256), &i, NULL), 0);
-        assert_int_equal(trust_check(i, none, none, &report, &e), -EINVAL);
+        assert_int_equal(trust_check(i, long_hashes, none, &report, &e), -EINVAL);
+        assert_int_equal(trust_check(i, none, long_hashes, &report, &e), -EINVAL);
         assert_int_equal(e.class, ERROR_INTERNAL);
         assert_null(report);
 }
