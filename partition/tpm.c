@@ -49,6 +49,11 @@ uint64_t tpm_command_count(const struct tpm *t)
         return t->tcti->commands;
 }
 
+uint64_t tpm_busy_us(const struct tpm *t)
+{
+        return t->tcti->busy_us;
+}
+
 /* --- errors --- */
 
 struct rc_meaning {

@@ -61,6 +61,8 @@ DEFINE_CLEANUP(struct tpm, tpm_free)
 
 /* Number of commands sent to the TPM through this handle. */
 uint64_t tpm_command_count(const struct tpm *t);
+/* Microseconds that these took, from the sending to the answer. */
+uint64_t tpm_busy_us(const struct tpm *t);
 
 /*
  * Current values of the PCRs in mask (bit i = PCR i), sha256 bank, in ascending order: 32 bytes

@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "partition/tpm_tcti.h"
 
+#include <time.h>
 #include <tss2/tss2_tctildr.h>
 
 #define TCTI_MAGIC UINT64_C(0x74622d6167656e74)
+
+static uint64_t now_us(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
 
 static struct tpm_tcti *from_context(TSS2_TCTI_CONTEXT *ctx)
 {
@@ -21,6 +30,7 @@ static TSS2_RC tcti_transmit(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_t 
         if (t->observer)
                 t->observer(t->observer_ctx, t->inner, true, command, size);
         t->commands++;
+        t->sent_us = now_us();
         return Tss2_Tcti_Transmit(t->inner, size, command);
 }
 
@@ -34,6 +44,8 @@ static TSS2_RC tcti_receive(TSS2_TCTI_CONTEXT *ctx, size_t *size, uint8_t *respo
                 return TSS2_TCTI_RC_BAD_CONTEXT;
         rc = Tss2_Tcti_Receive(t->inner, size, response, timeout);
         /* A call without a buffer only asks for the size. */
+        if (rc == TSS2_RC_SUCCESS && response)
+                t->busy_us += now_us() - t->sent_us;
         if (rc == TSS2_RC_SUCCESS && response && t->observer)
                 t->observer(t->observer_ctx, t->inner, false, response, *size);
         return rc;

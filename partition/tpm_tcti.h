@@ -22,6 +22,7 @@ struct tpm_tcti {
         TSS2_TCTI_CONTEXT_COMMON_V1 common; /* must be first: this struct is a TSS2_TCTI_CONTEXT */
         TSS2_TCTI_CONTEXT *inner;
         uint64_t commands;
+        uint64_t sent_us, busy_us; /* when the last command went out; how long all of them took */
         tpm_tcti_observer observer;
         void *observer_ctx;
 };

@@ -147,7 +147,7 @@ static void assert_fails(struct world *w, int code)
 static void test_open(void **state)
 {
         struct world *w = *state;
-        uint64_t before = tpm_command_count(w->tpm), first, second;
+        uint64_t before = tpm_command_count(w->tpm), busy = tpm_busy_us(w->tpm), first, second;
         struct secret *s = NULL;
 
         assert_int_equal(seal_open(w->tpm, w->token, test_find_signature, &w->signer, &s, &w->e),
@@ -159,6 +159,7 @@ static void test_open(void **state)
                          0);
         secret_free(s);
         second = tpm_command_count(w->tpm) - before;
+        assert_true(tpm_busy_us(w->tpm) > busy);
         print_message("TPM commands: first token %u, second token %u\n", (unsigned)first,
                       (unsigned)second);
         assert_int_equal(first, 12);
