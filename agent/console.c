@@ -26,6 +26,9 @@ struct console {
         bool may_cancel; /* the person can end it: by Ctrl-C, or Ctrl-D on an empty line */
         size_t n;
         struct terminal item[LIMIT_CONSOLES];
+        int watched; /* -EBADF: nothing */
+        void (*noticed)(void *ctx);
+        void *noticed_ctx;
 };
 
 static int64_t now_ms(void)
@@ -105,9 +108,18 @@ static void add_listed(struct console *c, const struct env *env)
                 add_name(c, env, line, strcspn(line, " \t\n"));
 }
 
+static struct console *console_new(void)
+{
+        struct console *c = calloc(1, sizeof(*c));
+
+        if (c)
+                c->watched = -EBADF;
+        return c;
+}
+
 int console_open_all(const struct env *env, struct console **ret, struct error *e)
 {
-        _cleanup_(console_close_p) struct console *c = calloc(1, sizeof(*c));
+        _cleanup_(console_close_p) struct console *c = console_new();
 
         if (!c)
                 return error_oom(e);
@@ -122,7 +134,7 @@ int console_open_all(const struct env *env, struct console **ret, struct error *
 
 int console_open_terminal(const struct env *env, struct console **ret, struct error *e)
 {
-        _cleanup_(console_close_p) struct console *c = calloc(1, sizeof(*c));
+        _cleanup_(console_close_p) struct console *c = console_new();
 
         if (!c)
                 return error_oom(e);
@@ -132,6 +144,13 @@ int console_open_terminal(const struct env *env, struct console **ret, struct er
                 return error_set(e, ERROR_USAGE, ENOTTY, "there is no terminal to ask on");
         *ret = TAKE_PTR(c);
         return 0;
+}
+
+void console_watch(struct console *c, int fd, void (*noticed)(void *ctx), void *ctx)
+{
+        c->watched = fd;
+        c->noticed = noticed;
+        c->noticed_ctx = ctx;
 }
 
 static void drop(struct terminal *t)
@@ -211,7 +230,7 @@ static int hand_out(struct terminal *t, struct secret **ret)
 /* One look at all terminals. 1: *ret is a line; 0: none yet. */
 static int look(struct console *c, int timeout_ms, struct secret **ret)
 {
-        struct pollfd polled[LIMIT_CONSOLES];
+        struct pollfd polled[LIMIT_CONSOLES + 1];
         bool any = false;
         int r;
 
@@ -221,8 +240,11 @@ static int look(struct console *c, int timeout_ms, struct secret **ret)
         }
         if (!any)
                 return -EPIPE;
-        if (poll(polled, c->n, timeout_ms) < 0)
+        polled[c->n] = (struct pollfd){.fd = c->watched, .events = POLLIN};
+        if (poll(polled, c->n + 1, timeout_ms) < 0)
                 return errno == EINTR ? 0 : -errno;
+        if (polled[c->n].revents != 0)
+                c->noticed(c->noticed_ctx);
         for (size_t i = 0; i < c->n; i++) {
                 if (c->item[i].fd < 0 || polled[i].revents == 0)
                         continue;

@@ -27,6 +27,12 @@ int console_open_terminal(const struct env *env, struct console **ret, struct er
 void console_close(struct console *c);
 DEFINE_CLEANUP(struct console, console_close)
 
+/*
+ * Calls noticed while an answer is waited for, whenever fd can be read; noticed reads it empty. fd
+ * is borrowed.
+ */
+void console_watch(struct console *c, int fd, void (*noticed)(void *ctx), void *ctx);
+
 /* Shows a text, which is best effort. */
 void console_say(struct console *c, const char *text);
 

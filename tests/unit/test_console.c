@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,42 @@ static void lines_come_from_any_console(void **state)
                 assert_int_equal(line->len, 9);
                 assert_memory_equal(line->data, "two words", 9);
         }
+}
+
+/* A person who answers as soon as something else happened. */
+struct watch {
+        struct world *w;
+        int pipe[2];
+        unsigned count;
+};
+
+static void answer(void *ctx)
+{
+        struct watch *watch = ctx;
+        char byte;
+
+        assert_int_equal(read(watch->pipe[0], &byte, 1), 1);
+        if (++watch->count == 2)
+                type(watch->w, 0, "now\n");
+        else
+                assert_int_equal(write(watch->pipe[1], "y", 1), 1);
+}
+
+static void other_events_are_noticed_meanwhile(void **state)
+{
+        struct world *w = *state;
+        struct watch watch = {.w = w};
+        _cleanup_(console_close_p) struct console *c = NULL;
+        _cleanup_(secret_free_p) struct secret *line = NULL;
+
+        assert_int_equal(console_open_all(&w->env, &c, &w->e), 0);
+        assert_int_equal(pipe2(watch.pipe, O_CLOEXEC), 0);
+        console_watch(c, watch.pipe[0], answer, &watch);
+        assert_int_equal(write(watch.pipe[1], "x", 1), 1);
+        assert_int_equal(console_read(c, 0, &line), 0);
+        assert_int_equal(watch.count, 2);
+        assert_int_equal(line->len, 3);
+        assert_int_equal(close(watch.pipe[0]) | close(watch.pipe[1]), 0);
 }
 
 static void nothing_is_echoed_and_settings_come_back(void **state)
@@ -272,6 +309,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 TEST(lines_come_from_any_console),
+                TEST(other_events_are_noticed_meanwhile),
                 TEST(nothing_is_echoed_and_settings_come_back),
                 TEST(time_runs_out),
                 TEST(long_lines_are_cut),
