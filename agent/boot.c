@@ -59,16 +59,18 @@ static void open_log(const struct env *env)
         log_set_format(LOG_FORMAT_KMSG);
 }
 
+/*
+ * Disks first: their drivers have work to do while we go on. What else the machine has is started
+ * by the system's own device manager, or here when the TPM or the disk does not turn up.
+ */
 static int start_modules(struct boot *b, struct error *e)
 {
-        static const char *const always[] = {"dm_mod", "dm_crypt", "vfat", "overlay"};
-        int r = 0;
+        static const char *const always[] = {"dm_mod", "dm_crypt", "overlay"};
+        int r = module_load_for_devices(b->modules, MODULE_FIRST, e);
 
         for (size_t i = 0; i < ARRAY_SIZE(always) && r == 0; i++)
                 r = module_load(b->modules, always[i], e);
-        if (r == 0)
-                r = module_load_for_devices(b->modules, e);
-        return r;
+        return r < 0 || b->live ? r : module_load_ciphers(b->modules, e);
 }
 
 static void mount_efivars(const struct env *env)
@@ -138,23 +140,28 @@ static bool firmware_has_tpm(const struct env *env)
 
 /*
  * Repeats an attempt whenever the kernel reports a new device, until it gives something else than
- * -ENODEV or the time is over. Drivers of devices that appeared in between are loaded.
+ * -ENODEV or the time is over. Drivers of devices that appeared in between are loaded; when that
+ * does not help soon, those of all devices.
  */
 static int wait_for_device(struct boot *b, int (*attempt)(struct boot *, void *, struct error *),
-                           void *arg, struct error *e)
+                           void *arg, enum boot_cost cost, struct error *e)
 {
-        int64_t deadline = now_ms() + (int64_t)LIMIT_DEVICE_WAIT_SECONDS * 1000;
+        int64_t start = now_ms(), deadline = start + (int64_t)LIMIT_DEVICE_WAIT_SECONDS * 1000;
+        int64_t soon = start + LIMIT_DEVICE_FIRST_WAIT_MS;
         _cleanup_close_ int events = uevent_open(e);
         int r;
 
         if (events < 0)
                 return events;
         while ((r = attempt(b, arg, e)) == -ENODEV) {
-                int64_t left = deadline - now_ms();
+                int64_t now = now_ms(), until = now < soon ? soon : deadline;
+                int event = until > now ? uevent_wait(events, (int)(until - now)) : 0;
 
-                if (left <= 0 || uevent_wait(events, (int)left) <= 0)
+                boot_report_cost(b->report, cost, (uint64_t)(now_ms() - now));
+                if (event < 0 || (event == 0 && until == deadline))
                         return r;
-                r = module_load_for_devices(b->modules, e);
+                r = module_load_for_devices(b->modules, now_ms() < soon ? MODULE_FIRST : MODULE_ALL,
+                                            e);
                 if (r < 0)
                         return r;
         }
@@ -165,6 +172,16 @@ static int try_tpm(struct boot *b, void *arg, struct error *e)
 {
         (void)arg;
         return tpm_open(b->env->tcti, &b->tpm, e);
+}
+
+/* The firmware names none: no driver that is loaded first may be the one. */
+static int try_any_tpm(struct boot *b, struct error *e)
+{
+        int r = try_tpm(b, NULL, e);
+
+        if (r == -ENODEV && (r = module_load_for_devices(b->modules, MODULE_ALL, e)) == 0)
+                r = try_tpm(b, NULL, e);
+        return r;
 }
 
 /*
@@ -189,8 +206,8 @@ static int check_measured(struct boot *b, struct error *e)
 
 static int open_tpm(struct boot *b, struct error *e)
 {
-        int r = firmware_has_tpm(b->env) ? wait_for_device(b, try_tpm, NULL, e)
-                                         : try_tpm(b, NULL, e);
+        int r = firmware_has_tpm(b->env) ? wait_for_device(b, try_tpm, NULL, BOOT_COST_TPM, e)
+                                         : try_any_tpm(b, e);
 
         if (r == 0 && stub_may_have_measured(b->env))
                 r = check_measured(b, e);
@@ -227,6 +244,7 @@ static int close_policy(struct boot *b, bool *ret_closed, struct error *e)
         if (r < 0)
                 return error_wrap(e, r, "closing the TPM policy");
         boot_report_set_u64(b->report, "tpm_commands", tpm_command_count(b->tpm));
+        boot_report_cost(b->report, BOOT_COST_TPM, tpm_busy_us(b->tpm) / 1000);
         tpm_free(b->tpm);
         b->tpm = NULL;
         *ret_closed = true;
@@ -299,7 +317,7 @@ static int make_folders(struct boot *b, struct boot_data data, struct error *e)
 
 static int boot_installed(struct boot *b, char *uuid, struct error *e)
 {
-        int r = wait_for_device(b, try_node, uuid, e);
+        int r = wait_for_device(b, try_node, uuid, BOOT_COST_DISK, e);
 
         if (r < 0)
                 return r;
@@ -321,7 +339,9 @@ static void mount_live_medium(struct boot *b, char *uuid)
 
         if (!*uuid)
                 return;
-        r = wait_for_device(b, try_node, uuid, &error);
+        r = wait_for_device(b, try_node, uuid, BOOT_COST_DISK, &error);
+        if (r == 0)
+                r = module_load(b->modules, "vfat", &error);
         if (r == 0)
                 r = disk_partition_path(b->node->disk, b->node->esp->number, &device, &error);
         if (r == 0)
@@ -374,7 +394,9 @@ static int put_on_trial(const struct boot *b, struct error *e)
         name.counted = false;
         if (!b->node || entry_name_format(&name, file) < 0)
                 return error_set(e, ERROR_PRECONDITION, ENODEV, "the disk is not known");
-        r = node_mount_esp(b->env, b->node, true, &fd, e);
+        r = module_load(b->modules, "vfat", e);
+        if (r == 0)
+                r = node_mount_esp(b->env, b->node, true, &fd, e);
         if (r < 0)
                 return r;
         esp = (struct esp)ESP_INIT(fd);
@@ -507,8 +529,10 @@ static bool survives(const struct boot *b, const struct error *e)
 static bool recover(struct boot *b)
 {
         struct error error = ERROR_INIT;
+        uint64_t start = boot_report_now();
         int r = b->node ? boot_recover(b, &error) : -ENODEV;
 
+        boot_report_cost(b->report, BOOT_COST_PERSON, boot_report_now() - start);
         boot_report_step(b->report, "recovery key");
         if (r == 0)
                 log_warning("the data was opened by the recovery key");
@@ -520,8 +544,10 @@ static bool recover(struct boot *b)
 static int stage_mount(struct boot *b, bool unlocked, struct error *e)
 {
         struct boot_data data = {.oem = false};
+        uint64_t start = boot_report_now();
         int r = unlocked && !b->live ? mount_all(b, &data, e) : 0;
 
+        boot_report_cost(b->report, BOOT_COST_DISK, boot_report_now() - start);
         if (r < 0 && survives(b, e))
                 r = 0;
         boot_report_step(b->report, "mount");

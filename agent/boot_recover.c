@@ -2,6 +2,7 @@
 #include "agent/boot.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "agent/console.h"
 #include "base/limits.h"
@@ -21,10 +22,13 @@ struct recovery {
         struct data_list list;
         struct locked locked[ARRAY_SIZE(((struct data_list *)NULL)->item)];
         size_t n;
+        int events; /* the kernel's devices; negative: not to be had */
 };
 
 static void recovery_done(struct recovery *r)
 {
+        if (r->events >= 0)
+                (void)close(r->events);
         for (size_t i = 0; i < r->n; i++) {
                 free(r->locked[i].device);
                 luks_free(r->locked[i].luks);
@@ -97,6 +101,18 @@ static void open_tpm(struct recovery *r)
         }
 }
 
+/* A keyboard may be found while its owner is looking for the key. */
+static void start_drivers(void *ctx)
+{
+        struct recovery *r = ctx;
+        struct error error = ERROR_INIT;
+
+        if (r->events >= 0 && uevent_wait(r->events, 0) < 0)
+                return;
+        if (module_load_for_devices(r->boot->modules, MODULE_ALL, &error) < 0)
+                log_warning("%s", error.text);
+}
+
 static int check_open(const struct recovery *r, struct error *e)
 {
         const struct node *node = r->boot->node;
@@ -117,7 +133,7 @@ int boot_recover(struct boot *b, struct error *e)
         static const char question[] = "\nThe data of this node is locked. Type its recovery key "
                                        "and press Enter, or wait to go on\nwithout (it is not "
                                        "shown): ";
-        _cleanup_(recovery_done) struct recovery r = {.boot = b};
+        _cleanup_(recovery_done) struct recovery r = {.boot = b, .events = -EBADF};
         _cleanup_(console_close_p) struct console *console = NULL;
         struct error error = ERROR_INIT;
         int done;
@@ -125,9 +141,13 @@ int boot_recover(struct boot *b, struct error *e)
         find_locked(&r);
         if (r.n == 0)
                 return check_open(&r, e);
+        r.events = uevent_open(&error);
+        start_drivers(&r);
         done = console_open_all(b->env, &console, e);
         if (done < 0)
                 return done;
+        if (r.events >= 0)
+                console_watch(console, r.events, start_drivers, &r);
         open_tpm(&r);
         done = console_ask_key(console, question, LIMIT_RECOVERY_SECONDS, attempt, &r, e);
         /* What a key of the user's may still open is no reason to leave ours closed. */

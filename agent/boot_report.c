@@ -14,6 +14,7 @@ struct boot_report {
         struct json_object *root;
         struct json_object *steps, *partitions, *problems; /* inside root */
         uint64_t started_ms, last_ms;
+        uint64_t cost_ms[BOOT_COST_MAX];
 };
 
 uint64_t boot_report_now(void)
@@ -60,6 +61,11 @@ void boot_report_free(struct boot_report *b)
 static void ignore(int r)
 {
         (void)r;
+}
+
+void boot_report_cost(struct boot_report *b, enum boot_cost cost, uint64_t ms)
+{
+        b->cost_ms[cost] += ms;
 }
 
 void boot_report_step(struct boot_report *b, const char *name)
@@ -122,6 +128,18 @@ void boot_report_problem(struct boot_report *b, const char *text)
         ignore(json_append(b->problems, json_new_str(text)));
 }
 
+static void add_times(struct boot_report *b)
+{
+        uint64_t total = boot_report_now() - b->started_ms, waited = 0;
+
+        for (size_t i = 0; i < BOOT_COST_MAX; i++)
+                waited += b->cost_ms[i];
+        boot_report_set_u64(b, "total_ms", total);
+        boot_report_set_u64(b, "tpm_ms", b->cost_ms[BOOT_COST_TPM]);
+        boot_report_set_u64(b, "disk_ms", b->cost_ms[BOOT_COST_DISK]);
+        boot_report_set_u64(b, "own_ms", total > waited ? total - waited : 0);
+}
+
 static char *report_path(const struct env *env, const char *name)
 {
         char *path;
@@ -135,7 +153,7 @@ int boot_report_write(struct boot_report *b, const struct env *env, struct error
         const char *text;
         int r;
 
-        boot_report_set_u64(b, "total_ms", boot_report_now() - b->started_ms);
+        add_times(b);
         text = json_object_to_json_string_ext(b->root, JSON_C_TO_STRING_PRETTY);
         if (!dir || !path || !text)
                 return error_oom(e);

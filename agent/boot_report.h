@@ -21,6 +21,16 @@ DEFINE_CLEANUP(struct boot_report, boot_report_free)
 /* Milliseconds since the kernel started. */
 uint64_t boot_report_now(void);
 
+/* What the stage waits for and cannot make faster. */
+enum boot_cost {
+        BOOT_COST_TPM,    /* its device to appear, and its answers */
+        BOOT_COST_DISK,   /* its device to appear, headers, opening, checks, mounts */
+        BOOT_COST_PERSON, /* the answer to a question */
+        BOOT_COST_MAX,
+};
+
+void boot_report_cost(struct boot_report *b, enum boot_cost cost, uint64_t ms);
+
 /* Ends the step that ran since the last call (or since the start) and notes its milliseconds. */
 void boot_report_step(struct boot_report *b, const char *name);
 
@@ -43,7 +53,8 @@ void boot_report_partition(struct boot_report *b, const struct boot_report_volum
 void boot_report_problem(struct boot_report *b, const char *text);
 
 /* Writes the report to run/tb-agent/boot.json: also when this stage began after the start of the
- * kernel (started_ms), and how long it took (total_ms). */
+ * kernel (started_ms), how long it took (total_ms), and what of that was the TPM (tpm_ms), the disk
+ * (disk_ms) and neither of them nor a person (own_ms). */
 int boot_report_write(struct boot_report *b, const struct env *env, struct error *e) _must_check_;
 /* Reads it again. -ENOENT when this system was not started by the boot stage. */
 int boot_report_read(const struct env *env, struct json_object **ret, struct error *e) _must_check_;

@@ -132,8 +132,10 @@ static int try_tokens(struct attempt *a, struct error *e)
 
 static int unlock(struct attempt *a, const struct data_volume *v, struct error *e)
 {
+        uint64_t start = boot_report_now();
         int r = data_open_header(a->boot->node, v, &a->device, &a->luks, e);
 
+        boot_report_cost(a->boot->report, BOOT_COST_DISK, boot_report_now() - start);
         if (r < 0)
                 return r;
         r = load_signatures(a, e);
@@ -150,6 +152,7 @@ int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e)
                 error_clear(e);
                 return 0; /* a plain partition of the user's */
         }
+        boot_report_cost(b->report, BOOT_COST_DISK, a.activate_ms);
         if (r < 0)
                 (void)error_wrap(e, r, "%s", v->partition->name);
         boot_report_partition(

@@ -43,6 +43,9 @@ static void print_steps(struct json_object *boot)
                 }
         }
         print_ms("together", boot, "total_ms");
+        print_ms("of it TPM", boot, "tpm_ms");
+        print_ms("of it disk", boot, "disk_ms");
+        print_ms("of it our own", boot, "own_ms");
 }
 
 /* How much of the unlocking was the TPM, and how much the encryption. */

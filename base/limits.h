@@ -211,6 +211,9 @@
 #define LIMIT_BOOT_ADDITIONS 64u
 /* How long the boot stage waits for a disk to appear. */
 #define LIMIT_DEVICE_WAIT_SECONDS 30u
+/* How long drivers of the usual kinds alone get for that, before those of all devices are loaded.
+ */
+#define LIMIT_DEVICE_FIRST_WAIT_MS 500
 
 /* Configuration: Kairos skips files above 1 MiB; real ones have a few KiB and nest six deep. What
  * is counted as nodes includes those of sections that are left alone (files in write_files). */

@@ -3,7 +3,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <libkmod.h>
+#include <limits.h>
 #include <linux/netlink.h>
 #include <poll.h>
 #include <search.h>
@@ -19,6 +21,26 @@
 #define DEVICE_DEPTH 24
 /* Rounds of "load drivers, look for new devices": PCI, its function, its bus, its disk. */
 #define ROUNDS 8
+
+/*
+ * By bus of sysfs, what is looked for first. USB is not among it: its controllers and the search
+ * for what is plugged in take longer than all of these.
+ */
+static const struct {
+        const char *bus, *modalias; /* a pattern */
+} first[] = {
+        {"acpi", "acpi:MSFT0101:*"},       /* TPM 2.0 */
+        {"acpi", "acpi:VM[Bb][Uu][Ss]:*"}, /* the bus of Hyper-V */
+        {"acpi", "acpi:LNRO0005:*"},       /* virtio without PCI */
+        {"pci", "pci:*bc01sc*"},           /* mass storage: also NVMe, AHCI, RAID, virtio */
+        {"pci", "pci:*bc08sc05*"},         /* SD and eMMC hosts */
+        {"virtio", "virtio:d00000002v*"},  /* block */
+        {"virtio", "virtio:d00000008v*"},  /* SCSI */
+        {"vmbus", "vmbus:*"},
+        {"xen", "xen:*"},
+        {"scsi", "scsi:t-0x00*"}, /* disks */
+        {"mmc", "mmc:block*"},
+};
 
 struct module_loader {
         const struct env *env;
@@ -80,28 +102,85 @@ int module_load(struct module_loader *m, const char *name, struct error *e)
                 r = kmod_module_probe_insert_module(mod, KMOD_PROBE_APPLY_BLACKLIST_ALIAS_ONLY,
                                                     NULL, NULL, NULL, NULL);
                 (void)kmod_module_unref(mod);
-                /* Positive: blacklisted. EEXIST, ENOENT: there already, or built in. */
-                if (r < 0 && r != -EEXIST && r != -ENOENT)
+                /* Positive: blacklisted. EEXIST, ENOENT: there already, or built in. ENODEV:
+                 * drivers of other hardware may have the same alias. */
+                if (r < 0 && r != -EEXIST && r != -ENOENT && r != -ENODEV)
                         return error_errno(e, -r, "loading module %s", name);
         }
         return 0;
 }
+
+/* --- ciphers --- */
+
+/* The program that the kernel starts when it misses a module. */
+static char *helper_path(const struct env *env)
+{
+        char *path;
+
+        return asprintf(&path, "%s/sys/kernel/modprobe", env->proc) < 0 ? NULL : path;
+}
+
+static int set_helper(const char *path, const char *program)
+{
+        _cleanup_(buf_done) struct buf line = BUF_INIT(LIMIT_SYSFS_FILE);
+        int r = buf_printf(&line, "%s\n", program);
+
+        return r < 0 ? r : file_write_volatile(AT_FDCWD, path, line.data, line.len, 0644);
+}
+
+/* Without one of these the kernel has a slower one of its own. */
+static void load_each(struct module_loader *m, const char *const *names, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                struct error error = ERROR_INIT;
+
+                if (module_load(m, names[i], &error) < 0)
+                        log_warning("%s", error.text);
+        }
+}
+
+/*
+ * While a cipher registers and tests itself, the kernel asks its helper for one name after the
+ * other that no module has ("crypto-cryptd(__xts-aes-aesni)"): some twenty processes, one at a
+ * time, that take longer than all of the cipher. Nobody is asked while the helper is empty; what
+ * ciphers are made of has been loaded by then.
+ */
+int module_load_ciphers(struct module_loader *m, struct error *e)
+{
+        static const char *const parts[] = {"crypto-aes-generic", "cryptd"},
+                                 *const ciphers[] = {"crypto-aes", "crypto-crc32c"},
+                                 *const others[] = {"af_alg", "algif_skcipher"};
+        _cleanup_(buf_done) struct buf helper = BUF_INIT(LIMIT_SYSFS_FILE);
+        _cleanup_free_ char *path = helper_path(m->env);
+        bool quiet;
+        int r = 0;
+
+        if (!path)
+                return error_oom(e);
+        load_each(m, parts, ARRAY_SIZE(parts));
+        quiet = file_read_line(AT_FDCWD, path, &helper) == 0 && set_helper(path, "") == 0;
+        load_each(m, ciphers, ARRAY_SIZE(ciphers));
+        if (quiet)
+                r = set_helper(path, buf_str(&helper));
+        if (r < 0)
+                return error_errno(e, -r, "%s", path);
+        load_each(m, others, ARRAY_SIZE(others));
+        return 0;
+}
+
+/* --- drivers of devices --- */
 
 static int compare_text(const void *a, const void *b)
 {
         return strcmp(a, b);
 }
 
-static int load_alias(struct module_loader *m, int dirfd)
+static int load_alias(struct module_loader *m, const char *alias)
 {
-        _cleanup_(buf_done) struct buf alias = BUF_INIT(4096);
-        _cleanup_free_ char *copy = NULL;
+        _cleanup_free_ char *copy = strdup(alias);
         struct error error = ERROR_INIT;
         char **slot;
 
-        if (file_read_line(dirfd, "modalias", &alias) < 0 || alias.len == 0)
-                return 0; /* the device went away, or names no driver */
-        copy = strdup(buf_str(&alias));
         if (!copy)
                 return -ENOMEM;
         slot = tsearch(copy, &m->seen, compare_text);
@@ -111,9 +190,21 @@ static int load_alias(struct module_loader *m, int dirfd)
                 return 0; /* tried before */
         TAKE_PTR(copy);
         m->fresh++;
-        if (module_load(m, buf_str(&alias), &error) < 0)
+        if (module_load(m, alias, &error) < 0)
                 log_warning("%s", error.text);
         return 0;
+}
+
+/* bus: takes what is looked for first on it; NULL: takes everything. */
+static int load_modalias(struct module_loader *m, int dirfd, const char *path, const char *bus)
+{
+        _cleanup_(buf_done) struct buf alias = BUF_INIT(4096);
+
+        if (file_read_line(dirfd, path, &alias) < 0 || alias.len == 0)
+                return 0; /* the device went away, or names no driver */
+        if (bus && !module_is_first(bus, buf_str(&alias)))
+                return 0;
+        return load_alias(m, buf_str(&alias));
 }
 
 static int walk_devices(struct module_loader *m, int parent, const char *name, unsigned depth)
@@ -132,26 +223,70 @@ static int walk_devices(struct module_loader *m, int parent, const char *name, u
         fd = -EBADF; /* owned by dir now */
         while (r == 0 && (entry = readdir(dir))) {
                 if (entry->d_type == DT_REG && strcmp(entry->d_name, "modalias") == 0)
-                        r = load_alias(m, dirfd(dir));
+                        r = load_modalias(m, dirfd(dir), "modalias", NULL);
                 else if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && depth < DEVICE_DEPTH)
                         r = walk_devices(m, dirfd(dir), entry->d_name, depth + 1);
         }
         return r;
 }
 
-int module_load_for_devices(struct module_loader *m, struct error *e)
+bool module_is_first(const char *bus, const char *modalias)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
+                if (strcmp(first[i].bus, bus) == 0 && fnmatch(first[i].modalias, modalias, 0) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static int walk_bus(struct module_loader *m, const char *bus)
+{
+        _cleanup_free_ char *path = NULL;
+        _cleanup_(close_dir) DIR *dir = NULL;
+        struct dirent *entry;
+        int r = 0;
+
+        if (asprintf(&path, "%s/bus/%s/devices", m->env->sysfs, bus) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        dir = opendir(path);
+        if (!dir)
+                return errno == ENOENT ? 0 : -errno; /* the bus may come with a driver */
+        while (r == 0 && (entry = readdir(dir))) {
+                char modalias[NAME_MAX + sizeof("/modalias")];
+
+                (void)snprintf(modalias, sizeof(modalias), "%s/modalias", entry->d_name);
+                r = load_modalias(m, dirfd(dir), modalias, bus);
+        }
+        return r;
+}
+
+static int walk(struct module_loader *m, enum module_scope scope)
 {
         _cleanup_free_ char *root = NULL;
+        int r = 0;
 
+        for (size_t i = 0; i < ARRAY_SIZE(first) && scope == MODULE_FIRST && r == 0; i++) {
+                if (i == 0 || strcmp(first[i].bus, first[i - 1].bus) != 0)
+                        r = walk_bus(m, first[i].bus);
+        }
+        if (scope == MODULE_FIRST || r < 0)
+                return r;
         if (asprintf(&root, "%s/devices", m->env->sysfs) < 0) {
                 root = NULL;
-                return error_oom(e);
+                return -ENOMEM;
         }
+        return walk_devices(m, AT_FDCWD, root, 0);
+}
+
+int module_load_for_devices(struct module_loader *m, enum module_scope scope, struct error *e)
+{
         for (unsigned round = 0; round < ROUNDS; round++) {
                 int r;
 
                 m->fresh = 0;
-                r = walk_devices(m, AT_FDCWD, root, 0);
+                r = walk(m, scope);
                 if (r < 0)
                         return error_errno(e, -r, "looking for devices");
                 if (m->fresh == 0)

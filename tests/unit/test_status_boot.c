@@ -55,6 +55,9 @@ static void steps_and_counts_are_told(void **state)
         boot_report_step(report, "modules");
         boot_report_step(report, "unlock");
         boot_report_set_u64(report, "tpm_commands", 31);
+        boot_report_cost(report, BOOT_COST_TPM, 3);
+        boot_report_cost(report, BOOT_COST_TPM, 4);
+        boot_report_cost(report, BOOT_COST_DISK, UINT32_MAX);
         assert_int_equal(boot_report_write(report, &w->env, &w->e), 0);
 
         assert_int_equal(status_boot_add(&w->env, w->document, &w->e), 0);
@@ -72,6 +75,12 @@ static void steps_and_counts_are_told(void **state)
         }
         assert_int_equal(json_get_u64(boot, "total_ms", &total), 0);
         assert_true(total >= sum);
+        assert_int_equal(json_get_u64(boot, "tpm_ms", &n), 0);
+        assert_int_equal(n, 7);
+        assert_int_equal(json_get_u64(boot, "disk_ms", &n), 0);
+        assert_int_equal(n, UINT32_MAX);
+        assert_int_equal(json_get_u64(boot, "own_ms", &n), 0);
+        assert_int_equal(n, 0); /* what was waited for is never more than all of it */
         assert_int_equal(json_get_u64(boot, "started_ms", &n), 0);
         assert_true(n > 0);
 }
