@@ -14,66 +14,28 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/spawn.h"
-#include "partition/layout.h"
-
-#define DISK_SIZE (2 * GIB)
-
-static const struct layout_wishes wishes = {.esp_size = 512 * MIB};
-
-struct fixture {
-        char path[64];
-        struct disk disk;
-};
-
-static int set_up(void **state)
-{
-        struct fixture *f = calloc(1, sizeof(*f));
-
-        assert_non_null(f);
-        (void)snprintf(f->path, sizeof(f->path), "/tmp/tb-gpt-XXXXXX");
-        f->disk.fd = mkstemp(f->path);
-        assert_true(f->disk.fd >= 0);
-        assert_int_equal(ftruncate(f->disk.fd, (off_t)DISK_SIZE), 0);
-        f->disk.path = f->path;
-        f->disk.size = DISK_SIZE;
-        f->disk.sector_size = 512;
-        *state = f;
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        struct fixture *f = *state;
-
-        (void)close(f->disk.fd);
-        (void)unlink(f->path);
-        free(f);
-        return 0;
-}
+#include "tests/integration/disk_file.h"
 
 static void written_table_is_read_back(void **state)
 {
-        struct fixture *f = *state;
-        struct error e = ERROR_INIT;
-        struct layout plan, back;
+        struct disk_file *f = *state;
+        struct layout back;
 
-        assert_int_equal(layout_plan(DISK_SIZE, 512, &wishes, &plan, &e), 0);
-        if (layout_write(&f->disk, &plan, &e) < 0)
-                fail_msg("%s", e.text);
-        assert_int_equal(layout_read(&f->disk, &back, &e), 0);
+        disk_file_write(f);
+        assert_int_equal(layout_read(&f->disk, &back, &f->e), 0);
         assert_int_equal(back.n, 3);
         for (size_t i = 0; i < 3; i++) {
-                assert_string_equal(back.partitions[i].name, plan.partitions[i].name);
-                assert_string_equal(back.partitions[i].type, plan.partitions[i].type);
-                assert_string_equal(back.partitions[i].uuid, plan.partitions[i].uuid);
-                assert_int_equal(back.partitions[i].start, plan.partitions[i].start);
-                assert_int_equal(back.partitions[i].size, plan.partitions[i].size);
+                assert_string_equal(back.partitions[i].name, f->plan.partitions[i].name);
+                assert_string_equal(back.partitions[i].type, f->plan.partitions[i].type);
+                assert_string_equal(back.partitions[i].uuid, f->plan.partitions[i].uuid);
+                assert_int_equal(back.partitions[i].start, f->plan.partitions[i].start);
+                assert_int_equal(back.partitions[i].size, f->plan.partitions[i].size);
         }
 }
 
 static void sfdisk_agrees(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         const char *const verify[] = {"sfdisk", "--verify", f->path, NULL};
         const char *const dump[] = {"sfdisk", "--json", f->path, NULL};
         _cleanup_(buf_done) struct buf out = BUF_INIT(LIMIT_CHILD_OUTPUT);
@@ -81,12 +43,10 @@ static void sfdisk_agrees(void **state)
         struct json_object *table, *list, *last;
         struct spawn_result result;
         struct error e = ERROR_INIT;
-        struct layout plan;
         const char *name;
         uint64_t start;
 
-        assert_int_equal(layout_plan(DISK_SIZE, 512, &wishes, &plan, &e), 0);
-        assert_int_equal(layout_write(&f->disk, &plan, &e), 0);
+        disk_file_write(f);
         if (spawn_check(verify, 10, &e) < 0)
                 fail_msg("%s", e.text);
         assert_int_equal(spawn_run(dump, 10, &out, &result, &e), 0);
@@ -98,31 +58,31 @@ static void sfdisk_agrees(void **state)
         assert_int_equal(json_get_str(last, "name", &name), 0);
         assert_string_equal(name, "persistent");
         assert_int_equal(json_get_u64(last, "start", &start), 0);
-        assert_int_equal(start * 512, plan.partitions[2].start);
+        assert_int_equal(start * 512, f->plan.partitions[2].start);
 }
 
 /* Such a table makes libfdisk take gigabytes: it is refused before libfdisk sees it. */
 static void table_of_absurd_size_is_refused(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         static const uint8_t many[] = {0, 0, 0, 1};
         struct error e = ERROR_INIT;
-        struct layout plan, back;
+        struct layout back;
         uint8_t one = 'X';
 
-        assert_int_equal(layout_plan(DISK_SIZE, 512, &wishes, &plan, &e), 0);
-        assert_int_equal(layout_write(&f->disk, &plan, &e), 0);
+        disk_file_write(f);
         assert_int_equal(file_pwrite(f->disk.fd, many, 4, 512 + 80), 0);
         assert_int_equal(layout_read(&f->disk, &back, &e), -EBADMSG);
         /* The same in the backup, behind a damaged primary. */
         assert_int_equal(file_pwrite(f->disk.fd, &one, 1, 512), 0);
-        assert_int_equal(file_pwrite(f->disk.fd, many, 4, DISK_SIZE - 512 + 80), 0);
+        assert_int_equal(file_pwrite(f->disk.fd, many, 4, DISK_FILE_SIZE - DISK_FILE_SECTOR + 80),
+                         0);
         assert_int_equal(layout_read(&f->disk, &back, &e), -EBADMSG);
 }
 
 static void no_table_is_an_answer(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct error e = ERROR_INIT;
         struct layout back;
 
@@ -132,10 +92,13 @@ static void no_table_is_an_answer(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(written_table_is_read_back, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(sfdisk_agrees, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(table_of_absurd_size_is_refused, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(no_table_is_an_answer, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(written_table_is_read_back, disk_file_make,
+                                                disk_file_end),
+                cmocka_unit_test_setup_teardown(sfdisk_agrees, disk_file_make, disk_file_end),
+                cmocka_unit_test_setup_teardown(table_of_absurd_size_is_refused, disk_file_make,
+                                                disk_file_end),
+                cmocka_unit_test_setup_teardown(no_table_is_an_answer, disk_file_make,
+                                                disk_file_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

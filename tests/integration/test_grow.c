@@ -16,59 +16,29 @@
 #include "base/limits.h"
 #include "base/spawn.h"
 #include "partition/grow.h"
-#include "partition/layout.h"
+#include "tests/integration/disk_file.h"
 
-static const struct layout_wishes wishes = {.esp_size = 512 * MIB};
-
-#define OLD_SIZE (2 * GIB)
+#define OLD_SIZE DISK_FILE_SIZE
 #define NEW_SIZE (3 * GIB)
-#define SECTOR UINT64_C(512)
+#define SECTOR DISK_FILE_SECTOR
 /* Header and 128 entries of 128 bytes. */
 #define TABLE_SIZE ((1 + 32) * SECTOR)
 
-struct fixture {
-        char path[64];
-        struct disk disk;
-        struct layout plan;
-        struct error e;
-};
-
 static int set_up(void **state)
 {
-        struct fixture *f = calloc(1, sizeof(*f));
+        int r = disk_file_make(state);
 
-        assert_non_null(f);
-        (void)snprintf(f->path, sizeof(f->path), "/tmp/tb-grow-XXXXXX");
-        f->disk.fd = mkstemp(f->path);
-        assert_true(f->disk.fd >= 0);
-        assert_int_equal(ftruncate(f->disk.fd, (off_t)OLD_SIZE), 0);
-        f->disk.path = f->path;
-        f->disk.size = OLD_SIZE;
-        f->disk.sector_size = SECTOR;
-        assert_int_equal(layout_plan(OLD_SIZE, SECTOR, &wishes, &f->plan, &f->e), 0);
-        if (layout_write(&f->disk, &f->plan, &f->e) < 0)
-                fail_msg("%s", f->e.text);
-        *state = f;
-        return 0;
+        disk_file_write(*state);
+        return r;
 }
 
-static int tear_down(void **state)
-{
-        struct fixture *f = *state;
-
-        (void)close(f->disk.fd);
-        (void)unlink(f->path);
-        free(f);
-        return 0;
-}
-
-static void enlarge(struct fixture *f, uint64_t size)
+static void enlarge(struct disk_file *f, uint64_t size)
 {
         assert_int_equal(ftruncate(f->disk.fd, (off_t)size), 0);
         f->disk.size = size;
 }
 
-static int plan(struct fixture *f, struct grow *g)
+static int plan(struct disk_file *f, struct grow *g)
 {
         int r = grow_plan(&f->disk, LAYOUT_PERSISTENT_NAME, g, &f->e);
 
@@ -77,7 +47,7 @@ static int plan(struct fixture *f, struct grow *g)
         return r;
 }
 
-static void grow(struct fixture *f)
+static void grow(struct disk_file *f)
 {
         struct grow g;
 
@@ -87,7 +57,7 @@ static void grow(struct fixture *f)
 }
 
 /* Everything is as planned at first, but for the size of the last partition. */
-static void expect_layout(struct fixture *f, uint64_t last_size)
+static void expect_layout(struct disk_file *f, uint64_t last_size)
 {
         struct layout back;
 
@@ -110,11 +80,11 @@ static uint64_t planned_size(uint64_t disk)
         struct error e = ERROR_INIT;
         struct layout l;
 
-        assert_int_equal(layout_plan(disk, SECTOR, &wishes, &l, &e), 0);
+        assert_int_equal(layout_plan(disk, SECTOR, &disk_file_wishes, &l, &e), 0);
         return l.partitions[2].size;
 }
 
-static void sfdisk_is_content(struct fixture *f)
+static void sfdisk_is_content(struct disk_file *f)
 {
         const char *const argv[] = {"sfdisk", "--verify", f->path, NULL};
         _cleanup_(buf_done) struct buf out = BUF_INIT(LIMIT_CHILD_OUTPUT);
@@ -126,7 +96,7 @@ static void sfdisk_is_content(struct fixture *f)
                 fail_msg("sfdisk: %s", buf_str(&out));
 }
 
-static uint8_t *read_range(struct fixture *f, uint64_t at, size_t n)
+static uint8_t *read_range(struct disk_file *f, uint64_t at, size_t n)
 {
         uint8_t *p = malloc(n);
 
@@ -153,7 +123,7 @@ static void partition_grows_to_where_an_installation_would_end_it(void **state)
 {
         static const uint64_t sizes[] = {OLD_SIZE + 5 * MIB + SECTOR, NEW_SIZE,
                                          UINT64_C(3) * 1024 * GIB};
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
 
         for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
                 enlarge(f, sizes[i]);
@@ -165,7 +135,7 @@ static void partition_grows_to_where_an_installation_would_end_it(void **state)
 
 static void growing_again_does_nothing(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         enlarge(f, NEW_SIZE);
@@ -176,7 +146,7 @@ static void growing_again_does_nothing(void **state)
 /* An ordinary boot: nothing to be done, and nothing written. */
 static void table_at_the_end_of_the_disk_stays(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         assert_int_equal(plan(f, &g), 0);
@@ -184,7 +154,7 @@ static void table_at_the_end_of_the_disk_stays(void **state)
 
 static void little_more_disk_is_not_worth_a_write(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         enlarge(f, OLD_SIZE + 8 * SECTOR);
@@ -198,7 +168,7 @@ static void little_more_disk_is_not_worth_a_write(void **state)
 static void room_that_the_table_reserves_is_kept(void **state)
 {
         static const uint8_t nothing[2 * TABLE_SIZE];
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct fdisk_context *c = fdisk_new_context();
         struct fdisk_script *script = fdisk_new_script(c);
         struct grow g;
@@ -224,14 +194,14 @@ static void room_that_the_table_reserves_is_kept(void **state)
 
 static void smaller_disk_is_left_alone(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         enlarge(f, OLD_SIZE - 64 * MIB);
         assert_int_equal(plan(f, &g), 0);
 }
 
-static void rewrite(struct fixture *f)
+static void rewrite(struct disk_file *f)
 {
         if (layout_write(&f->disk, &f->plan, &f->e) < 0)
                 fail_msg("%s", f->e.text);
@@ -240,7 +210,7 @@ static void rewrite(struct fixture *f)
 
 static void room_that_was_left_on_purpose_is_kept(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         f->plan.partitions[2].size -= LAYOUT_ALIGN;
@@ -250,7 +220,7 @@ static void room_that_was_left_on_purpose_is_kept(void **state)
 
 static void only_the_last_partition_grows(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct layout_partition *last = &f->plan.partitions[2], *more = &f->plan.partitions[3];
         struct grow g;
 
@@ -268,7 +238,7 @@ static void only_the_last_partition_grows(void **state)
 
 static void twins_are_left_alone(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         (void)snprintf(f->plan.partitions[1].name, sizeof(f->plan.partitions[1].name), "%s",
@@ -284,7 +254,7 @@ static void damaged_table_is_left_alone(void **state)
                 SECTOR + 40,      /* first usable sector */
                 2 * SECTOR + 128, /* an entry */
         };
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         enlarge(f, NEW_SIZE);
@@ -302,7 +272,7 @@ static void damaged_table_is_left_alone(void **state)
 
 static void table_that_changed_since_the_plan_is_not_written(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct grow g;
 
         enlarge(f, NEW_SIZE);
@@ -314,7 +284,7 @@ static void table_that_changed_since_the_plan_is_not_written(void **state)
 
 static void protective_mbr_follows(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         uint8_t size[4];
 
         enlarge(f, NEW_SIZE);
@@ -331,7 +301,7 @@ static void protective_mbr_follows(void **state)
  */
 static void every_cut_leaves_a_table(void **state)
 {
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         const uint64_t old = f->plan.partitions[2].size, end = NEW_SIZE - TABLE_SIZE;
         _cleanup_free_ uint8_t *before = NULL, *after = NULL, *backup = NULL, *zeros = NULL;
 
@@ -371,7 +341,7 @@ static void every_cut_leaves_a_table(void **state)
 static void backup_alone_is_enough(void **state)
 {
         static const uint8_t nothing[TABLE_SIZE];
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
 
         enlarge(f, NEW_SIZE);
         grow(f);
@@ -380,7 +350,7 @@ static void backup_alone_is_enough(void **state)
 }
 
 /* libfdisk over a file takes 512 byte sectors unless it is told otherwise. */
-static struct fdisk_context *open_4k(struct fixture *f)
+static struct fdisk_context *open_4k(struct disk_file *f)
 {
         struct fdisk_context *c = fdisk_new_context();
 
@@ -395,7 +365,7 @@ static void sectors_of_4096_bytes(void **state)
 {
         static const uint8_t nothing[4096];
         const uint64_t end = OLD_SIZE - LAYOUT_ALIGN, new_end = NEW_SIZE - LAYOUT_ALIGN;
-        struct fixture *f = *state;
+        struct disk_file *f = *state;
         struct fdisk_partition *p = NULL;
         struct fdisk_context *c;
 
@@ -433,26 +403,28 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(
-                        partition_grows_to_where_an_installation_would_end_it, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(growing_again_does_nothing, set_up, tear_down),
+                        partition_grows_to_where_an_installation_would_end_it, set_up,
+                        disk_file_end),
+                cmocka_unit_test_setup_teardown(growing_again_does_nothing, set_up, disk_file_end),
                 cmocka_unit_test_setup_teardown(table_at_the_end_of_the_disk_stays, set_up,
-                                                tear_down),
+                                                disk_file_end),
                 cmocka_unit_test_setup_teardown(little_more_disk_is_not_worth_a_write, set_up,
-                                                tear_down),
+                                                disk_file_end),
                 cmocka_unit_test_setup_teardown(room_that_the_table_reserves_is_kept, set_up,
-                                                tear_down),
-                cmocka_unit_test_setup_teardown(smaller_disk_is_left_alone, set_up, tear_down),
+                                                disk_file_end),
+                cmocka_unit_test_setup_teardown(smaller_disk_is_left_alone, set_up, disk_file_end),
                 cmocka_unit_test_setup_teardown(room_that_was_left_on_purpose_is_kept, set_up,
-                                                tear_down),
-                cmocka_unit_test_setup_teardown(only_the_last_partition_grows, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(twins_are_left_alone, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(damaged_table_is_left_alone, set_up, tear_down),
+                                                disk_file_end),
+                cmocka_unit_test_setup_teardown(only_the_last_partition_grows, set_up,
+                                                disk_file_end),
+                cmocka_unit_test_setup_teardown(twins_are_left_alone, set_up, disk_file_end),
+                cmocka_unit_test_setup_teardown(damaged_table_is_left_alone, set_up, disk_file_end),
                 cmocka_unit_test_setup_teardown(table_that_changed_since_the_plan_is_not_written,
-                                                set_up, tear_down),
-                cmocka_unit_test_setup_teardown(protective_mbr_follows, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(every_cut_leaves_a_table, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(backup_alone_is_enough, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(sectors_of_4096_bytes, set_up, tear_down),
+                                                set_up, disk_file_end),
+                cmocka_unit_test_setup_teardown(protective_mbr_follows, set_up, disk_file_end),
+                cmocka_unit_test_setup_teardown(every_cut_leaves_a_table, set_up, disk_file_end),
+                cmocka_unit_test_setup_teardown(backup_alone_is_enough, set_up, disk_file_end),
+                cmocka_unit_test_setup_teardown(sectors_of_4096_bytes, set_up, disk_file_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
