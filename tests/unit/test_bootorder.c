@@ -8,17 +8,13 @@
 #include <cmocka.h>
 
 #include "base/num.h"
-#include "efivars/efivar.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/efivar_world.h"
 
 #define OUR_UUID "0b1fd3c5-7a2e-4c11-9d00-aabbccddeeff"
 #define OLD_UUID "11111111-7a2e-4c11-9d00-aabbccddeeff"
 #define FOREIGN_UUID "22222222-7a2e-4c11-9d00-aabbccddeeff"
 #define PATH "EFI/systemd/systemd-bootx64.efi"
 #define GLOBAL "-" EFIVAR_GUID_GLOBAL
-
-static struct scratch dir;
-static struct env env = ENV_INIT;
 
 static const struct bootorder_entry ours = {
         .disk = {.number = 1, .start = 2048, .size = 8192, .uuid = OUR_UUID},
@@ -27,25 +23,9 @@ static const struct bootorder_entry ours = {
 };
 static const char gone[][LOADOPT_UUID_SIZE] = {OLD_UUID};
 
-static int set_up(void **state)
-{
-        (void)state;
-        scratch_make(&dir);
-        env.efivarfs = dir.path;
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        scratch_clean(&dir);
-        return 0;
-}
-
 static void put(const char *name, const void *data, size_t n)
 {
-        assert_int_equal(efivar_write(&env, name, EFIVAR_GUID_GLOBAL, EFIVAR_PERSISTENT, data, n),
-                         0);
+        efivar_world_put(name, EFIVAR_GUID_GLOBAL, EFIVAR_PERSISTENT, data, n);
 }
 
 static void put_entry(const char *name, uint32_t attributes, const char *uuid, const char *path)
@@ -313,18 +293,26 @@ static void test_write_fails(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_empty_firmware, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_among_others, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_found_by_content, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_wrong_entry_is_made_right, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_old_installs_and_doubles_go, set_up,
-                                                tear_down),
-                cmocka_unit_test_setup_teardown(test_number_of_an_old_install, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_repair, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_names_that_are_none, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_unreadable, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_bounds, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_write_fails, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_empty_firmware, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_among_others, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_found_by_content, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_wrong_entry_is_made_right, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_old_installs_and_doubles_go, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_number_of_an_old_install, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_repair, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_names_that_are_none, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_unreadable, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_bounds, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_write_fails, efivar_world_make,
+                                                efivar_world_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

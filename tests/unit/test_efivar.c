@@ -9,27 +9,9 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/efivar_world.h"
 
 #define FILE_NAME "LoaderEntryOneShot-" EFIVAR_GUID_LOADER
-
-static struct scratch dir;
-static struct env env = ENV_INIT;
-
-static int set_up(void **state)
-{
-        (void)state;
-        scratch_make(&dir);
-        env.efivarfs = dir.path;
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        scratch_clean(&dir);
-        return 0;
-}
 
 static int read_it(struct buf *out, uint32_t *attributes)
 {
@@ -197,13 +179,16 @@ static void test_immutable(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_read, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_read_absent, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_read_bounds, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_write, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_delete, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_immutable, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_read, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_read_absent, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_read_bounds, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_names, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_write, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_delete, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_immutable, efivar_world_make,
+                                                efivar_world_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

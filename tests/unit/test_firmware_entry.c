@@ -8,15 +8,12 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "efivars/efivar.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/efivar_world.h"
 
 #define UUID "0b1fd3c5-7a2e-4c11-9d00-aabbccddeeff"
 #define OLD_UUID "11111111-7a2e-4c11-9d00-aabbccddeeff"
 #define GLOBAL "-" EFIVAR_GUID_GLOBAL
 
-static struct scratch dir;
-static struct env env = ENV_INIT;
 static const struct layout_partition esp = {.number = 1,
                                             .name = LAYOUT_ESP_NAME,
                                             .type = LAYOUT_TYPE_ESP,
@@ -36,18 +33,14 @@ static void put_loader(void)
 
 static int set_up(void **state)
 {
-        (void)state;
-        scratch_make(&dir);
-        env.efivarfs = dir.path;
+        (void)efivar_world_make(state);
         put_loader();
         return 0;
 }
 
 static int tear_down(void **state)
 {
-        (void)state;
-        scratch_clean(&dir);
-        return 0;
+        return efivar_world_end(state);
 }
 
 static void expect_status(const char *state, const char *entry)

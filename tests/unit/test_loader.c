@@ -8,31 +8,11 @@
 
 #include "base/codec.h"
 #include "base/limits.h"
-#include "efivars/efivar.h"
-#include "tests/unit/scratch.h"
-
-static struct scratch dir;
-static struct env env = ENV_INIT;
-
-static int set_up(void **state)
-{
-        (void)state;
-        scratch_make(&dir);
-        env.efivarfs = dir.path;
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        scratch_clean(&dir);
-        return 0;
-}
+#include "tests/unit/efivar_world.h"
 
 static void put(const char *name, const char *guid, const void *data, size_t n)
 {
-        assert_int_equal(
-                efivar_write(&env, name, guid, EFIVAR_BOOTSERVICE | EFIVAR_RUNTIME, data, n), 0);
+        efivar_world_put(name, guid, EFIVAR_BOOTSERVICE | EFIVAR_RUNTIME, data, n);
 }
 
 static void put_text(const char *name, const char *text)
@@ -49,9 +29,7 @@ static void plant(const char *name, const char *text)
         _cleanup_(buf_done) struct buf wide = BUF_INIT(4096);
 
         assert_int_equal(utf8_to_utf16(text, &wide), 0);
-        assert_int_equal(efivar_write(&env, name, EFIVAR_GUID_LOADER, EFIVAR_PERSISTENT, wide.data,
-                                      wide.len),
-                         0);
+        efivar_world_put(name, EFIVAR_GUID_LOADER, EFIVAR_PERSISTENT, wide.data, wide.len);
 }
 
 static bool there(const char *name)
@@ -350,17 +328,24 @@ static void test_remove_planted_failures(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_text, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_part_uuid, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_info, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_wishes, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_secure_boot, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_stub, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_stub_may_have, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_planted_readers, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_planted_values, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_remove_planted, set_up, tear_down),
-                cmocka_unit_test_setup_teardown(test_remove_planted_failures, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_text, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_part_uuid, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_info, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_wishes, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_secure_boot, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_stub, efivar_world_make, efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_stub_may_have, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_planted_readers, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_planted_values, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_remove_planted, efivar_world_make,
+                                                efivar_world_end),
+                cmocka_unit_test_setup_teardown(test_remove_planted_failures, efivar_world_make,
+                                                efivar_world_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,32 +6,11 @@
 
 #include <cmocka.h>
 
-#include "efivars/efivar.h"
-#include "tests/unit/scratch.h"
-
-static struct scratch dir;
-static struct env env = ENV_INIT;
-
-static int set_up(void **state)
-{
-        (void)state;
-        scratch_make(&dir);
-        env.efivarfs = dir.path;
-        return 0;
-}
-
-static int tear_down(void **state)
-{
-        (void)state;
-        scratch_clean(&dir);
-        return 0;
-}
+#include "tests/unit/efivar_world.h"
 
 static void put(const char *name, const char *value)
 {
-        assert_int_equal(efivar_write(&env, name, EFIVAR_GUID_GLOBAL,
-                                      EFIVAR_BOOTSERVICE | EFIVAR_RUNTIME, value, 1),
-                         0);
+        efivar_world_put(name, EFIVAR_GUID_GLOBAL, EFIVAR_BOOTSERVICE | EFIVAR_RUNTIME, value, 1);
 }
 
 /* What "upgrade" asks first: no proof counts on a machine that starts anything. */
@@ -67,7 +46,8 @@ static void secure_boot_is_demanded(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(secure_boot_is_demanded, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(secure_boot_is_demanded, efivar_world_make,
+                                                efivar_world_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,9 +11,8 @@
 
 #include "base/limits.h"
 #include "base/num.h"
-#include "efivars/efivar.h"
 #include "tests/support/signing.h"
-#include "tests/unit/scratch.h"
+#include "tests/unit/efivar_world.h"
 
 #define DB "db-" EFIVAR_GUID_SECURITY
 
@@ -28,8 +27,6 @@ static const uint8_t guid_pkcs7[] = {0x9d, 0xd2, 0xaf, 0x4a, 0xdf, 0x68, 0xee, 0
                                      0x8a, 0xa9, 0x34, 0x7d, 0x37, 0x56, 0x65, 0xa7};
 
 static struct signing_identity one, two;
-static struct scratch dir;
-static struct env env = ENV_INIT;
 static struct sigdb *db;
 
 static int set_up_all(void **state)
@@ -50,9 +47,7 @@ static int tear_down_all(void **state)
 
 static int set_up(void **state)
 {
-        (void)state;
-        scratch_make(&dir);
-        env.efivarfs = dir.path;
+        (void)efivar_world_make(state);
         db = sigdb_new();
         assert_non_null(db);
         return 0;
@@ -62,8 +57,7 @@ static int tear_down(void **state)
 {
         (void)state;
         sigdb_free_p(&db);
-        scratch_clean(&dir);
-        return 0;
+        return efivar_world_end(state);
 }
 
 /* Appends a list of n equal-sized entries, whose data without owners stands one after the other. */
