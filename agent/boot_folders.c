@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
+#include "agent/oem_file.h"
 #include "agent/seed.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -28,18 +29,9 @@ static int read_additions(const struct env *env, struct boot_additions *ret, str
 {
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_SMALL_FILE);
         _cleanup_free_ char *path = NULL;
-        int r;
+        int r = oem_file_read(env, OEM_FILE_MOUNTS, &text, &path, e);
 
-        if (asprintf(&path, "%s/" BOOT_ADDITIONS_FILE, env->oem) < 0) {
-                path = NULL;
-                return error_oom(e);
-        }
-        r = file_read(AT_FDCWD, path, &text);
-        if (r == -ENOENT)
-                return 0;
-        if (r < 0)
-                return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, file_strerror(r));
-        return boot_layout_parse(text.data, text.len, path, ret, e);
+        return r <= 0 ? r : boot_layout_parse(text.data, text.len, path, ret, e);
 }
 
 /* One path more, unless the plan does not take it: it is left out then, and the others are not. */

@@ -14,7 +14,6 @@
 /* Where bound folders live, below the mount point of the persistent partition. */
 #define BOOT_STATE_FOLDER ".state"
 /* Additions of the user, below the mount point of the OEM partition. */
-#define BOOT_ADDITIONS_FILE "tb-agent/mounts.json"
 
 struct boot_data {
         bool oem;        /* mounted */

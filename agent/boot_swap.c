@@ -8,13 +8,13 @@
 #include <string.h>
 
 #include "agent/boot.h"
+#include "agent/oem_file.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "partition/swap.h"
 
-#define CONFIG_FILE "tb-agent/swap.json"
 #define SWAP_FILE ".swap"
 
 /* *ret_size 0: no swap is wanted. */
@@ -41,16 +41,8 @@ static int read_wish(const struct env *env, uint64_t *ret_size, struct error *e)
         int r;
 
         *ret_size = 0;
-        if (asprintf(&path, "%s/" CONFIG_FILE, env->oem) < 0) {
-                path = NULL;
-                return error_oom(e);
-        }
-        r = file_read(AT_FDCWD, path, &text);
-        if (r == -ENOENT)
-                return 0;
-        if (r < 0)
-                return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, file_strerror(r));
-        return parse(&text, path, ret_size, e);
+        r = oem_file_read(env, OEM_FILE_SWAP, &text, &path, e);
+        return r <= 0 ? r : parse(&text, path, ret_size, e);
 }
 
 static int start(const struct env *env, uint64_t size, struct error *e)

@@ -8,11 +8,12 @@
 #include <cmocka.h>
 
 #include "agent/boot_folders.h"
+#include "agent/oem_file.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "tests/unit/scratch.h"
 
-#define FILE_NAME "oem/" BOOT_ADDITIONS_FILE
+#define FILE_NAME "oem/" OEM_FILE_MOUNTS
 
 static const struct boot_data all = {.oem = true, .persistent = true};
 
