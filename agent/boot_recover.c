@@ -45,7 +45,7 @@ static void find_locked(struct recovery *r)
                 struct error error = ERROR_INIT;
                 int token = 0;
 
-                if (data_is_open(r->boot->env, l.volume))
+                if (data_is_open(r->boot->node, l.volume))
                         continue;
                 if (data_open_header(r->boot->node, l.volume, &l.device, &l.luks, &error) < 0 ||
                     recovery_key_next_slot(l.luks, &token) < 0) {
@@ -118,7 +118,7 @@ static int check_open(const struct recovery *r, struct error *e)
         const struct node *node = r->boot->node;
 
         for (size_t i = 0; i < r->list.n; i++) {
-                if (r->list.item[i].label && !data_is_open(r->boot->env, &r->list.item[i]))
+                if (r->list.item[i].label && !data_is_open(node, &r->list.item[i]))
                         return error_set(e, ERROR_PRECONDITION, ENOKEY,
                                          "%s: no recovery key opens this partition",
                                          r->list.item[i].partition->name);

@@ -13,6 +13,7 @@
 #include "partition/mkfs.h"
 #include "partition/mount.h"
 #include "partition/recovery_key.h"
+#include "partition/sysblock.h"
 
 static void add(struct data_list *list, const struct layout_partition *p, const char *label,
                 const char *mapping)
@@ -33,6 +34,15 @@ void data_list(const struct node *n, struct data_list *ret)
                     layout_find(&n->layout, p->name, &only) == 0)
                         add(ret, p, NULL, p->name);
         }
+}
+
+const struct data_volume *data_find(const struct data_list *list, const char *mapping)
+{
+        for (size_t i = 0; i < list->n; i++) {
+                if (strcmp(list->item[i].mapping, mapping) == 0)
+                        return &list->item[i];
+        }
+        return NULL;
 }
 
 int data_open_header(const struct node *n, const struct data_volume *v, char **ret_device,
@@ -57,11 +67,52 @@ static char *mapped_path(const struct env *env, const char *mapping)
         return asprintf(&path, "%s/mapper/%s", env->dev, mapping) < 0 ? NULL : path;
 }
 
-bool data_is_open(const struct env *env, const struct data_volume *v)
+/* "CRYPT-LUKS2-<UUID without dashes>-<mapping>", as libcryptsetup names its mappings. */
+static bool is_volume(const char *dm_uuid, const struct luks *l, const char *mapping)
 {
-        _cleanup_free_ char *path = mapped_path(env, v->mapping);
+        char expected[128];
+        size_t used;
 
-        return path && file_exists(AT_FDCWD, path);
+        used = (size_t)snprintf(expected, sizeof(expected), "CRYPT-LUKS2-");
+        for (const char *p = luks_uuid(l); *p && used + 1 < sizeof(expected); p++) {
+                if (*p != '-')
+                        expected[used++] = *p;
+        }
+        (void)snprintf(expected + used, sizeof(expected) - used, "-%s", mapping);
+        return strcmp(dm_uuid, expected) == 0;
+}
+
+/* The UUID of the mapping of that name that stands on this device; NULL: there is none. */
+static char *find_mapping(const struct env *env, const char *device, const char *mapping)
+{
+        _cleanup_(sysblock_names_done) struct sysblock_names holders = {.n = 0};
+        char *uuid = NULL;
+
+        if (sysblock_list(env, strrchr(device, '/') + 1, "holders", &holders) < 0)
+                return NULL;
+        for (size_t i = 0; i < holders.n && !uuid; i++) {
+                _cleanup_free_ char *name = NULL;
+
+                if (sysblock_text(env, holders.name[i], "dm/name", &name) < 0) {
+                        name = NULL;
+                        continue;
+                }
+                if (strcmp(name, mapping) == 0 &&
+                    sysblock_text(env, holders.name[i], "dm/uuid", &uuid) < 0)
+                        uuid = NULL;
+        }
+        return uuid;
+}
+
+bool data_is_open(const struct node *n, const struct data_volume *v)
+{
+        _cleanup_free_ char *device = NULL, *uuid = NULL;
+        _cleanup_(luks_free_p) struct luks *l = NULL;
+
+        if (disk_partition_path(n->disk, v->partition->number, &device, NULL) < 0)
+                return false;
+        uuid = find_mapping(n->disk->env, device, v->mapping);
+        return uuid && luks_open(device, &l, NULL) == 0 && is_volume(uuid, l, v->mapping);
 }
 
 int data_open_by_key(struct luks *l, const struct data_volume *v, const struct secret *key,

@@ -35,6 +35,9 @@ struct data_list {
  */
 void data_list(const struct node *n, struct data_list *ret);
 
+/* The one with this mapping, or NULL. */
+const struct data_volume *data_find(const struct data_list *list, const char *mapping);
+
 /*
  * Reads the header and checks it (luks_check_header()). *ret_device, to be freed, is set as soon as
  * it is known, also on failure; *ret on success. -EMEDIUMTYPE: not encrypted.
@@ -42,8 +45,11 @@ void data_list(const struct node *n, struct data_list *ret);
 int data_open_header(const struct node *n, const struct data_volume *v, char **ret_device,
                      struct luks **ret, struct error *e) _must_check_;
 
-/* Whether the mapping exists. */
-bool data_is_open(const struct env *env, const struct data_volume *v);
+/*
+ * Whether this very partition is open under its mapping: the mapping stands on it, and is of the
+ * volume that its header names. Another one that bears the name is not it.
+ */
+bool data_is_open(const struct node *n, const struct data_volume *v);
 
 /*
  * Opens the volume by its recovery key. tpm may be NULL: the volume key is then not measured into

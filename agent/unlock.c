@@ -85,7 +85,7 @@ static int look(struct unlock *u, struct error *e)
                 struct target t = {.volume = &u->list.item[i]};
                 int token = 0;
 
-                t.was_open = data_is_open(u->env, t.volume);
+                t.was_open = data_is_open(u->node, t.volume);
                 r = t.was_open ? 0
                                : data_open_header(u->node, t.volume, &t.device, &t.luks, &t.error);
                 if (r == -EMEDIUMTYPE && !t.volume->label) {

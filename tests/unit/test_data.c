@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/data.h"
+#include "tests/unit/node_world.h"
 
 static void add(struct node *n, const char *name, const char *type)
 {
@@ -95,12 +96,56 @@ static void persistent_is_not_mounted_in_recovery(void **state)
         assert_null(data_mount_point(&env, &other, false));
 }
 
+/* A mapping of the right name that is another volume's, or stands on another disk, is not it. */
+static void open_is_what_stands_on_it(void **state)
+{
+        _cleanup_free_ char *uuid = NULL;
+        struct node_world n;
+        struct data_list list;
+        const struct data_volume *data;
+        char dm_uuid[128], *p;
+
+        (void)state;
+        node_world_make(&n);
+        uuid = node_world_luks(&n, "vda3");
+        data_list(&n.node, &list);
+        data = data_find(&list, "data");
+        assert_non_null(data);
+        assert_null(data_find(&list, "other"));
+        assert_false(data_is_open(&n.node, data));
+
+        (void)snprintf(dm_uuid, sizeof(dm_uuid), "CRYPT-LUKS2-%s-data", uuid);
+        p = dm_uuid + strlen("CRYPT-LUKS2-");
+        for (const char *u = uuid; *u; u++) {
+                if (*u != '-')
+                        *p++ = *u;
+        }
+        memcpy(p, "-data", sizeof("-data"));
+        world_mapping(&n.w, "dm-0", "253:0", "data", dm_uuid);
+        assert_false(data_is_open(&n.node, data)); /* on no partition of ours */
+        world_holder(&n.w, "vda4", "dm-0");
+        assert_false(data_is_open(&n.node, data)); /* on another one */
+        world_holder(&n.w, "vda3", "dm-0");
+        assert_true(data_is_open(&n.node, data));
+
+        world_attribute(&n.w, "dm-0", "dm/name", "data2");
+        assert_false(data_is_open(&n.node, data));
+        world_attribute(&n.w, "dm-0", "dm/name", "data");
+        p[-1] = p[-1] == '0' ? '1' : '0'; /* another volume */
+        world_attribute(&n.w, "dm-0", "dm/uuid", dm_uuid);
+        assert_false(data_is_open(&n.node, data));
+        world_attribute(&n.w, "dm-0", "dm/uuid", "LVM-data");
+        assert_false(data_is_open(&n.node, data));
+        node_world_end(&n);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(lists_ours_and_the_users),
                 cmocka_unit_test(a_disk_full_of_partitions_is_bounded),
                 cmocka_unit_test(persistent_is_not_mounted_in_recovery),
+                cmocka_unit_test(open_is_what_stands_on_it),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
