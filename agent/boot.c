@@ -288,6 +288,8 @@ static int mount_all(struct boot *b, struct boot_data *ret_data, struct error *e
         struct data_mounted mounted = {.oem = false};
         int r = data_mount_all(b->env, b->entry.role == ENTRY_ROLE_RECOVERY, &mounted, e);
 
+        if (mounted.oem)
+                boot_expect(b);
         ret_data->oem = mounted.oem;
         ret_data->persistent = mounted.persistent;
         if (mounted.persistent)

@@ -47,6 +47,13 @@ int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e) _m
 int boot_recover(struct boot *b, struct error *e) _must_check_;
 
 /*
+ * With the OEM partition mounted: compares the user's partitions with the record of the
+ * installation. One that has to be encrypted and is not, or is gone, is a problem of the report,
+ * and withheld from the system.
+ */
+void boot_expect(struct boot *b);
+
+/*
  * Lets the persistent partition, and later the file system inside, follow a disk that became
  * larger. What fails is a problem of the report. Writes nothing when everything fits already.
  */

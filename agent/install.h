@@ -10,6 +10,7 @@
 #include "agent/install_escrow.h"
 #include "agent/install_firmware.h"
 #include "agent/install_progress.h"
+#include "agent/install_record.h"
 #include "agent/machine.h"
 #include "agent/source.h"
 #include "base/env.h"
@@ -80,6 +81,9 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
  */
 int install_drop_stale(const struct env *env, struct error *e) _must_check_;
 void install_plan_done(struct install_plan *p);
+
+/* What the node is to remember of this installation. */
+void install_plan_record(const struct install_plan *p, struct install_record *ret);
 
 /* The plan as text for people, and as JSON. */
 void install_describe(const struct install_plan *p, FILE *out);

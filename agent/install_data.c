@@ -119,6 +119,16 @@ static char *mapping_name(const struct install_plan *p, const char *name)
         return asprintf(&mapping, INSTALL_DM_PREFIX "%s", last) < 0 ? NULL : mapping;
 }
 
+static int fill_oem(const struct install_plan *p, const char *mapped, struct error *e)
+{
+        _cleanup_free_ struct install_record *record = calloc(1, sizeof(*record));
+
+        if (!record)
+                return error_oom(e);
+        install_plan_record(p, record);
+        return install_oem_fill(p->env, mapped, p->config, record, e);
+}
+
 static int make_file_system(const struct enrolment *n, struct error *e)
 {
         _cleanup_(luks_free_p) struct luks *luks = NULL;
@@ -137,8 +147,8 @@ static int make_file_system(const struct enrolment *n, struct error *e)
         if (r < 0)
                 return r;
         r = mkfs_ext4(mapped, n->label, e);
-        if (r == 0 && n->plan->config && strcmp(n->name, LAYOUT_OEM_NAME) == 0)
-                r = install_oem_fill(n->plan->env, mapped, n->plan->config, e);
+        if (r == 0 && strcmp(n->name, LAYOUT_OEM_NAME) == 0)
+                r = fill_oem(n->plan, mapped, e);
         /* The first failure is the one to report. */
         closed = luks_deactivate(dm_name, r < 0 ? NULL : e);
         return r < 0 ? r : closed;

@@ -7,13 +7,10 @@
 #include <string.h>
 #include <sys/mount.h>
 
+#include "agent/oem_file.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "partition/mount.h"
-
-#define FOLDER "tb-agent"
-#define MOUNTS_FILE FOLDER "/mounts.json"
-#define SWAP_FILE FOLDER "/swap.json"
 
 static int put(int dirfd, const char *name, const void *data, size_t n, struct error *e)
 {
@@ -60,7 +57,7 @@ static int write_mounts(const struct config_install *in, int dirfd, struct error
         if (add_paths(root, "bind", &in->bind_mounts) < 0 ||
             add_paths(root, "ephemeral", &in->ephemeral_mounts) < 0)
                 return error_oom(e);
-        return put_json(dirfd, MOUNTS_FILE, root, e);
+        return put_json(dirfd, OEM_FILE_MOUNTS, root, e);
 }
 
 static int write_swap(const struct config_install *in, int dirfd, struct error *e)
@@ -71,7 +68,7 @@ static int write_swap(const struct config_install *in, int dirfd, struct error *
         (void)snprintf(size, sizeof(size), "%" PRIu64, in->swap_size);
         if (json_add_str(root, "size", size) < 0)
                 return error_oom(e);
-        return put_json(dirfd, SWAP_FILE, root, e);
+        return put_json(dirfd, OEM_FILE_SWAP, root, e);
 }
 
 int install_oem_write(const struct config *c, int dirfd, struct error *e)
@@ -82,16 +79,16 @@ int install_oem_write(const struct config *c, int dirfd, struct error *e)
 
         if (r < 0 || (!mounts && !swap))
                 return r;
-        r = file_make_dirs(dirfd, FOLDER, 0700);
+        r = file_make_dirs(dirfd, OEM_FILE_FOLDER, 0700);
         if (r < 0)
-                return error_errno(e, -r, "OEM partition: " FOLDER);
+                return error_errno(e, -r, "OEM partition: " OEM_FILE_FOLDER);
         if (mounts)
                 r = write_mounts(in, dirfd, e);
         return r == 0 && swap ? write_swap(in, dirfd, e) : r;
 }
 
 int install_oem_fill(const struct env *env, const char *device, const struct config *c,
-                     struct error *e)
+                     const struct install_record *record, struct error *e)
 {
         _cleanup_free_ char *target = NULL;
         _cleanup_close_ int fd = -EBADF;
@@ -105,7 +102,9 @@ int install_oem_fill(const struct env *env, const char *device, const struct con
         if (r < 0)
                 return r;
         fd = file_open_dir(AT_FDCWD, target);
-        r = fd < 0 ? error_errno(e, -fd, "%s", target) : install_oem_write(c, fd, e);
+        r = fd < 0 ? error_errno(e, -fd, "%s", target) : install_record_write(record, fd, e);
+        if (r == 0 && c)
+                r = install_oem_write(c, fd, e);
         close_p(&fd);
         /* The first failure is the one to report. */
         unmounted = mount_unmount(target, r < 0 ? NULL : e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an installation leaves on the OEM partition of its configuration: the documents themselves,
+ * What an installation leaves on the OEM partition: the record of itself (agent/install_record.h),
+ * and of its configuration the documents themselves,
  * byte for byte, as 90_custom.yaml, 91_custom.yaml ... (the name that Kairos uses), in the order in
  * which they were merged; and the wishes of the boot stage, tb-agent/mounts.json and
  * tb-agent/swap.json, where there are any. Documents may hold passwords: they are written inside of
@@ -9,6 +10,7 @@
 #pragma once
 
 #include "agent/config.h"
+#include "agent/install_record.h"
 #include "base/env.h"
 #include "base/error.h"
 
@@ -18,6 +20,7 @@
 /* Writes the files below dirfd, each durably. */
 int install_oem_write(const struct config *c, int dirfd, struct error *e) _must_check_;
 
-/* Mounts the file system of the device for a moment and writes them there. */
+/* Mounts the file system of the device for a moment and writes record and (unless NULL)
+ * configuration there. */
 int install_oem_fill(const struct env *env, const char *device, const struct config *c,
-                     struct error *e) _must_check_;
+                     const struct install_record *record, struct error *e) _must_check_;

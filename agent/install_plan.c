@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/moment.h"
 #include "agent/report.h"
 #include "base/codec.h"
 #include "base/file.h"
@@ -216,6 +217,25 @@ void install_plan_done(struct install_plan *p)
         free(p->lost);
         p->lost = NULL;
         p->n_lost = 0;
+}
+
+void install_plan_record(const struct install_plan *p, struct install_record *ret)
+{
+        struct install_record *r = ret;
+        size_t used;
+
+        *r = (struct install_record){.time = moment_now()};
+        (void)snprintf(r->version, sizeof(r->version), "%s", image_version(p->source.image));
+        memcpy(r->sha256, image_sha256(p->source.image), SHA256_SIZE);
+        install_record_extras(r, &p->extras);
+        proofs_overrides(&p->proofs, r->image_override, sizeof(r->image_override));
+        preflight_overrides(&p->firmware.preflight, r->machine_override,
+                            sizeof(r->machine_override));
+        used = strlen(r->machine_override);
+        if (p->choice.uses.n > 0)
+                (void)snprintf(r->machine_override + used, sizeof(r->machine_override) - used,
+                               "%sdisk: in use by %s (released by --force-release)",
+                               used > 0 ? "; " : "", p->choice.uses.use[0].text);
 }
 
 /* What an operator should see before saying yes: everything that is not simply in order. */

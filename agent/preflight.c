@@ -29,6 +29,11 @@ const char *preflight_name(enum preflight_check check)
         return check < PREFLIGHT_MAX ? names[check] : NULL;
 }
 
+void preflight_overrides(const struct preflight *p, char *ret, size_t size)
+{
+        proof_overrides(p->item, names, PREFLIGHT_MAX, ret, size);
+}
+
 /* --- facts ----------------------------------------------------------------------------------- */
 
 /* "MemTotal:        8048636 kB" */

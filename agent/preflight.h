@@ -58,6 +58,9 @@ void preflight_judge(const struct preflight_facts *facts, struct preflight *ret)
 /* 0, or the first failed check as ERROR_PRECONDITION; the others that failed are logged. */
 int preflight_enforce(const struct preflight *p, struct error *e) _must_check_;
 
+/* What was accepted by somebody's wish, in one line; "" when nothing was. */
+void preflight_overrides(const struct preflight *p, char *ret, size_t size);
+
 /* Stable name: "uefi", "secure-boot", "tpm", ... */
 const char *preflight_name(enum preflight_check check);
 

@@ -90,6 +90,24 @@ static void load_memory(const struct env *env, struct state **ret)
                 log_warning("%s", error.text);
 }
 
+/* What was accepted at the installation. */
+static int add_record(const struct env *env, struct json_object *root, const struct situation *s,
+                      struct error *e)
+{
+        _cleanup_free_ struct install_record *record = calloc(1, sizeof(*record));
+        _cleanup_close_ int mounted = machine_open_state(env);
+        struct error error = ERROR_INIT;
+        int r = 0;
+
+        if (!record)
+                return error_oom(e);
+        if (mounted >= 0)
+                r = install_record_read(env, record, &error);
+        if (r < 0)
+                log_warning("%s", error.text);
+        return r > 0 && status_add_record(root, s, record) < 0 ? error_oom(e) : 0;
+}
+
 static int add_esp(const struct env *env, struct json_object *root, struct error *e)
 {
         _cleanup_(situation_done) struct situation s = {.has_loader = false};
@@ -104,7 +122,9 @@ static int add_esp(const struct env *env, struct json_object *root, struct error
         if (r < 0)
                 return r;
         load_memory(env, &state);
-        return status_add_node(env, root, &s, state) < 0 ? error_oom(e) : 0;
+        if (status_add_node(env, root, &s, state) < 0)
+                return error_oom(e);
+        return add_record(env, root, &s, e);
 }
 
 /*

@@ -281,6 +281,28 @@ static bool is_here(const struct situation *s, const uint8_t sha256[SHA256_SIZE]
         return here;
 }
 
+struct override {
+        const char *verb, *version, *text;
+        const uint8_t *sha256;
+        uint64_t time;
+};
+
+static int add_override(struct json_object *array, const struct override *override)
+{
+        struct json_object *o = json_object_new_object();
+        int r = json_append(array, o);
+
+        if (r == 0)
+                r = add_text(o, "verb", override->verb);
+        if (r == 0)
+                r = add_text(o, "version", override->version);
+        if (r == 0)
+                r = add_digest(o, "sha256", true, override->sha256);
+        if (r == 0)
+                r = json_add_u64(o, "time", override->time);
+        return r < 0 ? r : add_text(o, "text", override->text);
+}
+
 /* Images of this node that did not give every proof, because somebody accepted that: newest first,
  * and told until no entry leads there any more. */
 static int add_overrides(struct json_object *root, const struct situation *s,
@@ -291,21 +313,38 @@ static int add_overrides(struct json_object *root, const struct situation *s,
 
         for (unsigned i = 0; i < state_operations(state) && r == 0; i++) {
                 struct state_operation op;
-                struct json_object *o;
 
                 if (state_operation_at(state, i, &op) < 0 || !*op.overridden || !op.has_sha256 ||
                     !is_here(s, op.sha256))
                         continue;
-                o = json_object_new_object();
-                r = json_append(array, o);
-                if (r == 0)
-                        r = add_text(o, "version", op.to_version);
-                if (r == 0)
-                        r = add_digest(o, "sha256", true, op.sha256);
-                if (r == 0)
-                        r = json_add_u64(o, "time", op.time);
-                if (r == 0)
-                        r = add_text(o, "text", op.overridden);
+                r = add_override(array, &(struct override){.verb = op.verb,
+                                                           .version = op.to_version,
+                                                           .text = op.overridden,
+                                                           .sha256 = op.sha256,
+                                                           .time = op.time});
+        }
+        return r;
+}
+
+int status_add_record(struct json_object *root, const struct situation *s,
+                      const struct install_record *record)
+{
+        struct override o = {.verb = "install",
+                             .version = record->version,
+                             .sha256 = record->sha256,
+                             .time = record->time};
+        struct json_object *array;
+        int r = 0;
+
+        if (json_get_array(root, "overrides", &array) < 0)
+                return 0; /* it was not known what there was */
+        if (*record->image_override && is_here(s, record->sha256)) {
+                o.text = record->image_override;
+                r = add_override(array, &o);
+        }
+        if (r == 0 && *record->machine_override) {
+                o.text = record->machine_override;
+                r = add_override(array, &o);
         }
         return r;
 }
@@ -401,8 +440,8 @@ static void print_list(struct json_object *root, const char *key, const char *ti
 
 static void print_override(struct json_object *o)
 {
-        report_text(stdout, "  version %s, sha256 %.12s: %s\n", status_text(o, "version"),
-                    status_text(o, "sha256"), status_text(o, "text"));
+        report_text(stdout, "  %s, version %s, sha256 %.12s: %s\n", status_text(o, "verb"),
+                    status_text(o, "version"), status_text(o, "sha256"), status_text(o, "text"));
 }
 
 static void print_wishes(struct json_object *root)

@@ -2,6 +2,7 @@
 /* Inside of "status": what the ESP, the boot loader's wishes and the memory of upgrades say. */
 #pragma once
 
+#include "agent/install_record.h"
 #include "agent/situation.h"
 #include "base/env.h"
 #include "base/error.h"
@@ -15,6 +16,11 @@
  */
 int status_add_node(const struct env *env, struct json_object *root, const struct situation *s,
                     const struct state *state) _must_check_;
+
+/* Adds to the overrides what was accepted at the installation: of the image as long as it is here,
+ * of the machine for good. -ENOMEM. */
+int status_add_record(struct json_object *root, const struct situation *s,
+                      const struct install_record *record) _must_check_;
 
 /* The same as text, from the document. */
 void status_print_node(struct json_object *root);

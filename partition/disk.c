@@ -425,15 +425,8 @@ static int drop_kernel_partitions(struct disk *d, struct error *e)
         r = disk_partitions(d, &list, &n, e);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < n && r == 0; i++) {
-                struct blkpg_partition p = {.pno = (int)list[i].number};
-                struct blkpg_ioctl_arg arg = {
-                        .op = BLKPG_DEL_PARTITION, .datalen = sizeof(p), .data = &p};
-
-                if (ioctl(d->fd, BLKPG, &arg) < 0)
-                        r = error_errno(e, errno, "%s: dropping partition %u", d->path,
-                                        list[i].number);
-        }
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = disk_drop_kernel_partition(d, list[i].number, e);
         disk_free_partitions(list, n);
         return r;
 }
@@ -502,6 +495,11 @@ int disk_add_kernel_partition(struct disk *d, unsigned number, uint64_t start, u
                               struct error *e)
 {
         return tell_kernel(d, BLKPG_ADD_PARTITION, "adding", number, start, size, e);
+}
+
+int disk_drop_kernel_partition(struct disk *d, unsigned number, struct error *e)
+{
+        return tell_kernel(d, BLKPG_DEL_PARTITION, "dropping", number, 0, 0, e);
 }
 
 int disk_resize_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,

@@ -95,6 +95,10 @@ int disk_clear(struct disk *d, struct error *e) _must_check_;
 int disk_add_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,
                               struct error *e) _must_check_;
 
+/* Takes a partition away from the kernel until the table is read again: nobody can open it. Needs
+ * disk_take(). -EBUSY while it is in use. */
+int disk_drop_kernel_partition(struct disk *d, unsigned number, struct error *e) _must_check_;
+
 /* Tells the kernel the new size of one that it knows, mounted or not. Needs disk_lock(). */
 int disk_resize_kernel_partition(struct disk *d, unsigned number, uint64_t start, uint64_t size,
                                  struct error *e) _must_check_;

@@ -86,22 +86,27 @@ void proofs_log(const struct proofs *p)
         }
 }
 
-void proofs_overrides(const struct proofs *p, char *ret, size_t size)
+void proof_overrides(const struct proof *items, const char *const *item_names, size_t n, char *ret,
+                     size_t size)
 {
         size_t used = 0;
 
         assert(size > 0);
         ret[0] = '\0';
-        for (unsigned i = 0; i < PROOF_MAX && used < size; i++) {
-                const struct proof *proof = &p->item[i];
-                int n;
+        for (size_t i = 0; i < n && used < size; i++) {
+                int added;
 
-                if (proof->state != PROOF_OVERRIDDEN)
+                if (items[i].state != PROOF_OVERRIDDEN)
                         continue;
-                n = snprintf(ret + used, size - used, "%s%s: %s (%s)", used > 0 ? "; " : "",
-                             names[i], proof->text, proof->advice);
-                used += n > 0 ? (size_t)n : 0;
+                added = snprintf(ret + used, size - used, "%s%s: %s (%s)", used > 0 ? "; " : "",
+                                 item_names[i], items[i].text, items[i].advice);
+                used += added > 0 ? (size_t)added : 0;
         }
+}
+
+void proofs_overrides(const struct proofs *p, char *ret, size_t size)
+{
+        proof_overrides(p->item, names, PROOF_MAX, ret, size);
 }
 
 int proofs_enforce(const struct proofs *p, struct error *e)

@@ -70,8 +70,11 @@ void proof_override(struct proofs *p, enum proof_id id, const char *by);
  * warning, and each that failed and was overridden. */
 void proofs_log(const struct proofs *p);
 
-/* The failures that somebody accepted, as one text: "version: 0.9 is older ... (accepted by ...)";
- * what does not fit is cut. "" when there are none. */
+/* The failures among n items that somebody accepted, as one text: "version: 0.9 is older ...
+ * (accepted by ...)"; what does not fit is cut. "" when there are none. */
+void proof_overrides(const struct proof *items, const char *const *names, size_t n, char *ret,
+                     size_t size);
+/* The same for the proofs of an image. */
 void proofs_overrides(const struct proofs *p, char *ret, size_t size);
 
 /* 0 when nothing failed; otherwise *e gets the first failed proof, and its errno is returned. */

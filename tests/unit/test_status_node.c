@@ -105,6 +105,42 @@ static void override_is_told_as_long_as_the_image_is_here(void **state)
         assert_int_equal(json_object_array_length(overrides(n, &gone)), 0);
 }
 
+/* What the machine did not have is told for good, what the image did not have as long as it is
+ * here.
+ */
+static void installation_is_remembered(void **state)
+{
+        struct node *n = *state;
+        struct install_record record = {.time = 5,
+                                        .version = "1",
+                                        .image_override = OVERRIDDEN,
+                                        .machine_override = "tpm-kind: software (accepted)"};
+        _cleanup_json_ struct json_object *both = NULL, *one = NULL, *none = NULL;
+        struct json_object *array;
+        const char *text;
+
+        memset(record.sha256, 2, SHA256_SIZE);
+        array = overrides(n, &both);
+        assert_int_equal(status_add_record(both, &n->situation, &record), 0);
+        assert_int_equal(json_object_array_length(array), 2);
+        assert_int_equal(json_get_str(json_object_array_get_idx(array, 0), "text", &text), 0);
+        assert_string_equal(text, OVERRIDDEN);
+        assert_int_equal(json_get_str(json_object_array_get_idx(array, 1), "verb", &text), 0);
+        assert_string_equal(text, "install");
+
+        memset(record.sha256, 3, SHA256_SIZE);
+        array = overrides(n, &one);
+        assert_int_equal(status_add_record(one, &n->situation, &record), 0);
+        assert_int_equal(json_object_array_length(array), 1);
+        assert_int_equal(json_get_str(json_object_array_get_idx(array, 0), "text", &text), 0);
+        assert_string_equal(text, record.machine_override);
+
+        record.machine_override[0] = '\0';
+        array = overrides(n, &none);
+        assert_int_equal(status_add_record(none, &n->situation, &record), 0);
+        assert_int_equal(json_object_array_length(array), 0);
+}
+
 static void last_operation_tells_its_override(void **state)
 {
         struct node *n = *state;
@@ -122,6 +158,7 @@ static void last_operation_tells_its_override(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(installation_is_remembered, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(override_is_told_as_long_as_the_image_is_here,
                                                 set_up, tear_down),
                 cmocka_unit_test_setup_teardown(last_operation_tells_its_override, set_up,
