@@ -195,6 +195,35 @@ static char *esp_target(const struct env *env)
         return asprintf(&target, "%s/tb-agent/esp", env->run) < 0 ? NULL : target;
 }
 
+/*
+ * An ESP that was cut from its system is looked at before it is repaired: the repair cuts one of
+ * two files that share clusters, and does not know which of them starts this node.
+ */
+static int check_esp(const char *device, const char *target, struct error *e)
+{
+        _cleanup_close_ int fd = -EBADF;
+        int r = mkfs_vfat_was_cut(device, e), unmounted;
+        struct esp esp;
+
+        if (r <= 0)
+                return r;
+        r = node_mount_vfat(device, target, false, e);
+        if (r < 0)
+                return r;
+        fd = file_open_dir(AT_FDCWD, target);
+        esp = (struct esp)ESP_INIT(fd);
+        r = fd < 0 ? error_errno(e, -fd, "%s", target) : esp_check_images(&esp, e);
+        if (r == -EUCLEAN)
+                error_advise(e, "it was cut from its power: find out which of the two no boot "
+                                "entry names, and take that away with fsck.vfat -d");
+        close_p(&fd);
+        /* The first failure is the one to report. */
+        unmounted = mount_unmount(target, r < 0 ? NULL : e);
+        if (r == 0)
+                r = unmounted;
+        return r < 0 ? r : mkfs_check_vfat(device, e);
+}
+
 int node_mount_esp(const struct env *env, const struct node *n, bool writable, int *ret_fd,
                    struct error *e)
 {
@@ -208,10 +237,10 @@ int node_mount_esp(const struct env *env, const struct node *n, bool writable, i
         if (turn < 0)
                 return turn;
         r = disk_partition_path(n->disk, n->esp->number, &device, e);
-        if (r == 0 && writable)
-                r = mkfs_check_vfat(device, e);
         if (r == 0)
                 r = mount_private(e);
+        if (r == 0 && writable)
+                r = check_esp(device, target, e);
         if (r == 0)
                 r = node_mount_vfat(device, target, writable, e);
         if (r < 0)

@@ -132,11 +132,10 @@ static int is_dirty(const char *path, struct error *e)
         return sector[FAT32_STATE] & FAT32_STATE_DIRTY;
 }
 
-int mkfs_check_vfat(const char *path, struct error *e)
+/* 1 with a claim on the device, which keeps it from being mounted, when it has to be checked. */
+static int claim(const char *path, int *ret_fd, struct error *e)
 {
-        const char *const argv[] = {"fsck.vfat", "-a", path, NULL};
         _cleanup_close_ int fd = -EBADF;
-        struct spawn_result result;
         int r = is_dirty(path, e);
 
         /* Nobody is kept from mounting a file system that needs no check. */
@@ -147,9 +146,28 @@ int mkfs_check_vfat(const char *path, struct error *e)
         fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NOCTTY);
         if (fd < 0)
                 return errno == EBUSY ? 0 : error_errno(e, errno, "%s", path);
-        r = is_dirty(path, e);
+        r = is_dirty(path, e); /* it may have been unmounted meanwhile */
+        if (r > 0)
+                *ret_fd = TAKE_FD(fd);
+        return r;
+}
+
+int mkfs_vfat_was_cut(const char *path, struct error *e)
+{
+        _cleanup_close_ int fd = -EBADF;
+
+        return claim(path, &fd, e);
+}
+
+int mkfs_check_vfat(const char *path, struct error *e)
+{
+        const char *const argv[] = {"fsck.vfat", "-a", path, NULL};
+        _cleanup_close_ int fd = -EBADF;
+        struct spawn_result result;
+        int r = claim(path, &fd, e);
+
         if (r <= 0)
-                return r; /* it was unmounted meanwhile */
+                return r;
         log_info("%s was not unmounted, checking it", path);
         r = spawn_run(argv, CHECK_SECONDS, NULL, &result, e);
         if (r < 0)

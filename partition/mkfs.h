@@ -26,3 +26,10 @@ int mkfs_check_ext4(const char *path, const char *label, struct error *e) _must_
  * cut left behind. A node that is mounted already is left alone.
  */
 int mkfs_check_vfat(const char *path, struct error *e) _must_check_;
+
+/*
+ * Whether mkfs_check_vfat() would check it: 1 when it was not unmounted and is not mounted now.
+ * fsck.vfat repairs files that share clusters by cutting the one that stands later in the folder,
+ * whichever that is. Who knows which one is needed looks at them before.
+ */
+int mkfs_vfat_was_cut(const char *path, struct error *e) _must_check_;

@@ -508,3 +508,20 @@ int esp_remove(const struct esp *esp, const char *path, struct error *e)
                 return r;
         return esp_step_unlink(esp, path, e);
 }
+
+int esp_check_images(const struct esp *esp, struct error *e)
+{
+        _cleanup_free_ struct esp_image *images = NULL;
+        size_t n = 0;
+        int r = esp_list_images(esp, &images, &n, e);
+
+        for (size_t i = 0; i < n && r == 0; i++) {
+                char path[sizeof(ESP_IMAGE_DIR) + ENTRY_IMAGE_NAME_SIZE];
+
+                if (!images[i].named)
+                        continue;
+                (void)snprintf(path, sizeof(path), "%s/%s", ESP_IMAGE_DIR, images[i].file);
+                r = esp_step_check_shared(esp, path, e);
+        }
+        return r;
+}

@@ -252,6 +252,13 @@ int esp_sync(const struct esp *esp, struct error *e) _must_check_;
 int esp_list_entries(const struct esp *esp, struct entry_file **ret, size_t *ret_n, struct error *e)
         _must_check_;
 
+/*
+ * Whether every image that an entry names has its clusters for itself: -EUCLEAN (ERROR_IO) when one
+ * does not. fsck.vfat would then cut the file that stands later in the folder, needed or not. Only
+ * reads.
+ */
+int esp_check_images(const struct esp *esp, struct error *e) _must_check_;
+
 /* All images of ESP_IMAGE_DIR, sorted by number. The caller frees *ret. */
 int esp_list_images(const struct esp *esp, struct esp_image **ret, size_t *ret_n, struct error *e)
         _must_check_;

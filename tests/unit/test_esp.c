@@ -612,6 +612,28 @@ static void test_cross_links(void **state)
         assert_non_null(strstr(error.advice, "CAP_SYS_RAWIO"));
 }
 
+/* Before fsck.vfat gets to choose. */
+static void test_named_images_that_share(void **state)
+{
+        (void)state;
+        scratch_put_text(&dir, "EFI/kairos/usi-00000007.efi", "a");
+        scratch_put_text(&dir, "EFI/kairos/usi-00000008.efi", "b");
+        scratch_put_text(&dir, "EFI/kairos/usi-00000009.efi", "b");
+        scratch_put_text(&dir, "loader/entries/active.conf",
+                         "title x\nefi /EFI/kairos/usi-00000007.efi\n");
+        esp.clusters = byte_is_cluster;
+        if (esp_check_images(&esp, &error) < 0)
+                fail_msg("%s", error.text); /* nobody needs the two that share */
+        scratch_put_text(&dir, "loader/entries/passive.conf",
+                         "title x\nefi /EFI/kairos/usi-00000009.efi\n");
+        assert_int_equal(esp_check_images(&esp, &error), -EUCLEAN);
+        assert_int_equal(error.class, ERROR_IO);
+        assert_non_null(strstr(error.text, "usi-00000009.efi shares clusters with"));
+        assert_non_null(strstr(error.text, "usi-00000008.efi"));
+        esp.clusters = no_permission;
+        assert_int_equal(esp_check_images(&esp, &error), -EPERM);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -620,6 +642,7 @@ int main(void)
                 cmocka_unit_test(test_cut_install),
                 cmocka_unit_test(test_cut_upgrade),
                 cmocka_unit_test(test_cut_bless),
+                CASE(test_named_images_that_share),
                 CASE(test_paths),
                 CASE(test_add_file),
                 CASE(test_space),
