@@ -186,22 +186,21 @@ static int try_any_tpm(struct boot *b, struct error *e)
 
 /*
  * The image was measured into some TPM; it has to be this one. With two of them, the one that could
- * unseal would be left open while the other is closed.
+ * unseal would be left open while the other is closed. In which bank it was measured is the
+ * firmware's affair: without the one of our policies nothing opens, and it is closed all the same.
  */
 static int check_measured(struct boot *b, struct error *e)
 {
-        static const uint8_t never[SHA256_SIZE];
-        uint8_t value[SHA256_SIZE];
-        int r = tpm_read_pcrs(b->tpm, 1u << BOOT_PCR, value, e);
+        int r = tpm_pcr_is_used(b->tpm, BOOT_PCR, e);
 
-        if (r == 0 && memcmp(value, never, sizeof(never)) == 0)
+        if (r == 0)
                 r = error_set(e, ERROR_PRECONDITION, EREMOTE,
                               "this is not the TPM that the image was measured into");
         if (r < 0) {
                 tpm_free(b->tpm);
                 b->tpm = NULL;
         }
-        return r;
+        return r < 0 ? r : 0;
 }
 
 static int open_tpm(struct boot *b, struct error *e)

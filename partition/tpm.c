@@ -286,6 +286,43 @@ static int list_banks(struct tpm *t, TPML_PCR_SELECTION *ret, struct error *e)
         return 0;
 }
 
+/* 1: the PCR has another value in this bank than after a start of the machine. */
+static int is_used_in(struct tpm *t, TPM2_ALG_ID hash, unsigned pcr, struct error *e)
+{
+        TPML_PCR_SELECTION want = make_selection(UINT32_C(1) << pcr);
+        _cleanup_esys_ TPML_PCR_SELECTION *got = NULL;
+        _cleanup_esys_ TPML_DIGEST *values = NULL;
+        TSS2_RC rc;
+
+        want.pcrSelections[0].hash = hash;
+        rc = Esys_PCR_Read(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &want, NULL, &got,
+                           &values);
+        if (rc != TSS2_RC_SUCCESS)
+                return tpm_rc_error(rc, "cannot read PCRs", e);
+        for (uint32_t i = 0; i < values->count; i++) {
+                for (unsigned k = 0; k < values->digests[i].size; k++) {
+                        if (values->digests[i].buffer[k] != 0)
+                                return 1;
+                }
+        }
+        return 0;
+}
+
+int tpm_pcr_is_used(struct tpm *t, unsigned pcr, struct error *e)
+{
+        TPML_PCR_SELECTION banks;
+        int r = pcr < TPM_PCR_COUNT ? list_banks(t, &banks, e)
+                                    : error_set(e, ERROR_INTERNAL, EINVAL, "PCR %u", pcr);
+
+        if (r < 0)
+                return r;
+        for (uint32_t i = 0; i < banks.count && r == 0; i++) {
+                if (selection_mask(&banks.pcrSelections[i]) & UINT32_C(1) << pcr)
+                        r = is_used_in(t, banks.pcrSelections[i].hash, pcr, e);
+        }
+        return r;
+}
+
 /* Fills values for every bank in which the PCR exists: one left out could be extended to anything
  * later. */
 static int make_hmacs(struct tpm *t, const struct secret *key, const struct buf *text,

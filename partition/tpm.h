@@ -71,6 +71,10 @@ uint64_t tpm_busy_us(const struct tpm *t);
  */
 int tpm_read_pcrs(struct tpm *t, uint32_t mask, uint8_t *ret_values, struct error *e) _must_check_;
 
+/* Whether anything was measured into the PCR since the machine started, in any active bank: 1, 0.
+ */
+int tpm_pcr_is_used(struct tpm *t, unsigned pcr, struct error *e) _must_check_;
+
 /*
  * Extends a PCR by the hash of data, in every active bank, with one command (TPM2_PCR_Event). This
  * is how phase words are measured: the ASCII text without NUL. -EINVAL above TPM_EVENT_MAX bytes.

@@ -176,6 +176,14 @@ static void test_volume_key(void **state)
         assert_memory_equal(value, hmac, 48);
 }
 
+static void restart(struct world *w)
+{
+        tpm_free(w->tpm);
+        w->tpm = NULL;
+        assert_int_equal(swtpm_reboot(w->emulator), 0);
+        assert_int_equal(tpm_open(w->emulator->tcti, &w->tpm, &w->e), 0);
+}
+
 static void test_reboot_resets(void **state)
 {
         struct world *w = *state;
@@ -184,13 +192,43 @@ static void test_reboot_resets(void **state)
 
         assert_int_equal(tpm_measure(w->tpm, 11, "x", 1, &w->e), 0);
         assert_int_equal(tpm_read_pcrs(w->tpm, 1u << 11, before, &w->e), 0);
-        tpm_free(w->tpm);
-        w->tpm = NULL;
-        assert_int_equal(swtpm_reboot(w->emulator), 0);
-        assert_int_equal(tpm_open(w->emulator->tcti, &w->tpm, &w->e), 0);
+        restart(w);
         assert_int_equal(tpm_read_pcrs(w->tpm, 1u << 11, after, &w->e), 0);
         assert_memory_not_equal(before, after, SHA256_SIZE);
         assert_memory_equal(after, zeros, SHA256_SIZE);
+}
+
+/* Firmware measures into the banks there are. */
+static void test_used_in_any_bank(void **state)
+{
+        static const TPMI_ALG_HASH banks[] = {TPM2_ALG_SHA1, TPM2_ALG_SHA256, TPM2_ALG_SHA384,
+                                              TPM2_ALG_SHA512};
+        struct world *w = *state;
+        TPML_PCR_SELECTION wish = {.count = ARRAY_SIZE(banks)};
+        uint8_t value[SHA256_SIZE];
+        UINT32 most, needed, available;
+        TPMI_YES_NO done;
+
+        assert_int_equal(tpm_pcr_is_used(w->tpm, 11, &w->e), 0);
+        assert_int_equal(tpm_measure(w->tpm, 11, "x", 1, &w->e), 0);
+        assert_int_equal(tpm_pcr_is_used(w->tpm, 11, &w->e), 1);
+        assert_int_equal(tpm_pcr_is_used(w->tpm, 12, &w->e), 0);
+        assert_int_equal(tpm_pcr_is_used(w->tpm, 24, &w->e), -EINVAL);
+
+        for (size_t i = 0; i < ARRAY_SIZE(banks); i++) {
+                wish.pcrSelections[i] = (TPMS_PCR_SELECTION){.hash = banks[i], .sizeofSelect = 3};
+                if (banks[i] == TPM2_ALG_SHA384)
+                        memset(wish.pcrSelections[i].pcrSelect, 0xff, 3);
+        }
+        assert_int_equal(Esys_PCR_Allocate(w->tpm->esys, ESYS_TR_RH_PLATFORM, ESYS_TR_PASSWORD,
+                                           ESYS_TR_NONE, ESYS_TR_NONE, &wish, &done, &most, &needed,
+                                           &available),
+                         TSS2_RC_SUCCESS);
+        restart(w);
+        assert_int_equal(tpm_read_pcrs(w->tpm, 1u << 11, value, &w->e), -EPROTONOSUPPORT);
+        assert_int_equal(tpm_pcr_is_used(w->tpm, 11, &w->e), 0);
+        assert_int_equal(tpm_measure(w->tpm, 11, "x", 1, &w->e), 0);
+        assert_int_equal(tpm_pcr_is_used(w->tpm, 11, &w->e), 1);
 }
 
 /* The TPM goes away between two commands. */
@@ -217,6 +255,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_measure, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_volume_key, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_reboot_resets, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_used_in_any_bank, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
         };
 
