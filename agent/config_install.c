@@ -17,12 +17,8 @@ static const char *find_unfulfilled(const struct config *c)
                 bool wanted;
                 const char *path;
         } wishes[] = {
-                {in->reboot, "install.reboot"},
-                {in->poweroff, "install.poweroff"},
                 {in->no_format, "install.no-format"},
                 {in->allow_insecure_registries, "install.allow-insecure-registries"},
-                {in->hooks.before.n > 0, "install.hooks.before"},
-                {in->hooks.after.n > 0, "install.hooks.after"},
                 {c->bind_pcrs != INSTALL_LITERAL_PCRS, "bind-pcrs"},
                 {c->bind_public_pcrs != INSTALL_SIGNED_PCRS, "bind-public-pcrs"},
         };
@@ -145,6 +141,10 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
                 wishes->source = in->source;
         wishes->allow_discards = wishes->allow_discards || in->allow_discards;
         wishes->force_release = wishes->force_release || in->force_release;
+        if (wishes->end == INSTALL_END_STAY)
+                wishes->end = in->reboot     ? INSTALL_END_REBOOT
+                              : in->poweroff ? INSTALL_END_POWEROFF
+                                             : INSTALL_END_STAY;
         wishes->config = c;
         apply_escrow(in, &wishes->escrow);
         apply_firmware(in, &wishes->firmware);

@@ -21,7 +21,7 @@ struct install_options {
         struct option_list partitions, configs;
         const char *tcti;
         uint64_t progress_fd;
-        bool yes, json, dry_run, use_default_dirs;
+        bool yes, json, dry_run, use_default_dirs, reboot, poweroff;
 };
 
 static void print_help(void)
@@ -60,6 +60,8 @@ static void print_help(void)
                 "  --enroll-keys-by WHOM  agent (default), or loader: at the first start\n"
                 "  --allow-software-tpm   accept a TPM that is a program, for tests and virtual "
                 "machines\n"
+                "  --reboot         restart the machine when the installation is complete\n"
+                "  --poweroff       power it off instead\n"
                 "  --yes            do not ask\n"
                 "  --dry-run        show the plan, change nothing\n"
                 "  --progress-fd N  write progress to this descriptor, as JSON lines\n"
@@ -91,6 +93,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"allow-software-tpm", OPTION_FLAG, &o->wishes.firmware.allow_software_tpm},
                 {"progress-fd", OPTION_COUNT, &o->progress_fd},
                 {"tcti", OPTION_TEXT, &o->tcti},
+                {"reboot", OPTION_FLAG, &o->reboot},
+                {"poweroff", OPTION_FLAG, &o->poweroff},
                 {"yes", OPTION_FLAG, &o->yes},
                 {"json", OPTION_FLAG, &o->json},
                 {"dry-run", OPTION_FLAG, &o->dry_run},
@@ -101,7 +105,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 print_help();
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
-        return r;
+        return r == 0 ? install_end_choose(o->reboot, o->poweroff, &o->wishes.end, e) : r;
 }
 
 /* Fills what the command line left open. */
@@ -161,29 +165,77 @@ static bool is_attended(const struct install_options *o)
         return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
 }
 
+/* How far a run came. */
+struct outcome {
+        unsigned hooks;
+        bool installed; /* the node is complete, whatever comes after it */
+        bool told;      /* the document was printed, with the failure if there is one */
+};
+
+static void print_text(const struct install_plan *p, const struct outcome *run)
+{
+        (void)printf("%s\n", !run->installed                ? "nothing was changed"
+                             : p->end == INSTALL_END_REBOOT ? "installed; restarting"
+                             : p->end == INSTALL_END_POWEROFF
+                                     ? "installed; powering off"
+                                     : "installed; restart from this disk");
+        if (p->escrow.place == INSTALL_ESCROW_FILE && run->installed)
+                report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
+}
+
+/* failure: of what comes after a complete installation; NULL: there is none. */
 static int print_result(const struct install_plan *p, const struct install_options *o,
-                        struct error *e)
+                        struct outcome *run, const struct error *failure, struct error *e)
 {
         _cleanup_json_ struct json_object *root = NULL;
 
         if (!o->json) {
-                (void)printf("%s\n", o->dry_run ? "nothing was changed"
-                                                : "installed; restart from this disk");
-                if (p->escrow.place == INSTALL_ESCROW_FILE && !o->dry_run)
-                        report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
+                if (!failure)
+                        print_text(p, run);
                 return 0;
         }
         root = report_new("install");
         if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
             json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
-            json_add_bool(root, "installed", !o->dry_run) < 0 ||
-            install_firmware_add_result(root, p) < 0 || install_escrow_report(&p->escrow, root) < 0)
+            json_add_bool(root, "installed", run->installed) < 0 ||
+            json_add_u64(root, "hooks", run->hooks) < 0 ||
+            install_firmware_add_result(root, p) < 0 ||
+            install_escrow_report(&p->escrow, root) < 0 ||
+            (failure && report_add_error(root, failure) < 0))
                 return error_oom(e);
+        run->told = true;
         return report_print(root, e);
 }
 
+/* From the consent to the end of the run. */
+static int carry_out(struct install_plan *plan, const struct install_options *o,
+                     struct install_progress *progress, struct outcome *run, struct error *e)
+{
+        struct error output = ERROR_INIT;
+        int r = install_end_prepare(plan, e);
+
+        if (r == 0)
+                r = confirm(plan, o, e);
+        if (r == 0)
+                r = install_end_ask_hooks(plan, &run->hooks, e);
+        if (r == 0)
+                r = install_apply(plan, progress, e);
+        if (r < 0)
+                return r;
+        run->installed = true;
+        r = install_end_tell_hooks(plan, &run->hooks, e);
+        if (r == 0)
+                r = install_end_leave(plan, e);
+        if (r == 0)
+                return print_result(plan, o, run, NULL, e);
+        /* This failure is the one to report. */
+        if (print_result(plan, o, run, e, &output) < 0)
+                log_error("%s", output.text);
+        return r;
+}
+
 static int install(const struct env *env, const struct install_options *o,
-                   struct install_progress *progress, struct error *e)
+                   struct install_progress *progress, struct outcome *run, struct error *e)
 {
         _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
                                                                  .escrow = INSTALL_ESCROW_INIT};
@@ -214,14 +266,8 @@ static int install(const struct env *env, const struct install_options *o,
                 install_describe(&plan, out);
                 install_escrow_describe(&plan.escrow, out);
         }
-        if (!o->dry_run) {
-                r = confirm(&plan, o, e);
-                if (r == 0)
-                        r = install_apply(&plan, progress, e);
-                if (r < 0)
-                        return r;
-        }
-        return print_result(&plan, o, e);
+        return o->dry_run ? print_result(&plan, o, run, NULL, e)
+                          : carry_out(&plan, o, progress, run, e);
 }
 
 int verb_install(const struct env *env, int argc, char **argv)
@@ -229,6 +275,7 @@ int verb_install(const struct env *env, int argc, char **argv)
         _cleanup_(install_progress_free_p) struct install_progress *progress = NULL;
         _cleanup_(config_free_p) struct config *config = NULL;
         struct install_options options = {0};
+        struct outcome run = {0};
         struct error error = ERROR_INIT;
         struct env used = *env;
         int r = parse_options(argc, argv, &options, &error);
@@ -246,10 +293,12 @@ int verb_install(const struct env *env, int argc, char **argv)
         if (r == 0)
                 progress = install_progress_new(options.json, options.progress_fd);
         if (r == 0)
-                r = install(&used, &options, progress, &error);
+                r = install(&used, &options, progress, &run, &error);
         if (r < 0 && !progress) /* who reads the steps is told of an early end, too */
                 progress = install_progress_new(options.json, 0);
         if (r < 0 || !options.dry_run)
                 install_progress_end(progress, r < 0 ? &error : NULL);
+        if (run.told)
+                return r < 0 ? error_exit_code(error.class) : 0;
         return r < 0 ? report_failure("install", options.json, &error) : 0;
 }

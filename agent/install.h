@@ -7,6 +7,7 @@
 
 #include "agent/config.h"
 #include "agent/install_disk.h"
+#include "agent/install_end.h"
 #include "agent/install_escrow.h"
 #include "agent/install_firmware.h"
 #include "agent/install_progress.h"
@@ -44,6 +45,7 @@ struct install_plan {
         struct layout layout;
         struct extra_list extras; /* the user's partitions in it */
         bool allow_discards;
+        enum install_end end;
         const struct config *config; /* borrowed; NULL: none */
         struct install_escrow escrow;
         uint8_t pcr7[SHA256_SIZE]; /* value the partitions will be bound to */
@@ -67,7 +69,8 @@ struct install_wishes {
         struct install_firmware_wishes firmware;
         const struct config *config; /* what goes onto the OEM partition; NULL: nothing */
         bool allow_downgrade, allow_discards;
-        bool force_release; /* take away what holds the disk, where that is safe */
+        enum install_end end; /* what the machine does after it */
+        bool force_release;   /* take away what holds the disk, where that is safe */
 };
 
 /*

@@ -188,6 +188,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .source = SOURCE_INIT,
                                    .extras = wishes->layout.extras,
                                    .allow_discards = wishes->allow_discards,
+                                   .end = wishes->end,
                                    .config = wishes->config,
                                    .escrow = INSTALL_ESCROW_INIT};
         r = install_firmware_begin(p, &wishes->firmware, e);
@@ -258,6 +259,8 @@ void install_describe(const struct install_plan *p, FILE *out)
                 report_text(out, "  new    %u %s, %s\n", p->layout.partitions[i].number,
                             p->layout.partitions[i].name,
                             format_size(p->layout.partitions[i].size, size, sizeof(size)));
+        if (p->end != INSTALL_END_STAY)
+                report_text(out, "then     %s\n", install_end_name(p->end));
 }
 
 static int add_partition(struct json_object *array, const struct install_plan *p,
@@ -344,6 +347,8 @@ struct json_object *install_plan_json(const struct install_plan *p)
                 r = add_image(root, p);
         if (r == 0)
                 r = json_add_obj(root, "proofs", proofs_json(&p->proofs));
+        if (r == 0)
+                r = json_add_str(root, "then", install_end_name(p->end));
         if (r == 0)
                 r = install_firmware_add_plan(root, p);
         return r < 0 ? NULL : TAKE_PTR(root);

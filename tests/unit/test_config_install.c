@@ -47,14 +47,28 @@ static void no_disk_is_chosen_by_default(void **state)
         assert_null(wishes.source);
 }
 
+static void the_end_of_the_command_line_counts_more(void **state)
+{
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        struct install_wishes open = {.target = "/dev/b"}, said = open;
+
+        (void)state;
+        said.end = INSTALL_END_POWEROFF;
+        assert_int_equal(config_run(&run, HEAD "install: {reboot: true}\n", NULL, NULL), 0);
+        assert_int_equal(config_apply_to_install(run.c, &open, &run.error), 0);
+        assert_int_equal(open.end, INSTALL_END_REBOOT);
+        assert_int_equal(config_apply_to_install(run.c, &said, &run.error), 0);
+        assert_int_equal(said.end, INSTALL_END_POWEROFF);
+        assert_int_equal(install_end_choose(true, true, &said.end, &run.error), -EINVAL);
+        assert_int_equal(run.error.class, ERROR_USAGE);
+}
+
 static void what_cannot_be_done_is_not_forgotten(void **state)
 {
         static const struct {
                 const char *text, *said;
         } cases[] = {
                 {"install: {no-format: true}", "a.yaml:2:22: install.no-format"},
-                {"install: {reboot: true}", "a.yaml:2:19: install.reboot"},
-                {"install: {hooks: {after: [/a]}}", "a.yaml:2:26: install.hooks.after"},
                 {"bind-pcrs: [0]", "a.yaml:2:12: bind-pcrs"},
         };
 
@@ -187,6 +201,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_command_line_comes_first),
                 cmocka_unit_test(no_disk_is_chosen_by_default),
+                cmocka_unit_test(the_end_of_the_command_line_counts_more),
                 cmocka_unit_test(what_cannot_be_done_is_not_forgotten),
                 cmocka_unit_test(wishes_are_filled),
                 cmocka_unit_test(what_the_boot_stage_does_not_take_is_refused),
