@@ -17,7 +17,6 @@ static const char *find_unfulfilled(const struct config *c)
                 bool wanted;
                 const char *path;
         } wishes[] = {
-                {in->no_format, "install.no-format"},
                 {in->allow_insecure_registries, "install.allow-insecure-registries"},
                 {c->bind_pcrs != INSTALL_LITERAL_PCRS, "bind-pcrs"},
                 {c->bind_public_pcrs != INSTALL_SIGNED_PCRS, "bind-public-pcrs"},
@@ -141,6 +140,7 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
                 wishes->source = in->source;
         wishes->allow_discards = wishes->allow_discards || in->allow_discards;
         wishes->force_release = wishes->force_release || in->force_release;
+        wishes->no_format = wishes->no_format || in->no_format;
         if (wishes->end == INSTALL_END_STAY)
                 wishes->end = in->reboot     ? INSTALL_END_REBOOT
                               : in->poweroff ? INSTALL_END_POWEROFF

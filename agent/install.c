@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/config_install.h"
+#include "agent/install_keep.h"
 #include "agent/lock.h"
 #include "agent/options.h"
 #include "agent/progress.h"
@@ -42,6 +43,9 @@ static void print_help(void)
                 "-;\n"
                 "                   may be given several times; kept on the OEM partition\n"
                 "  --use-default-dirs  also the configurations in the known folders\n"
+                "  --no-format      into partitions that are there: data that opens with this "
+                "image "
+                "is kept\n"
                 "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
@@ -79,6 +83,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
                 {"source", OPTION_TEXT, &o->wishes.source},
                 {"force-release", OPTION_FLAG, &o->wishes.force_release},
+                {"no-format", OPTION_FLAG, &o->wishes.no_format},
                 {"esp-size", OPTION_SIZE, &o->wishes.layout.esp_size},
                 {"oem-size", OPTION_SIZE, &o->wishes.layout.oem_size},
                 {"persistent-size", OPTION_SIZE, &o->wishes.layout.persistent_size},
@@ -151,8 +156,14 @@ static int confirm(const struct install_plan *p, const struct install_options *o
                 error_advise(e, "give --yes to destroy what is on %s", p->disk->path);
                 return -EINVAL;
         }
-        (void)fprintf(stderr,
-                      "Everything on %s will be lost. Type \"yes\" to go on: ", p->disk->path);
+        if (p->no_format)
+                (void)fprintf(stderr,
+                              "The partitions of %s that are listed as lost are made anew, "
+                              "the others are kept. Type \"yes\" to go on: ",
+                              p->disk->path);
+        else
+                (void)fprintf(stderr, "Everything on %s will be lost. Type \"yes\" to go on: ",
+                              p->disk->path);
         if (!fgets(answer, sizeof(answer), stdin) || strcmp(answer, "yes\n") != 0)
                 return error_set(e, ERROR_INTERRUPTED, ECANCELED,
                                  "not confirmed, nothing was changed");
@@ -234,6 +245,29 @@ static int carry_out(struct install_plan *plan, const struct install_options *o,
         return r;
 }
 
+/* A recovery key needs a partition that is made. */
+static int choose_escrow(const struct install_options *o, struct install_plan *p, struct error *e)
+{
+        const struct install_escrow_wishes *w = &o->wishes.escrow;
+
+        if (!p->no_format || !install_keep_all(p))
+                return install_escrow_choose(p->env, w, is_attended(o), &p->escrow, e);
+        if (!w->show && !w->file)
+                return 0;
+        error_set(e, ERROR_USAGE, EINVAL,
+                  "all encrypted partitions are kept, so no recovery key can be added");
+        error_advise(e, "the recovery key that they have stays; leave the option out");
+        return -EINVAL;
+}
+
+/* The partition is closed in this session, and stays so. */
+static void warn_of_config(const struct install_plan *p)
+{
+        if (p->config && install_keep_has(p, LAYOUT_OEM_NAME))
+                log_warning("the partition oem is kept as it is: the configuration of this "
+                            "installation is not put there");
+}
+
 static int install(const struct env *env, const struct install_options *o,
                    struct install_progress *progress, struct outcome *run, struct error *e)
 {
@@ -256,9 +290,10 @@ static int install(const struct env *env, const struct install_options *o,
         }
         r = install_prepare(env, &o->wishes, &plan, e);
         if (r == 0)
-                r = install_escrow_choose(env, &o->wishes.escrow, is_attended(o), &plan.escrow, e);
+                r = choose_escrow(o, &plan, e);
         if (r < 0)
                 return r;
+        warn_of_config(&plan);
         /* A dry run's plan is its result; otherwise it belongs to the question. */
         if (!o->json || (!o->yes && !o->dry_run)) {
                 FILE *out = !o->json && o->dry_run ? stdout : stderr;

@@ -31,6 +31,9 @@
 #define INSTALL_DM_PREFIX "tb-install-"
 /* The user's partitions share one: only one is open at a time. */
 #define INSTALL_DM_EXTRA "extra"
+/* LUKS2 label of a volume that is being made. It gets its own when all is on it: so a run that was
+ * interrupted is told from data. */
+#define INSTALL_UNFINISHED_LABEL "TB_UNFINISHED"
 /* PCRs the partitions are sealed to: the image's signed policy, and the Secure Boot state. */
 #define INSTALL_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
 #define INSTALL_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
@@ -45,6 +48,8 @@ struct install_plan {
         struct layout layout;
         struct extra_list extras; /* the user's partitions in it */
         bool allow_discards;
+        bool no_format;              /* agent/install_keep.h */
+        bool kept[LIMIT_PARTITIONS]; /* which of layout.partitions stay as they are */
         enum install_end end;
         const struct config *config; /* borrowed; NULL: none */
         struct install_escrow escrow;
@@ -69,6 +74,7 @@ struct install_wishes {
         struct install_firmware_wishes firmware;
         const struct config *config; /* what goes onto the OEM partition; NULL: nothing */
         bool allow_downgrade, allow_discards;
+        bool no_format;       /* into the partitions that are there */
         enum install_end end; /* what the machine does after it */
         bool force_release;   /* take away what holds the disk, where that is safe */
 };

@@ -52,7 +52,7 @@ static uint32_t encryption_sector(const struct disk *d)
 static int enrol(struct enrolment *n, struct error *e)
 {
         const struct luks_format_options options = {
-                .label = n->label,
+                .label = INSTALL_UNFINISHED_LABEL,
                 .sector_size = encryption_sector(n->plan->disk),
                 .allow_discards = n->plan->allow_discards,
         };
@@ -98,7 +98,7 @@ static int prove(const struct enrolment *n, struct error *e)
 
         r = luks_open(n->device, &luks, e);
         if (r == 0)
-                r = luks_check_header(luks, n->label, e);
+                r = luks_check_header(luks, INSTALL_UNFINISHED_LABEL, e);
         if (r == 0)
                 r = luks_get_token(luks, 0, &token, e);
         if (r == 0)
@@ -144,6 +144,19 @@ static int make_file_system(const struct enrolment *n, struct error *e)
         return r < 0 ? r : closed;
 }
 
+/* All is on it: from now on it is data. */
+static int finish(const struct enrolment *n, struct error *e)
+{
+        _cleanup_(luks_free_p) struct luks *luks = NULL, *again = NULL;
+        int r = luks_open(n->device, &luks, e);
+
+        if (r == 0)
+                r = luks_set_label(luks, n->label, e);
+        if (r == 0)
+                r = luks_open(n->device, &again, e);
+        return r < 0 ? r : luks_check_header(again, n->label, e);
+}
+
 int install_data_partition(const struct install_plan *p, struct tpm *tpm, const char *name,
                            const char *label, enum extra_fs fs, struct error *e)
 {
@@ -163,6 +176,8 @@ int install_data_partition(const struct install_plan *p, struct tpm *tpm, const 
                 r = prove(&n, e);
         if (r == 0 && fs != EXTRA_FS_NONE)
                 r = make_file_system(&n, e);
+        if (r == 0)
+                r = finish(&n, e);
         secret_free(n.passphrase);
         return r < 0 ? error_wrap(e, r, "%s", name) : 0;
 }

@@ -35,6 +35,18 @@ static int find_pcr7(struct install_plan *p, struct error *e)
         return r < 0 ? r : tpm_read_pcrs(tpm, INSTALL_LITERAL_PCRS, p->pcr7, e);
 }
 
+int install_firmware_pcrs(const struct install_plan *p, struct tpm *tpm, uint32_t mask,
+                          uint8_t *ret_values, struct error *e)
+{
+        const uint32_t below = (UINT32_C(1) << TPM_PCR_BOOT_STATE) - 1;
+        int r = tpm_read_pcrs(tpm, mask, ret_values, e);
+
+        if (r == 0 && mask & (UINT32_C(1) << TPM_PCR_BOOT_STATE))
+                memcpy(ret_values + SHA256_SIZE * (size_t)__builtin_popcount(mask & below), p->pcr7,
+                       SHA256_SIZE);
+        return r;
+}
+
 int install_firmware_end(struct install_plan *p, struct error *e)
 {
         struct install_firmware *f = &p->firmware;
@@ -47,8 +59,8 @@ int install_firmware_end(struct install_plan *p, struct error *e)
         old = calloc(1, sizeof(*old));
         if (!old)
                 return error_oom(e);
-        /* A disk without a table has nothing to remember. */
-        if (layout_read(p->disk, old, NULL) == 0)
+        /* A disk without a table has nothing to remember, and an ESP that stays keeps its entry. */
+        if (!p->no_format && layout_read(p->disk, old, NULL) == 0)
                 firmware_entry_remember(old, &f->gone);
         free(old);
         f->facts.image_size = image_size(p->source.image);

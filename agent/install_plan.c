@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/install_keep.h"
 #include "agent/report.h"
 #include "base/codec.h"
 #include "base/file.h"
@@ -115,6 +116,20 @@ static int fits_disk(const struct disk *d, void *data, struct error *e)
         return l ? layout_plan(d->size, d->sector_size, wishes, l, e) : error_oom(e);
 }
 
+/* Into the partitions that are there: their content is looked at when PCR 7 is known. */
+static int check_prepared(struct install_plan *p, const struct install_wishes *wishes,
+                          struct error *e)
+{
+        struct install_keep_fit fit = {.wishes = &wishes->layout,
+                                       .image_size = image_size(p->source.image)};
+        int r = install_disk_find(p->env, wishes->target, install_keep_fits, &fit, &p->disk,
+                                  &p->choice, e);
+
+        if (r == 0)
+                r = install_disk_take(p->disk, wishes->force_release, &p->choice, e);
+        return r < 0 ? r : install_keep_read(p, &wishes->layout, e);
+}
+
 static int check_disk(struct install_plan *p, const struct install_wishes *wishes, struct error *e)
 {
         struct layout_wishes layout = wishes->layout;
@@ -188,6 +203,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .source = SOURCE_INIT,
                                    .extras = wishes->layout.extras,
                                    .allow_discards = wishes->allow_discards,
+                                   .no_format = wishes->no_format,
                                    .end = wishes->end,
                                    .config = wishes->config,
                                    .escrow = INSTALL_ESCROW_INIT};
@@ -197,9 +213,11 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         if (r == 0)
                 r = check_source(p, wishes, e);
         if (r == 0)
-                r = check_disk(p, wishes, e);
+                r = p->no_format ? check_prepared(p, wishes, e) : check_disk(p, wishes, e);
         if (r == 0)
                 r = install_firmware_end(p, e);
+        if (r == 0 && p->no_format)
+                r = install_keep_judge(p, e);
         if (r < 0)
                 install_plan_done(p);
         return r;
@@ -242,6 +260,23 @@ static void describe_loss(const struct install_loss *l, FILE *out)
                     *l->content.label ? "\"" : "");
 }
 
+/* A table that stays may have partitions that this program has nothing to do with. */
+static bool is_made(const struct install_plan *p, const struct layout_partition *l)
+{
+        if (!p->no_format)
+                return true;
+        for (size_t i = 0; i < p->n_lost; i++) {
+                if (strcmp(p->lost[i].name, l->name) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static const char *fate(const struct install_plan *p, const struct layout_partition *l)
+{
+        return is_made(p, l) ? "new   " : "kept  ";
+}
+
 void install_describe(const struct install_plan *p, FILE *out)
 {
         char size[32];
@@ -256,8 +291,8 @@ void install_describe(const struct install_plan *p, FILE *out)
         for (size_t i = 0; i < p->n_lost; i++)
                 describe_loss(&p->lost[i], out);
         for (size_t i = 0; i < p->layout.n; i++)
-                report_text(out, "  new    %u %s, %s\n", p->layout.partitions[i].number,
-                            p->layout.partitions[i].name,
+                report_text(out, "  %s %u %s, %s\n", fate(p, &p->layout.partitions[i]),
+                            p->layout.partitions[i].number, p->layout.partitions[i].name,
                             format_size(p->layout.partitions[i].size, size, sizeof(size)));
         if (p->end != INSTALL_END_STAY)
                 report_text(out, "then     %s\n", install_end_name(p->end));
@@ -267,6 +302,8 @@ static int add_partition(struct json_object *array, const struct install_plan *p
                          const struct layout_partition *l)
 {
         const struct extra *extra = extra_find(&p->extras, l->name);
+        bool ours = !p->no_format || extra || strcmp(l->name, LAYOUT_OEM_NAME) == 0 ||
+                    strcmp(l->name, LAYOUT_PERSISTENT_NAME) == 0;
         struct json_object *o = json_object_new_object();
         int r = json_append(array, o);
 
@@ -282,7 +319,10 @@ static int add_partition(struct json_object *array, const struct install_plan *p
                 r = json_add_u64(o, "size", l->size);
         if (r == 0)
                 r = json_add_bool(o, "encrypted",
-                                  extra ? extra->encrypted : strcmp(l->name, LAYOUT_ESP_NAME) != 0);
+                                  extra ? extra->encrypted
+                                        : ours && strcmp(l->name, LAYOUT_ESP_NAME) != 0);
+        if (r == 0)
+                r = json_add_bool(o, "kept", !is_made(p, l));
         return r;
 }
 
@@ -332,6 +372,9 @@ struct json_object *install_plan_json(const struct install_plan *p)
         _cleanup_json_ struct json_object *root = json_object_new_object();
         struct json_object *new = json_object_new_array(), *lost = json_object_new_array();
         int r = json_add_obj(root, "partitions", new);
+
+        if (json_add_bool(root, "no_format", p->no_format) < 0)
+                return NULL;
 
         if (json_add_obj(root, "lost", lost) < 0 || r < 0)
                 return NULL;

@@ -68,7 +68,6 @@ static void what_cannot_be_done_is_not_forgotten(void **state)
         static const struct {
                 const char *text, *said;
         } cases[] = {
-                {"install: {no-format: true}", "a.yaml:2:22: install.no-format"},
                 {"bind-pcrs: [0]", "a.yaml:2:12: bind-pcrs"},
         };
 
@@ -106,6 +105,7 @@ static void wishes_are_filled(void **state)
                                     "  enroll-keys: /keys\n"
                                     "  enroll-keys-by: loader\n"
                                     "  allow-discards: true\n"
+                                    "  no-format: true\n"
                                     "  force-release: true\n",
                                     NULL, NULL),
                          0);
@@ -123,7 +123,7 @@ static void wishes_are_filled(void **state)
         assert_false(w.escrow.show || w.escrow.none);
         assert_string_equal(w.firmware.keys, "/keys");
         assert_string_equal(w.firmware.keys_by, "loader");
-        assert_true(w.allow_discards && w.force_release);
+        assert_true(w.allow_discards && w.force_release && w.no_format);
         assert_ptr_equal(w.config, run.c);
 }
 
