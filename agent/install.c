@@ -20,7 +20,7 @@
 struct install_options {
         struct install_wishes wishes;
         struct option_list partitions, configs;
-        const char *tcti;
+        const char *tcti, *pcrs;
         uint64_t progress_fd;
         bool yes, json, dry_run, use_default_dirs, reboot, poweroff;
 };
@@ -46,7 +46,9 @@ static void print_help(void)
                 "  --no-format      into partitions that are there: data that opens with this "
                 "image "
                 "is kept\n"
-                "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
+                "  --source SOURCE  dir:PATH, file:PATH, oci:REGISTRY/NAME[:TAG][@DIGEST], "
+                "http(s)://...\n"
+                "                   or ocifile:TAR (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
                 "  --oem-size SIZE  size of the OEM partition (default: 128 MiB)\n"
@@ -58,6 +60,8 @@ static void print_help(void)
                 "  --no-recovery-key  make none, and do not warn\n"
                 "  --allow-discards  tell the device which blocks of encrypted partitions are "
                 "free\n"
+                "  --bind-pcrs LIST  PCRs the data is bound to by value, 7 among them (default: "
+                "7)\n"
                 "  --allow-downgrade  accept an image below the version floor of this machine\n"
                 "  --enroll-keys DIR      firmware in setup mode: enrol PK.auth, KEK.auth, db.auth "
                 "(and dbx.auth)\n"
@@ -71,18 +75,21 @@ static void print_help(void)
                 "  --progress-fd N  write progress to this descriptor, as JSON lines\n"
                 "  --json           print the result as JSON\n"
                 "  --tcti TCTI      TPM to use (default: device:/dev/tpmrm0)\n"
-                "  --help           show this text\n");
+                "  --help           show this text\n"
+                "%s",
+                source_help);
 }
 
 /* 0: go on; 1: help was shown; negative: *e is set. */
 static int parse_options(int argc, char **argv, struct install_options *o, struct error *e)
 {
-        const struct option_spec specs[] = {
+        const struct option_spec own[] = {
                 {"target", OPTION_TEXT, &o->wishes.target},
                 {"config", OPTION_LIST, &o->configs},
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
                 {"source", OPTION_TEXT, &o->wishes.source},
                 {"force-release", OPTION_FLAG, &o->wishes.force_release},
+                {"bind-pcrs", OPTION_TEXT, &o->pcrs},
                 {"no-format", OPTION_FLAG, &o->wishes.no_format},
                 {"esp-size", OPTION_SIZE, &o->wishes.layout.esp_size},
                 {"oem-size", OPTION_SIZE, &o->wishes.layout.oem_size},
@@ -104,10 +111,18 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"json", OPTION_FLAG, &o->json},
                 {"dry-run", OPTION_FLAG, &o->dry_run},
         };
-        int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, e);
+        struct option_spec specs[ARRAY_SIZE(own) + SOURCE_SPECS];
+        int r;
 
+        memcpy(specs, own, sizeof(own));
+        source_specs(&o->wishes.from, specs + ARRAY_SIZE(own));
+        r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, e);
         if (r > 0)
                 print_help();
+        if (r == 0)
+                r = source_check_options(&o->wishes.from, e);
+        if (r == 0 && o->pcrs)
+                r = pcr_choice_parse(o->pcrs, &o->wishes.literal_pcrs, e);
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r == 0 ? install_end_choose(o->reboot, o->poweroff, &o->wishes.end, e) : r;
@@ -118,7 +133,6 @@ static int read_config(const struct env *env, struct install_options *o, struct 
                        struct error *e)
 {
         _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
-        const struct source_options from = {.ca = NULL};
         struct fetch_options fetch;
         const struct config_wish wish = {.sources = o->configs.item,
                                          .n_sources = o->configs.n,
@@ -128,7 +142,7 @@ static int read_config(const struct env *env, struct install_options *o, struct 
 
         if (o->configs.n == 0 && !o->use_default_dirs)
                 return 0;
-        source_fetch_options(&from, &fetch);
+        source_fetch_options(&o->wishes.from, &fetch);
         r = config_load(env, &wish, &problems, ret, e);
         config_problems_print(&problems);
         return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);
@@ -268,7 +282,7 @@ static void warn_of_config(const struct install_plan *p)
                             "installation is not put there");
 }
 
-static int install(const struct env *env, const struct install_options *o,
+static int install(const struct env *env, struct install_options *o,
                    struct install_progress *progress, struct outcome *run, struct error *e)
 {
         _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
@@ -288,6 +302,7 @@ static int install(const struct env *env, const struct install_options *o,
                 if (r < 0)
                         return r;
         }
+        o->wishes.progress = progress;
         r = install_prepare(env, &o->wishes, &plan, e);
         if (r == 0)
                 r = choose_escrow(o, &plan, e);

@@ -32,8 +32,8 @@ static int seal_to_image(const struct enrolment *n, const struct secret *secret,
         const struct seal_policy policy = {
                 .key = image_policy_key(n->plan->source.image),
                 .signed_pcrs = INSTALL_SIGNED_PCRS,
-                .literal_pcrs = INSTALL_LITERAL_PCRS,
-                .literal_values = n->plan->pcr7,
+                .literal_pcrs = n->plan->literal_pcrs,
+                .literal_values = n->plan->literal_values,
         };
 
         return seal_create(n->tpm, &policy, secret, ret, e);
@@ -102,8 +102,8 @@ static int prove(const struct enrolment *n, struct error *e)
         if (r == 0)
                 r = luks_get_token(luks, 0, &token, e);
         if (r == 0)
-                r = seal_prove(n->tpm, token, image_pcr11(image), n->plan->pcr7, sig->data,
-                               sig->len, e);
+                r = seal_prove(n->tpm, token, image_pcr11(image), n->plan->literal_values,
+                               sig->data, sig->len, e);
         if (r == 0)
                 r = luks_test_secret(luks, token->keyslot, n->passphrase, e);
         if (r == 0 && n->plan->escrow.key)

@@ -179,6 +179,11 @@ int install_drop_stale(const struct env *env, struct error *e)
         return r;
 }
 
+static void begin_fetch(void *arg, uint64_t total)
+{
+        install_progress_step(arg, INSTALL_STEP_FETCH, NULL, total);
+}
+
 static int check_source(struct install_plan *p, const struct install_wishes *wishes,
                         struct error *e)
 {
@@ -186,10 +191,17 @@ static int check_source(struct install_plan *p, const struct install_wishes *wis
                 .fresh = true,
                 .allow_downgrade = wishes->allow_downgrade,
                 .enrol = p->firmware.keys.wanted ? &p->firmware.keys.next : NULL};
+        struct fetch_options fetch;
+        const struct source_transfer transfer = {.env = p->env,
+                                                 .options = &fetch,
+                                                 .begin = begin_fetch,
+                                                 .done = install_progress_bytes,
+                                                 .arg = wishes->progress};
         int r = machine_read(p->env, &options, &p->machine, e);
 
+        source_fetch_options(&wishes->from, &fetch);
         return r < 0 ? r
-                     : source_open(wishes->source, &p->machine.demands, true, &p->proofs,
+                     : source_open(wishes->source, &p->machine.demands, true, &transfer, &p->proofs,
                                    &p->source, e);
 }
 
@@ -203,6 +215,8 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .source = SOURCE_INIT,
                                    .extras = wishes->layout.extras,
                                    .allow_discards = wishes->allow_discards,
+                                   .insecure = &wishes->from.insecure,
+                                   .literal_pcrs = wishes->literal_pcrs | INSTALL_LITERAL_PCRS,
                                    .no_format = wishes->no_format,
                                    .end = wishes->end,
                                    .config = wishes->config,
@@ -279,14 +293,19 @@ static const char *fate(const struct install_plan *p, const struct layout_partit
 
 void install_describe(const struct install_plan *p, FILE *out)
 {
-        char size[32];
+        char size[32], pcrs[96];
 
         report_text(out, "image    %s, version %s, %s\n", image_title(p->source.image),
                     *image_version(p->source.image) ? image_version(p->source.image) : "none",
                     format_size(image_size(p->source.image), size, sizeof(size)));
         report_text(out, "loader   systemd-boot %s\n", p->source.loader.version);
+        for (unsigned i = 0; i < p->insecure->n; i++)
+                report_text(out, "overridden transport: %s may be spoken to without protection\n",
+                            p->insecure->item[i]);
         describe_proofs(p, out);
         install_firmware_describe(p, out);
+        report_text(out, "bound    to PCR 11 by signature, to PCR %s by value\n",
+                    pcr_choice_text(p->literal_pcrs, pcrs, sizeof(pcrs)));
         install_disk_describe(p->disk, &p->choice, out);
         for (size_t i = 0; i < p->n_lost; i++)
                 describe_loss(&p->lost[i], out);
@@ -371,6 +390,7 @@ struct json_object *install_plan_json(const struct install_plan *p)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
         struct json_object *new = json_object_new_array(), *lost = json_object_new_array();
+        struct json_object *insecure = json_object_new_array();
         int r = json_add_obj(root, "partitions", new);
 
         if (json_add_bool(root, "no_format", p->no_format) < 0)
@@ -388,6 +408,12 @@ struct json_object *install_plan_json(const struct install_plan *p)
                 r = json_add_obj(root, "in_use", install_disk_uses_json(&p->choice));
         if (r == 0)
                 r = add_image(root, p);
+        if (r == 0)
+                r = json_add_obj(root, "bind_pcrs", pcr_choice_json(p->literal_pcrs));
+        if (r == 0)
+                r = json_add_obj(root, "insecure", insecure);
+        for (unsigned i = 0; i < p->insecure->n && r == 0; i++)
+                r = json_append(insecure, json_new_str(p->insecure->item[i]));
         if (r == 0)
                 r = json_add_obj(root, "proofs", proofs_json(&p->proofs));
         if (r == 0)

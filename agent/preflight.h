@@ -58,6 +58,11 @@ void preflight_judge(const struct preflight_facts *facts, struct preflight *ret)
 /* 0, or the first failed check as ERROR_PRECONDITION; the others that failed are logged. */
 int preflight_enforce(const struct preflight *p, struct error *e) _must_check_;
 
+/* Bytes of memory that the kernel says under this key of meminfo; 0: unknown. */
+#define PREFLIGHT_MEMORY_TOTAL "MemTotal:"
+#define PREFLIGHT_MEMORY_AVAILABLE "MemAvailable:"
+uint64_t preflight_memory(const struct env *env, const char *key);
+
 /* Stable name: "uefi", "secure-boot", "tpm", ... */
 const char *preflight_name(enum preflight_check check);
 
