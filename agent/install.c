@@ -62,6 +62,8 @@ static void print_help(void)
                 "free\n"
                 "  --bind-pcrs LIST  PCRs the data is bound to by value, 7 among them (default: "
                 "7)\n"
+                "  --pin            ask for a PIN now, and at each start of the node\n"
+                "  --pin-file PATH  the same, with the PIN in a file\n"
                 "  --allow-downgrade  accept an image below the version floor of this machine\n"
                 "  --enroll-keys DIR      firmware in setup mode: enrol PK.auth, KEK.auth, db.auth "
                 "(and dbx.auth)\n"
@@ -90,6 +92,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"source", OPTION_TEXT, &o->wishes.source},
                 {"force-release", OPTION_FLAG, &o->wishes.force_release},
                 {"bind-pcrs", OPTION_TEXT, &o->pcrs},
+                {"pin", OPTION_FLAG, &o->wishes.pin.ask},
+                {"pin-file", OPTION_TEXT, &o->wishes.pin.file},
                 {"no-format", OPTION_FLAG, &o->wishes.no_format},
                 {"esp-size", OPTION_SIZE, &o->wishes.layout.esp_size},
                 {"oem-size", OPTION_SIZE, &o->wishes.layout.oem_size},
@@ -259,18 +263,18 @@ static int carry_out(struct install_plan *plan, const struct install_options *o,
         return r;
 }
 
-/* A recovery key needs a partition that is made. */
+/* A recovery key, and a PIN, need a partition that is made. */
 static int choose_escrow(const struct install_options *o, struct install_plan *p, struct error *e)
 {
         const struct install_escrow_wishes *w = &o->wishes.escrow;
 
         if (!p->no_format || !install_keep_all(p))
                 return install_escrow_choose(p->env, w, is_attended(o), &p->escrow, e);
-        if (!w->show && !w->file)
+        if (!w->show && !w->file && !o->wishes.pin.ask && !o->wishes.pin.file)
                 return 0;
         error_set(e, ERROR_USAGE, EINVAL,
-                  "all encrypted partitions are kept, so no recovery key can be added");
-        error_advise(e, "the recovery key that they have stays; leave the option out");
+                  "all encrypted partitions are kept, so no recovery key or PIN can be added");
+        error_advise(e, "those that they have stay; leave the option out");
         return -EINVAL;
 }
 
@@ -306,6 +310,8 @@ static int install(const struct env *env, struct install_options *o,
         r = install_prepare(env, &o->wishes, &plan, e);
         if (r == 0)
                 r = choose_escrow(o, &plan, e);
+        if (r == 0)
+                r = install_pin_read(env, &o->wishes.pin, &plan.pin, e);
         if (r < 0)
                 return r;
         warn_of_config(&plan);

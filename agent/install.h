@@ -10,6 +10,7 @@
 #include "agent/install_end.h"
 #include "agent/install_escrow.h"
 #include "agent/install_firmware.h"
+#include "agent/install_pin.h"
 #include "agent/install_progress.h"
 #include "agent/machine.h"
 #include "agent/pcr_choice.h"
@@ -56,6 +57,7 @@ struct install_plan {
         enum install_end end;
         const struct config *config; /* borrowed; NULL: none */
         struct install_escrow escrow;
+        struct secret *pin;        /* asked for at each start; NULL: none */
         uint8_t pcr7[SHA256_SIZE]; /* value of the next boot */
         /* What new partitions are bound to by value, and the values, ascending. */
         uint32_t literal_pcrs;
@@ -78,6 +80,7 @@ struct install_wishes {
         struct layout_wishes layout; /* esp_size 0: default */
         struct install_escrow_wishes escrow;
         struct install_firmware_wishes firmware;
+        struct install_pin_wishes pin;
         const struct config *config; /* what goes onto the OEM partition; NULL: nothing */
         struct source_options from;  /* how a source that is not here is loaded */
         char insecure[LIMIT_HOST_NAME +

@@ -34,6 +34,7 @@ static int seal_to_image(const struct enrolment *n, const struct secret *secret,
                 .signed_pcrs = INSTALL_SIGNED_PCRS,
                 .literal_pcrs = n->plan->literal_pcrs,
                 .literal_values = n->plan->literal_values,
+                .pin = n->plan->pin,
         };
 
         return seal_create(n->tpm, &policy, secret, ret, e);

@@ -240,6 +240,8 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
 void install_plan_done(struct install_plan *p)
 {
         install_escrow_done(&p->escrow);
+        secret_free(p->pin);
+        p->pin = NULL;
         source_done(&p->source);
         install_firmware_done(&p->firmware);
         machine_done(&p->machine);
@@ -304,8 +306,9 @@ void install_describe(const struct install_plan *p, FILE *out)
                             p->insecure->item[i]);
         describe_proofs(p, out);
         install_firmware_describe(p, out);
-        report_text(out, "bound    to PCR 11 by signature, to PCR %s by value\n",
-                    pcr_choice_text(p->literal_pcrs, pcrs, sizeof(pcrs)));
+        report_text(out, "bound    to PCR 11 by signature, to PCR %s by value%s\n",
+                    pcr_choice_text(p->literal_pcrs, pcrs, sizeof(pcrs)),
+                    p->pin ? ", and to a PIN that each start asks for" : "");
         install_disk_describe(p->disk, &p->choice, out);
         for (size_t i = 0; i < p->n_lost; i++)
                 describe_loss(&p->lost[i], out);
@@ -410,6 +413,8 @@ struct json_object *install_plan_json(const struct install_plan *p)
                 r = add_image(root, p);
         if (r == 0)
                 r = json_add_obj(root, "bind_pcrs", pcr_choice_json(p->literal_pcrs));
+        if (r == 0)
+                r = json_add_bool(root, "pin", p->pin != NULL);
         if (r == 0)
                 r = json_add_obj(root, "insecure", insecure);
         for (unsigned i = 0; i < p->insecure->n && r == 0; i++)

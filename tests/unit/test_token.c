@@ -253,7 +253,7 @@ static void test_round_trip(void **state)
         t->keyslot = TOKEN_NO_KEYSLOT;
         assert_int_equal(token_format(t, &text, &e), -EINVAL);
         t->keyslot = 0;
-        t->pin = true;
+        t->has_salt = true;
         assert_int_equal(token_format(t, &text, &e), -EINVAL);
         assert_int_equal(text.len, 0);
         assert_int_equal(token_format_recovery(3, &text, &e), 0);
