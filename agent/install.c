@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/config_install.h"
+#include "agent/install_choose.h"
 #include "agent/install_keep.h"
 #include "agent/lock.h"
 #include "agent/options.h"
@@ -28,8 +29,9 @@ struct install_options {
 static void print_help(void)
 {
         (void)printf(
-                "Usage: tb-agent install --target SPEC [OPTION...]\n\n"
-                "Installs this system on a disk. Everything on the disk is lost.\n\n"
+                "Usage: tb-agent install [--target SPEC] [OPTION...]\n\n"
+                "Installs this system on a disk. Everything on the disk is lost. On a terminal, "
+                "without\n--target and --yes, it shows the disks and asks.\n\n"
                 "  --target SPEC    whole disk, any path that leads to it; or a rule: auto "
                 "(largest),\n"
                 "                   smallest, or terms in one word, e.g. "
@@ -152,20 +154,29 @@ static int read_config(const struct env *env, struct install_options *o, struct 
         return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);
 }
 
+/* Somebody will be asked, and can be shown something. */
+static bool is_attended(const struct install_options *o)
+{
+        return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
 static int check_wishes(const struct install_options *o, struct error *e)
 {
         int r;
 
-        if (!o->wishes.target)
-                return error_set(e, ERROR_USAGE, EINVAL,
-                                 "--target is missing, and no configuration names a device");
-        r = install_disk_check(o->wishes.target, e);
+        if (!o->wishes.target && !is_attended(o)) {
+                error_set(e, ERROR_USAGE, EINVAL,
+                          "--target is missing, and no configuration names a device");
+                error_advise(e, "on a terminal, without --yes, the disks are shown to choose from");
+                return -EINVAL;
+        }
+        r = o->wishes.target ? install_disk_check(o->wishes.target, e) : 0;
         return r < 0 ? r : install_escrow_check(&o->wishes.escrow, e);
 }
 
 static int confirm(const struct install_plan *p, const struct install_options *o, struct error *e)
 {
-        char answer[8] = "";
+        char answer[128] = "";
 
         if (o->yes)
                 return 0;
@@ -175,23 +186,19 @@ static int confirm(const struct install_plan *p, const struct install_options *o
                 return -EINVAL;
         }
         if (p->no_format)
-                (void)fprintf(stderr,
-                              "The partitions of %s that are listed as lost are made anew, "
-                              "the others are kept. Type \"yes\" to go on: ",
-                              p->disk->path);
+                report_text(stderr,
+                            "The partitions of %s that are listed as lost are made anew, the "
+                            "others are kept.",
+                            p->disk->path);
         else
-                (void)fprintf(stderr, "Everything on %s will be lost. Type \"yes\" to go on: ",
-                              p->disk->path);
-        if (!fgets(answer, sizeof(answer), stdin) || strcmp(answer, "yes\n") != 0)
+                report_text(stderr, "Everything on %s will be lost.", p->disk->path);
+        report_text(stderr, " Type \"%s\" or \"yes\" to go on: ", p->disk->name);
+        if (fgets(answer, sizeof(answer), stdin))
+                answer[strcspn(answer, "\r\n")] = '\0';
+        if (!install_choose_confirms(p->disk, answer))
                 return error_set(e, ERROR_INTERRUPTED, ECANCELED,
                                  "not confirmed, nothing was changed");
         return 0;
-}
-
-/* Somebody will be asked, and can be shown something. */
-static bool is_attended(const struct install_options *o)
-{
-        return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
 }
 
 /* How far a run came. */

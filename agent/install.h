@@ -75,7 +75,7 @@ struct install_loss {
 };
 
 struct install_wishes {
-        const char *target;          /* a path or a rule, see install_disk_find() */
+        const char *target;          /* a path or a rule, see install_disk_find(); NULL: ask */
         const char *source;          /* NULL: the medium of this session */
         struct layout_wishes layout; /* esp_size 0: default */
         struct install_escrow_wishes escrow;

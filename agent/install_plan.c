@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/install_choose.h"
 #include "agent/install_keep.h"
 #include "agent/report.h"
 #include "base/codec.h"
@@ -116,14 +117,32 @@ static int fits_disk(const struct disk *d, void *data, struct error *e)
         return l ? layout_plan(d->size, d->sector_size, wishes, l, e) : error_oom(e);
 }
 
+/* The disk that was named, or that somebody chooses now. */
+static int find_disk(struct install_plan *p, const struct install_wishes *wishes, install_fits fits,
+                     void *data, struct error *e)
+{
+        _cleanup_(install_offers_done) struct install_offers offers = {.n = 0};
+        const char *target = wishes->target;
+        size_t chosen;
+        int r = 0;
+
+        if (!target) {
+                r = install_disk_offer(p->env, fits, data, wishes->force_release, &offers, e);
+                if (r == 0)
+                        r = install_choose_disk(&offers, stdin, stderr, &chosen, e);
+                if (r == 0)
+                        target = offers.item[chosen].disk->path;
+        }
+        return r < 0 ? r : install_disk_find(p->env, target, fits, data, &p->disk, &p->choice, e);
+}
+
 /* Into the partitions that are there: their content is looked at when PCR 7 is known. */
 static int check_prepared(struct install_plan *p, const struct install_wishes *wishes,
                           struct error *e)
 {
         struct install_keep_fit fit = {.wishes = &wishes->layout,
                                        .image_size = image_size(p->source.image)};
-        int r = install_disk_find(p->env, wishes->target, install_keep_fits, &fit, &p->disk,
-                                  &p->choice, e);
+        int r = find_disk(p, wishes, install_keep_fits, &fit, e);
 
         if (r == 0)
                 r = install_disk_take(p->disk, wishes->force_release, &p->choice, e);
@@ -136,8 +155,7 @@ static int check_disk(struct install_plan *p, const struct install_wishes *wishe
         int r = layout_esp_size(image_size(p->source.image), layout.esp_size, &layout.esp_size, e);
 
         if (r == 0)
-                r = install_disk_find(p->env, wishes->target, fits_disk, &layout, &p->disk,
-                                      &p->choice, e);
+                r = find_disk(p, wishes, fits_disk, &layout, e);
         /* From here on to the end: what is shown and asked about is what will be written to. */
         if (r == 0)
                 r = install_disk_take(p->disk, wishes->force_release, &p->choice, e);
