@@ -6,9 +6,11 @@ import json
 import pytest
 
 from rig.facts import entries, node_facts
+from rig.registry import DockerRegistry
 from rig.workshop import INSTALL, INSTALL_TIMEOUT
 
 REFUSED, USAGE = 10, 2
+PORT = 5000
 # Each step of an installation, by the begin of its name, in order.
 STEPS = ['clearing', 'making the EFI', 'writing the active', 'writing the recovery', 'writing boot entries',
          'encrypting and enrolling the partition oem', 'making the partition data',
@@ -19,6 +21,8 @@ QUESTION = 'opens with a PIN'
 CONFIG = b'''#cloud-config
 install:
   device: serial=target
+  source: oci:10.0.2.100:5000/demo:1
+  allow-insecure-registries: true
   no-format: false
   reboot: true
   recovery-key: none
@@ -43,9 +47,19 @@ echo $?
 
 
 @pytest.fixture(scope='module')
-def live(workshop):
-    with workshop.live_machine(workshop.work / 'again') as machine:
+def registry(workshop):
+    """The image that the live session runs, with its boot loader beside it; without TLS."""
+    with DockerRegistry(workshop.work / 'again-registry') as registry:
+        registry.push_image('demo', workshop.usi().read_bytes(), '1', loader=workshop.loader().read_bytes())
+        yield registry
+
+
+@pytest.fixture(scope='module')
+def live(workshop, registry):
+    # Memory for an image, beside the session.
+    with workshop.live_machine(workshop.work / 'again', memory=1024, forward={PORT: registry.port}) as machine:
         machine.boot()
+        machine.network_up()
         machine.write('/run/killer', KILLER.encode())
         machine.run(['chmod', '+x', '/run/killer'], check=True)
         yield machine
@@ -129,11 +143,44 @@ def test_what_is_not_ours_refuses(live):
     assert volumes(live, (2, 3)) == before and bootable(live)
 
 
+def test_an_image_from_elsewhere_is_proven_first(live):
+    before = volumes(live)
+    source = f'oci:10.0.2.100:{PORT}/demo'
+    done = install(live, '--source', f'{source}:1', '--attempts', '1')
+    assert done.rc != 0 and '--insecure 10.0.2.100' in (done.json()['error']['advice'] or done.text), done
+    done = install(live, '--source', f'{source}:none', '--insecure', '10.0.2.100', '--attempts', '1')
+    assert done.rc != 0 and volumes(live) == before
+    plan = install(live, '--source', f'{source}:1', '--insecure', '10.0.2.100', '--dry-run', check=True).json()['plan']
+    assert plan['insecure'] == ['10.0.2.100'] and plan['image']['source'] == f'{source}:1'
+    proofs = {p['proof']: p['state'] for p in plan['proofs']}
+    assert proofs['secure-boot'] == proofs['boot-loader'] == 'passed', proofs
+    assert volumes(live) == before and bootable(live)
+
+
+def test_somebody_at_a_terminal_chooses(live):
+    target, medium = live.disk_node('target'), live.disk_node('live')
+    name = target.rpartition('/')[2]
+    asked = ['script', '-qec', ' '.join(INSTALL), '/dev/null']
+    before = volumes(live)
+    done = live.run(asked, stdin=f'{medium}\n1\nno\n'.encode(), timeout=INSTALL_TIMEOUT)
+    assert done.rc == 11 and 'not confirmed' in done.text, done.text
+    assert 'cannot be chosen: this session was started from it' in done.text
+    assert f'1  {target}, 16 GiB, virtio, (no model), serial target' in done.text
+    assert f'lost   {name}2' in done.text and volumes(live) == before
+    done = live.run(asked, stdin=f'{name}\n{name}\n'.encode(), timeout=INSTALL_TIMEOUT)
+    assert done.rc == 0 and 'installed; restart from this disk' in done.text, done.text
+    assert 'The recovery key of this node' in done.text and bootable(live)
+    # Nobody there: nothing is chosen for them.
+    done = live.run([*INSTALL, '--json'])
+    assert done.rc == USAGE and '--target is missing' in done.json()['error']['text']
+
+
 def test_hooks_decide_and_a_complete_node_restarts(live):
     disk = live.disk_node('target')
     live.write('/run/node.yaml', CONFIG)
     live.write('/run/pin', PIN.encode() + b'\n')
-    options = [*INSTALL, '--config', '/run/node.yaml', '--pin-file', '/run/pin', '--yes', '--json']
+    complete = [*INSTALL, '--config', '/run/node.yaml', '--pin-file', '/run/pin', '--yes', '--json']
+    options = [*complete, '--source', 'dir:/run/initramfs/live']        # not loaded each time
     live.shell('printf "#!/bin/sh\\necho not today; exit 1\\n" > /run/before; '
                'printf "#!/bin/sh\\necho $TB_EVENT $TB_DISK $TB_RESULT > /run/after-ran; exit 0\\n" > /run/after; '
                'chmod +x /run/before /run/after', check=True)
@@ -152,11 +199,12 @@ def test_hooks_decide_and_a_complete_node_restarts(live):
     said = done.json()
     assert done.rc == REFUSED and said['installed'] is True and 'after-install' in said['error']['text']
     live.shell('mv /run/after.good /run/after', check=True)
-    done = live.run(options, timeout=INSTALL_TIMEOUT, check=True)
+    done = live.run(complete, timeout=INSTALL_TIMEOUT, check=True)
     said = json.loads(done.text)
     assert said['installed'] is True and said['hooks'] == 2
     assert said['plan']['then'] == 'reboot' and said['plan']['bind_pcrs'] == [0, 7, 14] and said['plan']['pin'] is True
-    assert said['plan']['disk']['path'] == disk
+    assert said['plan']['disk']['path'] == disk and said['plan']['insecure'] == [f'10.0.2.100:{PORT}']
+    assert said['plan']['image']['source'] == f'oci:10.0.2.100:{PORT}/demo:1'
     assert PIN.encode() not in done.out + done.err
     live.wait_exit(120)
     live.disks = [live.disk('target')]
