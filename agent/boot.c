@@ -327,6 +327,8 @@ static int boot_installed(struct boot *b, char *uuid, struct error *e)
         if (b->entry.role != ENTRY_ROLE_RECOVERY)
                 boot_grow_partition(b);
         r = unlock_all(b, e);
+        secret_free(b->pin.text);
+        b->pin.text = NULL;
         boot_report_step(b->report, "unlock");
         return r;
 }
@@ -441,11 +443,24 @@ static _Noreturn void restart(void)
         _exit(1); /* the kernel panics, and its panic= reboots */
 }
 
+/* The image is not to blame, and starting it again at once would only ask again. */
+static void switch_off(void)
+{
+        log_error("without a PIN the machine is switched off; its boot entries stay as they are");
+        (void)sleep(REBOOT_DELAY_SECONDS);
+        sync();
+        (void)reboot(RB_POWER_OFF);
+}
+
 static _Noreturn void fail(const struct boot *b, const struct error *e)
 {
         log_error("boot failed: %s", e->text);
         if (*e->advice)
                 log_error("%s", e->advice);
+        if (b && b->pin.given_up) {
+                switch_off();
+                restart();
+        }
         if (b && !b->live)
                 ask_for_fallback(b);
         restart();

@@ -20,6 +20,14 @@
 #define BOOT_PHASE_WORD "enter-initrd"
 #define BOOT_PCR 11u
 
+/* What the TPM wants of a person: agent/boot_pin.c. */
+struct boot_pin {
+        struct secret *text; /* typed last; it may open the other partitions, too */
+        unsigned wrong;
+        bool given_up;
+        bool try_returned; /* the boot on trial has its try back meanwhile */
+};
+
 struct boot {
         const struct env *env;
         struct boot_report *report;
@@ -29,6 +37,7 @@ struct boot {
         struct entry_name entry;
         bool counted; /* the entry is on trial */
         bool live;
+        struct boot_pin pin;
 };
 
 /*
@@ -37,6 +46,16 @@ struct boot {
  * encrypted is no failure and left alone.
  */
 int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e) _must_check_;
+
+/*
+ * Asks for the PIN on every console, into b->pin.text. wrong: why the last one did not do; NULL
+ * when there was none. Waits for ever, but in recovery, where an empty line goes on without.
+ * Negative when no PIN is to be had any more in this boot: nobody gave one, too many were wrong, or
+ * the TPM is in lockout; b->pin.given_up is set.
+ */
+int boot_pin_ask(struct boot *b, const char *wrong, struct error *e) _must_check_;
+/* The PIN opened a partition: the boot is on trial again. */
+void boot_pin_accepted(struct boot *b);
 
 /*
  * For the recovery role, with the TPM's policy closed: asks on every console for the recovery key

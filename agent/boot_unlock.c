@@ -74,14 +74,39 @@ static int measure_key(struct attempt *a, const struct secret *volume_key, struc
         return tpm_measure_volume_key(a->boot->tpm, a->dm_name, luks_uuid(a->luks), volume_key, e);
 }
 
+/* Asks for a PIN as long as that is what is missing. */
+static int unseal(struct attempt *a, const struct token *token, struct secret **ret,
+                  struct error *e)
+{
+        struct boot *b = a->boot;
+        int r;
+
+        for (;;) {
+                uint64_t start = boot_report_now();
+
+                r = seal_open(b->tpm, token, b->pin.text, find_signature, a, ret, e);
+                a->tpm_ms += boot_report_now() - start;
+                if (r != -ENOANO && r != -EILSEQ)
+                        break;
+                r = boot_pin_ask(b, r == -EILSEQ ? e->text : NULL, e);
+                if (r < 0)
+                        return r;
+                error_clear(e);
+        }
+        if (r == -ENOLCK && token->pin)
+                b->pin.given_up = true; /* no image could do better */
+        if (r == 0 && token->pin)
+                boot_pin_accepted(b);
+        return r;
+}
+
 static int open_with(struct attempt *a, const struct token *token, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *secret = NULL, *passphrase = NULL,
                                                *volume_key = NULL;
-        uint64_t start = boot_report_now();
-        int r = seal_open(a->boot->tpm, token, find_signature, a, &secret, e);
+        int r = unseal(a, token, &secret, e);
+        uint64_t start;
 
-        a->tpm_ms += boot_report_now() - start;
         if (r < 0)
                 return r;
         passphrase = secret_base64(secret);

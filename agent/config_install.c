@@ -8,31 +8,9 @@
 #include "agent/boot_layout.h"
 #include "agent/install_oem.h"
 #include "base/limits.h"
-
-/* The first wish that nobody would fulfil, NULL: there is none. */
-static const char *find_unfulfilled(const struct config *c)
-{
-        const struct config_install *in = &c->install;
-        const struct {
-                bool wanted;
-                const char *path;
-        } wishes[] = {
-                {in->reboot, "install.reboot"},
-                {in->poweroff, "install.poweroff"},
-                {in->no_format, "install.no-format"},
-                {in->allow_insecure_registries, "install.allow-insecure-registries"},
-                {in->hooks.before.n > 0, "install.hooks.before"},
-                {in->hooks.after.n > 0, "install.hooks.after"},
-                {c->bind_pcrs != INSTALL_LITERAL_PCRS, "bind-pcrs"},
-                {c->bind_public_pcrs != INSTALL_SIGNED_PCRS, "bind-public-pcrs"},
-        };
-
-        for (size_t i = 0; i < ARRAY_SIZE(wishes); i++) {
-                if (wishes[i].wanted)
-                        return wishes[i].path;
-        }
-        return NULL;
-}
+#include "base/log.h"
+#include "upgrade/http_url.h"
+#include "upgrade/source_name.h"
 
 /* In the words of the command line, so that both are judged by the same rules. */
 static int add_partition(const struct config_partition *p, struct extra_list *list, struct error *e)
@@ -117,20 +95,54 @@ static int check_mounts(const struct config_install *in, struct error *e)
         return r < 0 ? r : boot_layout_plan(a, true, l, e);
 }
 
+/* As it is written for --insecure. "": the source is not on another machine. */
+static int find_host(const char *source, char *ret, size_t n, struct error *e)
+{
+        _cleanup_(source_name_done) struct source_name name = {.text = NULL};
+        struct http_url url = {.text = NULL};
+        int r = source_name_parse(source, &name, e);
+
+        *ret = '\0';
+        if (r == 0 && name.kind == SOURCE_KIND_OCI) {
+                (void)snprintf(ret, n, "%s", name.registry);
+        } else if (r == 0 && name.kind == SOURCE_KIND_HTTP) {
+                r = http_url_parse(name.url, &url, e);
+                if (r == 0)
+                        (void)snprintf(ret, n, strchr(url.host, ':') ? "[%s]:%u" : "%s:%u",
+                                       url.host, url.port);
+                http_url_done(&url);
+        }
+        return r;
+}
+
+/* Of this configuration's own source: for another one it was not said. */
+static int apply_insecure(const struct config_install *in, struct install_wishes *w,
+                          struct error *e)
+{
+        struct option_list *list = &w->from.insecure;
+        int r;
+
+        if (!in->allow_insecure_registries || !in->source || w->source != in->source)
+                return 0;
+        r = find_host(in->source, w->insecure, sizeof(w->insecure), e);
+        if (r < 0 || !*w->insecure)
+                return r;
+        if (list->n == OPTION_LIST_MAX)
+                return error_set(
+                        e, ERROR_CONFIG, E2BIG,
+                        "install.allow-insecure-registries: too many hosts with --insecure");
+        list->item[list->n++] = w->insecure;
+        log_warning("install.allow-insecure-registries: %s may be spoken to without protection; "
+                    "the image still has to prove itself",
+                    w->insecure);
+        return 0;
+}
+
 int config_apply_to_install(const struct config *c, struct install_wishes *wishes, struct error *e)
 {
-        const struct config_place none = {.file = "configuration"};
-        const char *path = find_unfulfilled(c);
-        const struct config_place *at = path ? config_origin(c, path) : NULL;
         const struct config_install *in = &c->install;
         int r;
 
-        if (path) {
-                at = at ? at : &none;
-                return error_set(e, ERROR_CONFIG, EOPNOTSUPP,
-                                 "%s:%u:%u: %s: this installer cannot do that", at->file, at->line,
-                                 at->column, path);
-        }
         if (c->n_documents > INSTALL_OEM_DOCUMENTS)
                 return error_set(e, ERROR_CONFIG, E2BIG,
                                  "%zu configurations: at most %u can be kept on the node",
@@ -145,7 +157,17 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
                 wishes->source = in->source;
         wishes->allow_discards = wishes->allow_discards || in->allow_discards;
         wishes->force_release = wishes->force_release || in->force_release;
+        if (wishes->literal_pcrs == 0)
+                wishes->literal_pcrs = c->bind_pcrs;
+        wishes->no_format = wishes->no_format || in->no_format;
+        if (wishes->end == INSTALL_END_STAY)
+                wishes->end = in->reboot     ? INSTALL_END_REBOOT
+                              : in->poweroff ? INSTALL_END_POWEROFF
+                                             : INSTALL_END_STAY;
         wishes->config = c;
+        r = apply_insecure(in, wishes, e);
+        if (r < 0)
+                return r;
         apply_escrow(in, &wishes->escrow);
         apply_firmware(in, &wishes->firmware);
         return apply_layout(in, &wishes->layout, e);

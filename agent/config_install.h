@@ -6,9 +6,8 @@
 #include "agent/install.h"
 
 /*
- * Fills what the command line left open; texts point into c. What is wanted and not in the power of
- * the installer is refused rather than forgotten: -EOPNOTSUPP (ERROR_CONFIG) names the key and its
- * place, and wishes is as it was.
+ * Fills what the command line left open; texts point into c. ERROR_CONFIG for what the installer or
+ * the boot stage would not take.
  */
 int config_apply_to_install(const struct config *c, struct install_wishes *wishes, struct error *e)
         _must_check_;

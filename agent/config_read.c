@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/config_table.h"
+#include "agent/pcr_choice.h"
 #include "base/limits.h"
 #include "base/num.h"
 
@@ -323,15 +324,17 @@ static void take_pcrs(struct taking *t, const struct config_key *key,
                 return;
         for (const struct config_node *m = node->first; m; m = m->next) {
                 size_t back = enter_item(t, i++);
+                const char *why = NULL;
                 uint64_t v = 0;
 
                 /* Kairos' own type is a list of texts. */
                 if (m->kind != CONFIG_SCALAR || !all_digits(m->text) ||
                     (m->text[0] == '0' && m->text[1]))
                         expected(t, m, "the number of a PCR");
-                else if (parse_u64_max(m->text, key->max, &v) < 0 || v < key->min)
+                else if (parse_u64_max(m->text, UINT64_MAX, &v) < 0 ||
+                         (why = pcr_choice_refusal(key->pcrs, v)))
                         config_error(t->problems, m->at, "%s: PCR %.20s cannot be bound: %s",
-                                     t->path, m->text, key->bounds_why);
+                                     t->path, m->text, why ? why : "there is no such PCR");
                 else if (*to & UINT32_C(1) << v)
                         config_error(t->problems, m->at, "%s: PCR %" PRIu64 " is listed twice",
                                      t->path, v);

@@ -2,6 +2,7 @@
 #include "agent/config_schema.h"
 
 #include "agent/config_table.h"
+#include "agent/pcr_choice.h"
 #include "base/limits.h"
 
 #define DIALECT "https://json-schema.org/draft/2020-12/schema"
@@ -115,19 +116,15 @@ static int add_words(struct json_object *o, const struct config_key *key)
 static struct json_object *pcr(const struct config_key *key)
 {
         struct json_object *o = json_object_new_object(), *n = json_object_new_object();
-        char pattern[32];
-        int r = o && n ? json_add_str(n, "type", "integer") : -ENOMEM;
+        char list[64], pattern[72];
+        int r = o && n ? json_add_obj(n, "enum", pcr_choice_json(key->pcrs)) : -ENOMEM;
 
-        if (r == 0)
-                r = json_add_u64(n, "minimum", key->min);
-        if (r == 0)
-                r = json_add_u64(n, "maximum", key->max);
-        /* Both bounds have one digit, or they are the same. */
-        if (key->min == key->max)
-                (void)snprintf(pattern, sizeof(pattern), "^%u$", (unsigned)key->min);
-        else
-                (void)snprintf(pattern, sizeof(pattern), "^[%u-%u]$", (unsigned)key->min,
-                               (unsigned)key->max);
+        (void)pcr_choice_text(key->pcrs, list, sizeof(list));
+        for (char *p = list; (p = strstr(p, ", "));) {
+                *p = '|';
+                memmove(p + 1, p + 2, strlen(p + 2) + 1);
+        }
+        (void)snprintf(pattern, sizeof(pattern), "^(%s)$", list);
         if (r == 0) {
                 struct json_object *const forms[3] = {TAKE_PTR(n), text(pattern, 0), NULL};
 
@@ -208,7 +205,7 @@ static int add_constraint(struct json_object *o, const struct config_key *key)
         case CONFIG_TYPE_TEXTS:
                 return add_texts(o, key->rule);
         case CONFIG_TYPE_PCRS:
-                return add_list(o, pcr(key), key->max - key->min + 1);
+                return add_list(o, pcr(key), (uint64_t)__builtin_popcount(key->pcrs));
         case CONFIG_TYPE_PARTITIONS:
                 return add_list(o, one_partition(key->members), LIMIT_CONFIG_EXTRA_PARTITIONS);
         }

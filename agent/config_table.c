@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/config.h"
+#include "agent/pcr_choice.h"
 #include "base/limits.h"
 #include "partition/layout.h"
 #include "upgrade/source_name.h"
@@ -310,11 +311,9 @@ const struct config_key config_table[] = {
         MAP("install", install, "What an installation does."),
         MAP("upgrade", upgrade, "What an upgrade does."),
         MAP("reset", reset, "What a reset does."),
-        {.name = "bind-pcrs", .type = CONFIG_TYPE_PCRS, .target = IN(bind_pcrs), .min = 0, .max = 7,
-         .bounds_why = "only the firmware's PCRs hold the same value at each boot",
-         .help = "PCRs whose present value the encrypted partitions are bound to; PCR 7 always is."},
-        {.name = "bind-public-pcrs", .type = CONFIG_TYPE_PCRS, .target = IN(bind_public_pcrs), .min = 11, .max = 11,
-         .bounds_why = "an image is measured into PCR 11 and signed for nothing else",
+        {.name = "bind-pcrs", .type = CONFIG_TYPE_PCRS, .target = IN(bind_pcrs), .pcrs = PCR_CHOICE_LITERAL,
+         .help = "PCRs whose present value the encrypted partitions are bound to: 0, 2, 3, 7 and 14. PCR 7 always is."},
+        {.name = "bind-public-pcrs", .type = CONFIG_TYPE_PCRS, .target = IN(bind_public_pcrs), .pcrs = PCR_CHOICE_SIGNED,
          .help = "PCRs bound by the signature that an image carries: 11."},
         REFUSED("cosign", "an image proves itself to the firmware's keys and to the disk's policy key; nothing asks cosign"),
         REFUSED("cosign-key", "an image proves itself to the firmware's keys and to the disk's policy key; nothing asks cosign"),

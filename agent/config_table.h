@@ -56,9 +56,9 @@ struct config_key {
         const struct config_key *members; /* ends with a name of NULL */
         const struct config_rule *rule;
         const struct config_word *words; /* likewise */
-        uint64_t min, max;               /* bytes, or numbers of PCRs */
+        uint64_t min, max;               /* bytes */
+        uint32_t pcrs;                   /* allowed ones, see agent/pcr_choice.h */
         bool or_zero;                    /* 0 is accepted besides min to max */
-        const char *bounds_why;          /* why not beyond min and max, may be NULL */
         const char *fallback; /* value when it is not given, as it would be written; NULL: none */
         const char *help;     /* what it means; of keys not used: why, as the rest of a sentence */
 };

@@ -13,7 +13,7 @@ const char *const hook_folders[] = {"/usr/lib/tb-agent/hooks.d", "/etc/tb-agent/
 
 #define FOLDERS_MAX 4u
 
-#define VARIABLES_MAX 9u
+#define VARIABLES_MAX 10u
 
 /* "NAME=value" of every fact, and the end. */
 struct hook_environment {
@@ -58,6 +58,7 @@ static int make_environment(struct hook_environment *v, enum hook_event event,
                 {"TB_EVENT", hook_event_name(event)},
                 {"TB_SOURCE", f->source},
                 {"TB_TARGET", f->target},
+                {"TB_DISK", f->disk},
                 {"TB_FROM_VERSION", f->from_version},
                 {"TB_FROM_SHA256", f->from_sha256},
                 {"TB_TO_VERSION", f->to_version},
@@ -77,7 +78,14 @@ static int make_environment(struct hook_environment *v, enum hook_event event,
 
 const char *hook_event_name(enum hook_event event)
 {
-        return event == HOOK_BEFORE_UPGRADE ? "before-upgrade" : "after-upgrade";
+        static const char *const names[HOOK_EVENT_MAX] = {
+                [HOOK_BEFORE_UPGRADE] = "before-upgrade",
+                [HOOK_AFTER_UPGRADE] = "after-upgrade",
+                [HOOK_BEFORE_INSTALL] = "before-install",
+                [HOOK_AFTER_INSTALL] = "after-install",
+        };
+
+        return names[event];
 }
 
 int hooks_run(const struct hook_places *places, enum hook_event event,
@@ -89,6 +97,8 @@ int hooks_run(const struct hook_places *places, enum hook_event event,
         struct scripts hooks = {.what = "hook",
                                 .dirs = dirs,
                                 .root = places->root,
+                                .files = places->programs,
+                                .n_files = places->n_programs,
                                 .timeout_seconds = LIMIT_HOOK_SECONDS,
                                 .max = LIMIT_HOOKS};
 

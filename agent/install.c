@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "agent/config_install.h"
+#include "agent/install_choose.h"
+#include "agent/install_keep.h"
 #include "agent/lock.h"
 #include "agent/options.h"
 #include "agent/progress.h"
@@ -19,16 +21,17 @@
 struct install_options {
         struct install_wishes wishes;
         struct option_list partitions, configs;
-        const char *tcti;
+        const char *tcti, *pcrs;
         uint64_t progress_fd;
-        bool yes, json, dry_run, use_default_dirs;
+        bool yes, json, dry_run, use_default_dirs, reboot, poweroff;
 };
 
 static void print_help(void)
 {
         (void)printf(
-                "Usage: tb-agent install --target SPEC [OPTION...]\n\n"
-                "Installs this system on a disk. Everything on the disk is lost.\n\n"
+                "Usage: tb-agent install [--target SPEC] [OPTION...]\n\n"
+                "Installs this system on a disk. Everything on the disk is lost. On a terminal, "
+                "without\n--target and --yes, it shows the disks and asks.\n\n"
                 "  --target SPEC    whole disk, any path that leads to it; or a rule: auto "
                 "(largest),\n"
                 "                   smallest, or terms in one word, e.g. "
@@ -42,7 +45,12 @@ static void print_help(void)
                 "-;\n"
                 "                   may be given several times; kept on the OEM partition\n"
                 "  --use-default-dirs  also the configurations in the known folders\n"
-                "  --source SOURCE  dir:PATH or file:PATH (default: the medium of this session)\n"
+                "  --no-format      into partitions that are there: data that opens with this "
+                "image "
+                "is kept\n"
+                "  --source SOURCE  dir:PATH, file:PATH, oci:REGISTRY/NAME[:TAG][@DIGEST], "
+                "http(s)://...\n"
+                "                   or ocifile:TAR (default: the medium of this session)\n"
                 "  --esp-size SIZE  size of the EFI system partition, e.g. 2G (default: 4 images "
                 "of 1 GiB)\n"
                 "  --oem-size SIZE  size of the OEM partition (default: 128 MiB)\n"
@@ -54,29 +62,41 @@ static void print_help(void)
                 "  --no-recovery-key  make none, and do not warn\n"
                 "  --allow-discards  tell the device which blocks of encrypted partitions are "
                 "free\n"
+                "  --bind-pcrs LIST  PCRs the data is bound to by value, 7 among them (default: "
+                "7)\n"
+                "  --pin            ask for a PIN now, and at each start of the node\n"
+                "  --pin-file PATH  the same, with the PIN in a file\n"
                 "  --allow-downgrade  accept an image below the version floor of this machine\n"
                 "  --enroll-keys DIR      firmware in setup mode: enrol PK.auth, KEK.auth, db.auth "
                 "(and dbx.auth)\n"
                 "  --enroll-keys-by WHOM  agent (default), or loader: at the first start\n"
                 "  --allow-software-tpm   accept a TPM that is a program, for tests and virtual "
                 "machines\n"
+                "  --reboot         restart the machine when the installation is complete\n"
+                "  --poweroff       power it off instead\n"
                 "  --yes            do not ask\n"
                 "  --dry-run        show the plan, change nothing\n"
                 "  --progress-fd N  write progress to this descriptor, as JSON lines\n"
                 "  --json           print the result as JSON\n"
                 "  --tcti TCTI      TPM to use (default: device:/dev/tpmrm0)\n"
-                "  --help           show this text\n");
+                "  --help           show this text\n"
+                "%s",
+                source_help);
 }
 
 /* 0: go on; 1: help was shown; negative: *e is set. */
 static int parse_options(int argc, char **argv, struct install_options *o, struct error *e)
 {
-        const struct option_spec specs[] = {
+        const struct option_spec own[] = {
                 {"target", OPTION_TEXT, &o->wishes.target},
                 {"config", OPTION_LIST, &o->configs},
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
                 {"source", OPTION_TEXT, &o->wishes.source},
                 {"force-release", OPTION_FLAG, &o->wishes.force_release},
+                {"bind-pcrs", OPTION_TEXT, &o->pcrs},
+                {"pin", OPTION_FLAG, &o->wishes.pin.ask},
+                {"pin-file", OPTION_TEXT, &o->wishes.pin.file},
+                {"no-format", OPTION_FLAG, &o->wishes.no_format},
                 {"esp-size", OPTION_SIZE, &o->wishes.layout.esp_size},
                 {"oem-size", OPTION_SIZE, &o->wishes.layout.oem_size},
                 {"persistent-size", OPTION_SIZE, &o->wishes.layout.persistent_size},
@@ -91,17 +111,27 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"allow-software-tpm", OPTION_FLAG, &o->wishes.firmware.allow_software_tpm},
                 {"progress-fd", OPTION_COUNT, &o->progress_fd},
                 {"tcti", OPTION_TEXT, &o->tcti},
+                {"reboot", OPTION_FLAG, &o->reboot},
+                {"poweroff", OPTION_FLAG, &o->poweroff},
                 {"yes", OPTION_FLAG, &o->yes},
                 {"json", OPTION_FLAG, &o->json},
                 {"dry-run", OPTION_FLAG, &o->dry_run},
         };
-        int r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, e);
+        struct option_spec specs[ARRAY_SIZE(own) + SOURCE_SPECS];
+        int r;
 
+        memcpy(specs, own, sizeof(own));
+        source_specs(&o->wishes.from, specs + ARRAY_SIZE(own));
+        r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, e);
         if (r > 0)
                 print_help();
+        if (r == 0)
+                r = source_check_options(&o->wishes.from, e);
+        if (r == 0 && o->pcrs)
+                r = pcr_choice_parse(o->pcrs, &o->wishes.literal_pcrs, e);
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
-        return r;
+        return r == 0 ? install_end_choose(o->reboot, o->poweroff, &o->wishes.end, e) : r;
 }
 
 /* Fills what the command line left open. */
@@ -109,7 +139,6 @@ static int read_config(const struct env *env, struct install_options *o, struct 
                        struct error *e)
 {
         _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
-        const struct source_options from = {.ca = NULL};
         struct fetch_options fetch;
         const struct config_wish wish = {.sources = o->configs.item,
                                          .n_sources = o->configs.n,
@@ -119,40 +148,10 @@ static int read_config(const struct env *env, struct install_options *o, struct 
 
         if (o->configs.n == 0 && !o->use_default_dirs)
                 return 0;
-        source_fetch_options(&from, &fetch);
+        source_fetch_options(&o->wishes.from, &fetch);
         r = config_load(env, &wish, &problems, ret, e);
         config_problems_print(&problems);
         return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);
-}
-
-static int check_wishes(const struct install_options *o, struct error *e)
-{
-        int r;
-
-        if (!o->wishes.target)
-                return error_set(e, ERROR_USAGE, EINVAL,
-                                 "--target is missing, and no configuration names a device");
-        r = install_disk_check(o->wishes.target, e);
-        return r < 0 ? r : install_escrow_check(&o->wishes.escrow, e);
-}
-
-static int confirm(const struct install_plan *p, const struct install_options *o, struct error *e)
-{
-        char answer[8] = "";
-
-        if (o->yes)
-                return 0;
-        if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
-                error_set(e, ERROR_USAGE, EINVAL, "there is no terminal to ask on");
-                error_advise(e, "give --yes to destroy what is on %s", p->disk->path);
-                return -EINVAL;
-        }
-        (void)fprintf(stderr,
-                      "Everything on %s will be lost. Type \"yes\" to go on: ", p->disk->path);
-        if (!fgets(answer, sizeof(answer), stdin) || strcmp(answer, "yes\n") != 0)
-                return error_set(e, ERROR_INTERRUPTED, ECANCELED,
-                                 "not confirmed, nothing was changed");
-        return 0;
 }
 
 /* Somebody will be asked, and can be shown something. */
@@ -161,29 +160,141 @@ static bool is_attended(const struct install_options *o)
         return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
 }
 
+static int check_wishes(const struct install_options *o, struct error *e)
+{
+        int r;
+
+        if (!o->wishes.target && !is_attended(o)) {
+                error_set(e, ERROR_USAGE, EINVAL,
+                          "--target is missing, and no configuration names a device");
+                error_advise(e, "on a terminal, without --yes, the disks are shown to choose from");
+                return -EINVAL;
+        }
+        r = o->wishes.target ? install_disk_check(o->wishes.target, e) : 0;
+        return r < 0 ? r : install_escrow_check(&o->wishes.escrow, e);
+}
+
+static int confirm(const struct install_plan *p, const struct install_options *o, struct error *e)
+{
+        char answer[128] = "";
+
+        if (o->yes)
+                return 0;
+        if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
+                error_set(e, ERROR_USAGE, EINVAL, "there is no terminal to ask on");
+                error_advise(e, "give --yes to destroy what is on %s", p->disk->path);
+                return -EINVAL;
+        }
+        if (p->no_format)
+                report_text(stderr,
+                            "The partitions of %s that are listed as lost are made anew, the "
+                            "others are kept.",
+                            p->disk->path);
+        else
+                report_text(stderr, "Everything on %s will be lost.", p->disk->path);
+        report_text(stderr, " Type \"%s\" or \"yes\" to go on: ", p->disk->name);
+        if (fgets(answer, sizeof(answer), stdin))
+                answer[strcspn(answer, "\r\n")] = '\0';
+        if (!install_choose_confirms(p->disk, answer))
+                return error_set(e, ERROR_INTERRUPTED, ECANCELED,
+                                 "not confirmed, nothing was changed");
+        return 0;
+}
+
+/* How far a run came. */
+struct outcome {
+        unsigned hooks;
+        bool installed; /* the node is complete, whatever comes after it */
+        bool told;      /* the document was printed, with the failure if there is one */
+};
+
+static void print_text(const struct install_plan *p, const struct outcome *run)
+{
+        (void)printf("%s\n", !run->installed                ? "nothing was changed"
+                             : p->end == INSTALL_END_REBOOT ? "installed; restarting"
+                             : p->end == INSTALL_END_POWEROFF
+                                     ? "installed; powering off"
+                                     : "installed; restart from this disk");
+        if (p->escrow.place == INSTALL_ESCROW_FILE && run->installed)
+                report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
+}
+
+/* failure: of what comes after a complete installation; NULL: there is none. */
 static int print_result(const struct install_plan *p, const struct install_options *o,
-                        struct error *e)
+                        struct outcome *run, const struct error *failure, struct error *e)
 {
         _cleanup_json_ struct json_object *root = NULL;
 
         if (!o->json) {
-                (void)printf("%s\n", o->dry_run ? "nothing was changed"
-                                                : "installed; restart from this disk");
-                if (p->escrow.place == INSTALL_ESCROW_FILE && !o->dry_run)
-                        report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
+                if (!failure)
+                        print_text(p, run);
                 return 0;
         }
         root = report_new("install");
         if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
             json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
-            json_add_bool(root, "installed", !o->dry_run) < 0 ||
-            install_firmware_add_result(root, p) < 0 || install_escrow_report(&p->escrow, root) < 0)
+            json_add_bool(root, "installed", run->installed) < 0 ||
+            json_add_u64(root, "hooks", run->hooks) < 0 ||
+            install_firmware_add_result(root, p) < 0 ||
+            install_escrow_report(&p->escrow, root) < 0 ||
+            (failure && report_add_error(root, failure) < 0))
                 return error_oom(e);
+        run->told = true;
         return report_print(root, e);
 }
 
-static int install(const struct env *env, const struct install_options *o,
-                   struct install_progress *progress, struct error *e)
+/* From the consent to the end of the run. */
+static int carry_out(struct install_plan *plan, const struct install_options *o,
+                     struct install_progress *progress, struct outcome *run, struct error *e)
+{
+        struct error output = ERROR_INIT;
+        int r = install_end_prepare(plan, e);
+
+        if (r == 0)
+                r = confirm(plan, o, e);
+        if (r == 0)
+                r = install_end_ask_hooks(plan, &run->hooks, e);
+        if (r == 0)
+                r = install_apply(plan, progress, e);
+        if (r < 0)
+                return r;
+        run->installed = true;
+        r = install_end_tell_hooks(plan, &run->hooks, e);
+        if (r == 0)
+                r = install_end_leave(plan, e);
+        if (r == 0)
+                return print_result(plan, o, run, NULL, e);
+        /* This failure is the one to report. */
+        if (print_result(plan, o, run, e, &output) < 0)
+                log_error("%s", output.text);
+        return r;
+}
+
+/* A recovery key, and a PIN, need a partition that is made. */
+static int choose_escrow(const struct install_options *o, struct install_plan *p, struct error *e)
+{
+        const struct install_escrow_wishes *w = &o->wishes.escrow;
+
+        if (!p->no_format || !install_keep_all(p))
+                return install_escrow_choose(p->env, w, is_attended(o), &p->escrow, e);
+        if (!w->show && !w->file && !o->wishes.pin.ask && !o->wishes.pin.file)
+                return 0;
+        error_set(e, ERROR_USAGE, EINVAL,
+                  "all encrypted partitions are kept, so no recovery key or PIN can be added");
+        error_advise(e, "those that they have stay; leave the option out");
+        return -EINVAL;
+}
+
+/* The partition is closed in this session, and stays so. */
+static void warn_of_config(const struct install_plan *p)
+{
+        if (p->config && install_keep_has(p, LAYOUT_OEM_NAME))
+                log_warning("the partition oem is kept as it is: the configuration of this "
+                            "installation is not put there");
+}
+
+static int install(const struct env *env, struct install_options *o,
+                   struct install_progress *progress, struct outcome *run, struct error *e)
 {
         _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
                                                                  .escrow = INSTALL_ESCROW_INIT};
@@ -202,11 +313,15 @@ static int install(const struct env *env, const struct install_options *o,
                 if (r < 0)
                         return r;
         }
+        o->wishes.progress = progress;
         r = install_prepare(env, &o->wishes, &plan, e);
         if (r == 0)
-                r = install_escrow_choose(env, &o->wishes.escrow, is_attended(o), &plan.escrow, e);
+                r = choose_escrow(o, &plan, e);
+        if (r == 0)
+                r = install_pin_read(env, &o->wishes.pin, &plan.pin, e);
         if (r < 0)
                 return r;
+        warn_of_config(&plan);
         /* A dry run's plan is its result; otherwise it belongs to the question. */
         if (!o->json || (!o->yes && !o->dry_run)) {
                 FILE *out = !o->json && o->dry_run ? stdout : stderr;
@@ -214,14 +329,8 @@ static int install(const struct env *env, const struct install_options *o,
                 install_describe(&plan, out);
                 install_escrow_describe(&plan.escrow, out);
         }
-        if (!o->dry_run) {
-                r = confirm(&plan, o, e);
-                if (r == 0)
-                        r = install_apply(&plan, progress, e);
-                if (r < 0)
-                        return r;
-        }
-        return print_result(&plan, o, e);
+        return o->dry_run ? print_result(&plan, o, run, NULL, e)
+                          : carry_out(&plan, o, progress, run, e);
 }
 
 int verb_install(const struct env *env, int argc, char **argv)
@@ -229,6 +338,7 @@ int verb_install(const struct env *env, int argc, char **argv)
         _cleanup_(install_progress_free_p) struct install_progress *progress = NULL;
         _cleanup_(config_free_p) struct config *config = NULL;
         struct install_options options = {0};
+        struct outcome run = {0};
         struct error error = ERROR_INIT;
         struct env used = *env;
         int r = parse_options(argc, argv, &options, &error);
@@ -246,10 +356,12 @@ int verb_install(const struct env *env, int argc, char **argv)
         if (r == 0)
                 progress = install_progress_new(options.json, options.progress_fd);
         if (r == 0)
-                r = install(&used, &options, progress, &error);
+                r = install(&used, &options, progress, &run, &error);
         if (r < 0 && !progress) /* who reads the steps is told of an early end, too */
                 progress = install_progress_new(options.json, 0);
         if (r < 0 || !options.dry_run)
                 install_progress_end(progress, r < 0 ? &error : NULL);
+        if (run.told)
+                return r < 0 ? error_exit_code(error.class) : 0;
         return r < 0 ? report_failure("install", options.json, &error) : 0;
 }

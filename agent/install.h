@@ -7,12 +7,16 @@
 
 #include "agent/config.h"
 #include "agent/install_disk.h"
+#include "agent/install_end.h"
 #include "agent/install_escrow.h"
 #include "agent/install_firmware.h"
+#include "agent/install_pin.h"
 #include "agent/install_progress.h"
 #include "agent/install_record.h"
 #include "agent/machine.h"
+#include "agent/pcr_choice.h"
 #include "agent/source.h"
+#include "agent/source_options.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -31,9 +35,12 @@
 #define INSTALL_DM_PREFIX "tb-install-"
 /* The user's partitions share one: only one is open at a time. */
 #define INSTALL_DM_EXTRA "extra"
-/* PCRs the partitions are sealed to: the image's signed policy, and the Secure Boot state. */
-#define INSTALL_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
-#define INSTALL_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
+/* LUKS2 label of a volume that is being made. It gets its own when all is on it: so a run that was
+ * interrupted is told from data. */
+#define INSTALL_UNFINISHED_LABEL "TB_UNFINISHED"
+/* PCRs the partitions are sealed to: by the image's signed policy, and by value at least. */
+#define INSTALL_SIGNED_PCRS PCR_CHOICE_SIGNED
+#define INSTALL_LITERAL_PCRS PCR_CHOICE_NEEDED
 
 struct install_plan {
         const struct env *env;
@@ -42,12 +49,20 @@ struct install_plan {
         struct machine machine;       /* what the image was verified against */
         struct proofs proofs;
         struct source source;
+        const struct option_list *insecure; /* hosts that may be spoken to without protection */
         struct layout layout;
         struct extra_list extras; /* the user's partitions in it */
         bool allow_discards;
+        bool no_format;              /* agent/install_keep.h */
+        bool kept[LIMIT_PARTITIONS]; /* which of layout.partitions stay as they are */
+        enum install_end end;
         const struct config *config; /* borrowed; NULL: none */
         struct install_escrow escrow;
-        uint8_t pcr7[SHA256_SIZE]; /* value the partitions will be bound to */
+        struct secret *pin;        /* asked for at each start; NULL: none */
+        uint8_t pcr7[SHA256_SIZE]; /* value of the next boot */
+        /* What new partitions are bound to by value, and the values, ascending. */
+        uint32_t literal_pcrs;
+        uint8_t literal_values[TPM_PCR_COUNT * SHA256_SIZE];
         struct install_firmware firmware;
         struct install_loss *lost; /* what is on the disk now */
         size_t n_lost;
@@ -61,14 +76,22 @@ struct install_loss {
 };
 
 struct install_wishes {
-        const char *target;          /* a path or a rule, see install_disk_find() */
+        const char *target;          /* a path or a rule, see install_disk_find(); NULL: ask */
         const char *source;          /* NULL: the medium of this session */
         struct layout_wishes layout; /* esp_size 0: default */
         struct install_escrow_wishes escrow;
         struct install_firmware_wishes firmware;
+        struct install_pin_wishes pin;
         const struct config *config; /* what goes onto the OEM partition; NULL: nothing */
+        struct source_options from;  /* how a source that is not here is loaded */
+        char insecure[LIMIT_HOST_NAME +
+                      16];                 /* a host that the configuration adds to from.insecure */
+        struct install_progress *progress; /* of that; may be NULL */
         bool allow_downgrade, allow_discards;
-        bool force_release; /* take away what holds the disk, where that is safe */
+        bool no_format;        /* into the partitions that are there */
+        uint32_t literal_pcrs; /* 0: INSTALL_LITERAL_PCRS */
+        enum install_end end;  /* what the machine does after it */
+        bool force_release;    /* take away what holds the disk, where that is safe */
 };
 
 /*

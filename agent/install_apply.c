@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/install_keep.h"
 #include "agent/node.h"
 #include "base/file.h"
 #include "partition/mkfs.h"
@@ -132,16 +133,47 @@ static int make_data(struct install_plan *p, struct install_progress *progress, 
         int r = tpm_open(p->env->tcti, &tpm, e);
 
         install_progress_step(progress, INSTALL_STEP_OEM, NULL, 0);
-        if (r == 0)
+        if (r == 0 && !install_keep_has(p, LAYOUT_OEM_NAME))
                 r = install_data_partition(p, tpm, LAYOUT_OEM_NAME, LAYOUT_OEM_LABEL, EXTRA_FS_EXT4,
                                            e);
         if (r == 0)
                 r = install_extra_partitions(p, tpm, progress, e);
-        if (r < 0)
+        if (r < 0 || install_keep_has(p, LAYOUT_PERSISTENT_NAME))
                 return r;
         install_progress_step(progress, INSTALL_STEP_PERSISTENT, NULL, 0);
         return install_data_partition(p, tpm, LAYOUT_PERSISTENT_NAME, LAYOUT_PERSISTENT_LABEL,
                                       EXTRA_FS_EXT4, e);
+}
+
+static int fill_disk(struct install_plan *p, struct install_progress *progress, struct error *e)
+{
+        int r;
+
+        install_progress_step(progress, INSTALL_STEP_ESP, NULL, 0);
+        r = make_esp(p, progress, e);
+        if (r == 0)
+                r = make_data(p, progress, e);
+        /* Before the table: see agent/install_escrow.h. */
+        if (r == 0)
+                r = install_escrow_deliver(&p->escrow, e);
+        if (r < 0)
+                return r;
+        install_progress_step(progress, INSTALL_STEP_TABLE, NULL, 0);
+        return layout_write(p->disk, &p->layout, e);
+}
+
+/* The table is there: so the ESP comes last, and on it the boot loader. */
+static int fill_partitions(struct install_plan *p, struct install_progress *progress,
+                           struct error *e)
+{
+        int r = make_data(p, progress, e);
+
+        if (r == 0)
+                r = install_escrow_deliver(&p->escrow, e);
+        if (r < 0)
+                return r;
+        install_progress_step(progress, INSTALL_STEP_ESP, NULL, 0);
+        return make_esp(p, progress, e);
 }
 
 static int apply(struct install_plan *p, struct install_progress *progress, struct error *e)
@@ -154,20 +186,10 @@ static int apply(struct install_plan *p, struct install_progress *progress, stru
         if (r < 0)
                 return r;
         install_progress_step(progress, INSTALL_STEP_CLEAR, NULL, 0);
-        r = prepare_disk(p, e);
+        r = p->no_format ? install_keep_clear(p, e) : prepare_disk(p, e);
         if (r < 0)
                 return r;
-        install_progress_step(progress, INSTALL_STEP_ESP, NULL, 0);
-        r = make_esp(p, progress, e);
-        if (r == 0)
-                r = make_data(p, progress, e);
-        /* Before the table: see agent/install_escrow.h. */
-        if (r == 0)
-                r = install_escrow_deliver(&p->escrow, e);
-        if (r < 0)
-                return r;
-        install_progress_step(progress, INSTALL_STEP_TABLE, NULL, 0);
-        r = layout_write(p->disk, &p->layout, e);
+        r = p->no_format ? fill_partitions(p, progress, e) : fill_disk(p, progress, e);
         if (r < 0)
                 return r;
         install_progress_step(progress, INSTALL_STEP_FIRMWARE, NULL, 0);

@@ -32,8 +32,9 @@ static int seal_to_image(const struct enrolment *n, const struct secret *secret,
         const struct seal_policy policy = {
                 .key = image_policy_key(n->plan->source.image),
                 .signed_pcrs = INSTALL_SIGNED_PCRS,
-                .literal_pcrs = INSTALL_LITERAL_PCRS,
-                .literal_values = n->plan->pcr7,
+                .literal_pcrs = n->plan->literal_pcrs,
+                .literal_values = n->plan->literal_values,
+                .pin = n->plan->pin,
         };
 
         return seal_create(n->tpm, &policy, secret, ret, e);
@@ -52,7 +53,7 @@ static uint32_t encryption_sector(const struct disk *d)
 static int enrol(struct enrolment *n, struct error *e)
 {
         const struct luks_format_options options = {
-                .label = n->label,
+                .label = INSTALL_UNFINISHED_LABEL,
                 .sector_size = encryption_sector(n->plan->disk),
                 .allow_discards = n->plan->allow_discards,
         };
@@ -98,12 +99,12 @@ static int prove(const struct enrolment *n, struct error *e)
 
         r = luks_open(n->device, &luks, e);
         if (r == 0)
-                r = luks_check_header(luks, n->label, e);
+                r = luks_check_header(luks, INSTALL_UNFINISHED_LABEL, e);
         if (r == 0)
                 r = luks_get_token(luks, 0, &token, e);
         if (r == 0)
-                r = seal_prove(n->tpm, token, image_pcr11(image), n->plan->pcr7, sig->data,
-                               sig->len, e);
+                r = seal_prove(n->tpm, token, image_pcr11(image), n->plan->literal_values,
+                               sig->data, sig->len, e);
         if (r == 0)
                 r = luks_test_secret(luks, token->keyslot, n->passphrase, e);
         if (r == 0 && n->plan->escrow.key)
@@ -154,6 +155,19 @@ static int make_file_system(const struct enrolment *n, struct error *e)
         return r < 0 ? r : closed;
 }
 
+/* All is on it: from now on it is data. */
+static int finish(const struct enrolment *n, struct error *e)
+{
+        _cleanup_(luks_free_p) struct luks *luks = NULL, *again = NULL;
+        int r = luks_open(n->device, &luks, e);
+
+        if (r == 0)
+                r = luks_set_label(luks, n->label, e);
+        if (r == 0)
+                r = luks_open(n->device, &again, e);
+        return r < 0 ? r : luks_check_header(again, n->label, e);
+}
+
 int install_data_partition(const struct install_plan *p, struct tpm *tpm, const char *name,
                            const char *label, enum extra_fs fs, struct error *e)
 {
@@ -173,6 +187,8 @@ int install_data_partition(const struct install_plan *p, struct tpm *tpm, const 
                 r = prove(&n, e);
         if (r == 0 && fs != EXTRA_FS_NONE)
                 r = make_file_system(&n, e);
+        if (r == 0)
+                r = finish(&n, e);
         secret_free(n.passphrase);
         return r < 0 ? error_wrap(e, r, "%s", name) : 0;
 }

@@ -237,6 +237,60 @@ int install_disk_find(const struct env *env, const char *spec, install_fits fits
         return 0;
 }
 
+/* --- by somebody who looks at them --- */
+
+/* What nobody could put right by choosing another name for the same disk. */
+static void object(const struct disk *d, bool release, char objection[OBJECTION_SIZE])
+{
+        _cleanup_(disk_use_done) struct disk_uses uses = {.n = 0};
+        struct error error = ERROR_INIT;
+
+        if (*objection)
+                return;
+        if (d->size == 0)
+                (void)snprintf(objection, OBJECTION_SIZE, "no medium");
+        else if (d->read_only)
+                (void)snprintf(objection, OBJECTION_SIZE, "read-only");
+        else if (disk_use_scan(d, &uses, &error) < 0)
+                (void)snprintf(objection, OBJECTION_SIZE, "%.255s", error.text);
+        else if (uses.n > 0 && (!release || uses.use[0].keep))
+                (void)snprintf(objection, OBJECTION_SIZE, "in use: %.200s", uses.use[0].text);
+}
+
+int install_disk_offer(const struct env *env, install_fits fits, void *data, bool release,
+                       struct install_offers *ret, struct error *e)
+{
+        _cleanup_(market_done) struct market m = {.env = env};
+        struct install_offers offers = {.n = 0};
+        int r;
+
+        read_medium(env, m.medium);
+        r = open_market(&m, fits, data, e);
+        if (r < 0)
+                return r;
+        offers.item = calloc(m.n + 1, sizeof(*offers.item));
+        if (!offers.item)
+                return error_oom(e);
+        for (size_t i = 0; i < m.n; i++) {
+                struct install_offer *o = &offers.item[offers.n++];
+
+                memcpy(o->objection, m.objection[i], OBJECTION_SIZE);
+                object(m.disks[i], release, o->objection);
+                o->disk = m.disks[i];
+                m.disks[i] = NULL;
+        }
+        *ret = offers;
+        return 0;
+}
+
+void install_offers_done(struct install_offers *offers)
+{
+        for (size_t i = 0; i < offers->n; i++)
+                disk_free(offers->item[i].disk);
+        free(offers->item);
+        *offers = (struct install_offers){.n = 0};
+}
+
 /* --- in use --- */
 
 int install_disk_take(struct disk *d, bool release, struct install_choice *c, struct error *e)

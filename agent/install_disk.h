@@ -28,6 +28,23 @@ typedef int (*install_fits)(const struct disk *d, void *data, struct error *e);
 int install_disk_find(const struct env *env, const char *spec, install_fits fits, void *data,
                       struct disk **ret, struct install_choice *ret_choice, struct error *e)
         _must_check_;
+/* A disk for somebody to choose, or why not. */
+struct install_offer {
+        struct disk *disk;
+        char objection[256]; /* "": it can be chosen */
+};
+
+struct install_offers {
+        struct install_offer *item;
+        size_t n;
+};
+
+/* All disks, judged as install_disk_find() would a named one; release: what holds a disk will be
+ * taken away where that is safe, and is no objection. Changes nothing. */
+int install_disk_offer(const struct env *env, install_fits fits, void *data, bool release,
+                       struct install_offers *ret, struct error *e) _must_check_;
+void install_offers_done(struct install_offers *offers);
+
 /* Whether spec is a path or a rule without a mistake; looks at no disk. */
 int install_disk_check(const char *spec, struct error *e) _must_check_;
 void install_choice_done(struct install_choice *c);

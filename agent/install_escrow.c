@@ -170,9 +170,18 @@ static int check_place(struct install_escrow *k, const struct env *env, const st
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "%s is on the disk that will be overwritten", k->path);
         if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||
-            fs.f_type == OVERLAYFS_SUPER_MAGIC)
+            fs.f_type == OVERLAYFS_SUPER_MAGIC) {
+                if (k->leaving) {
+                        error_set(e, ERROR_USAGE, EPERM,
+                                  "%s is in the memory of this session, which ends with the "
+                                  "installation",
+                                  k->path);
+                        error_advise(e, "name a file on a medium, or leave out the restart");
+                        return -EPERM;
+                }
                 warn(k, "the file of the recovery key is in the memory of this session: copy it "
                         "away before the restart");
+        }
         if (st.st_mode & 0077)
                 warn(k, "the file of the recovery key is on a file system without permissions: "
                         "others can read it");

@@ -47,6 +47,7 @@ struct install_escrow {
         enum install_escrow_place place;
         struct secret *key; /* text of the key from install_escrow_begin() on; NULL: none */
         const char *path;   /* of the file */
+        bool leaving;       /* set by the caller before begin: the session ends by itself */
         int dir, fd;        /* its folder, and itself */
         int terminal;       /* where to show */
         const char *warnings[INSTALL_ESCROW_WARNINGS]; /* for the report, static texts */
@@ -74,7 +75,8 @@ void install_escrow_describe(const struct install_escrow *k, FILE *out);
 
 /*
  * Step 2. disk is the one that will be overwritten: the file must not be on it. -EEXIST
- * (ERROR_USAGE) when the file is there.
+ * (ERROR_USAGE) when the file is there; -EPERM (likewise) when the key would be gone with a session
+ * that ends by itself: its file is in memory.
  */
 int install_escrow_begin(struct install_escrow *k, const struct env *env, const struct disk *disk,
                          struct error *e) _must_check_;

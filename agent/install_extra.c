@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "agent/install_keep.h"
 #include "partition/mkfs.h"
 
 static int make_plain(const struct install_plan *p, const struct extra *x, struct error *e)
@@ -27,6 +28,8 @@ int install_extra_partitions(const struct install_plan *p, struct tpm *tpm,
         for (size_t i = 0; i < p->extras.n && r == 0; i++) {
                 const struct extra *x = &p->extras.item[i];
 
+                if (install_keep_has(p, x->name))
+                        continue;
                 install_progress_step(progress, INSTALL_STEP_EXTRA, x->name, 0);
                 if (x->encrypted)
                         r = install_data_partition(p, tpm, x->name, x->label, x->fs, e);

@@ -30,6 +30,10 @@ int install_firmware_begin(struct install_plan *p, const struct install_firmware
                            struct error *e) _must_check_;
 /* What takes image, disk and layout; the last thing. Sets the plan's PCR 7. */
 int install_firmware_end(struct install_plan *p, struct error *e) _must_check_;
+/* Values that PCRs bound by value will have when the installed image unlocks, ascending, 32 bytes
+ * for each bit of mask. */
+int install_firmware_pcrs(const struct install_plan *p, struct tpm *tpm, uint32_t mask,
+                          uint8_t *ret_values, struct error *e) _must_check_;
 void install_firmware_done(struct install_firmware *f);
 
 /* Keys and loader.conf of the new ESP. */

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/install_choose.h"
+#include "agent/install_keep.h"
 #include "agent/moment.h"
 #include "agent/report.h"
 #include "base/codec.h"
@@ -116,14 +118,45 @@ static int fits_disk(const struct disk *d, void *data, struct error *e)
         return l ? layout_plan(d->size, d->sector_size, wishes, l, e) : error_oom(e);
 }
 
+/* The disk that was named, or that somebody chooses now. */
+static int find_disk(struct install_plan *p, const struct install_wishes *wishes, install_fits fits,
+                     void *data, struct error *e)
+{
+        _cleanup_(install_offers_done) struct install_offers offers = {.n = 0};
+        const char *target = wishes->target;
+        size_t chosen;
+        int r = 0;
+
+        if (!target) {
+                r = install_disk_offer(p->env, fits, data, wishes->force_release, &offers, e);
+                if (r == 0)
+                        r = install_choose_disk(&offers, stdin, stderr, &chosen, e);
+                if (r == 0)
+                        target = offers.item[chosen].disk->path;
+        }
+        return r < 0 ? r : install_disk_find(p->env, target, fits, data, &p->disk, &p->choice, e);
+}
+
+/* Into the partitions that are there: their content is looked at when PCR 7 is known. */
+static int check_prepared(struct install_plan *p, const struct install_wishes *wishes,
+                          struct error *e)
+{
+        struct install_keep_fit fit = {.wishes = &wishes->layout,
+                                       .image_size = image_size(p->source.image)};
+        int r = find_disk(p, wishes, install_keep_fits, &fit, e);
+
+        if (r == 0)
+                r = install_disk_take(p->disk, wishes->force_release, &p->choice, e);
+        return r < 0 ? r : install_keep_read(p, &wishes->layout, e);
+}
+
 static int check_disk(struct install_plan *p, const struct install_wishes *wishes, struct error *e)
 {
         struct layout_wishes layout = wishes->layout;
         int r = layout_esp_size(image_size(p->source.image), layout.esp_size, &layout.esp_size, e);
 
         if (r == 0)
-                r = install_disk_find(p->env, wishes->target, fits_disk, &layout, &p->disk,
-                                      &p->choice, e);
+                r = find_disk(p, wishes, fits_disk, &layout, e);
         /* From here on to the end: what is shown and asked about is what will be written to. */
         if (r == 0)
                 r = install_disk_take(p->disk, wishes->force_release, &p->choice, e);
@@ -165,6 +198,11 @@ int install_drop_stale(const struct env *env, struct error *e)
         return r;
 }
 
+static void begin_fetch(void *arg, uint64_t total)
+{
+        install_progress_step(arg, INSTALL_STEP_FETCH, NULL, total);
+}
+
 static int check_source(struct install_plan *p, const struct install_wishes *wishes,
                         struct error *e)
 {
@@ -172,10 +210,17 @@ static int check_source(struct install_plan *p, const struct install_wishes *wis
                 .fresh = true,
                 .allow_downgrade = wishes->allow_downgrade,
                 .enrol = p->firmware.keys.wanted ? &p->firmware.keys.next : NULL};
+        struct fetch_options fetch;
+        const struct source_transfer transfer = {.env = p->env,
+                                                 .options = &fetch,
+                                                 .begin = begin_fetch,
+                                                 .done = install_progress_bytes,
+                                                 .arg = wishes->progress};
         int r = machine_read(p->env, &options, &p->machine, e);
 
+        source_fetch_options(&wishes->from, &fetch);
         return r < 0 ? r
-                     : source_open(wishes->source, &p->machine.demands, true, &p->proofs,
+                     : source_open(wishes->source, &p->machine.demands, true, &transfer, &p->proofs,
                                    &p->source, e);
 }
 
@@ -189,6 +234,10 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .source = SOURCE_INIT,
                                    .extras = wishes->layout.extras,
                                    .allow_discards = wishes->allow_discards,
+                                   .insecure = &wishes->from.insecure,
+                                   .literal_pcrs = wishes->literal_pcrs | INSTALL_LITERAL_PCRS,
+                                   .no_format = wishes->no_format,
+                                   .end = wishes->end,
                                    .config = wishes->config,
                                    .escrow = INSTALL_ESCROW_INIT};
         r = install_firmware_begin(p, &wishes->firmware, e);
@@ -197,9 +246,11 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
         if (r == 0)
                 r = check_source(p, wishes, e);
         if (r == 0)
-                r = check_disk(p, wishes, e);
+                r = p->no_format ? check_prepared(p, wishes, e) : check_disk(p, wishes, e);
         if (r == 0)
                 r = install_firmware_end(p, e);
+        if (r == 0 && p->no_format)
+                r = install_keep_judge(p, e);
         if (r < 0)
                 install_plan_done(p);
         return r;
@@ -208,6 +259,8 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
 void install_plan_done(struct install_plan *p)
 {
         install_escrow_done(&p->escrow);
+        secret_free(p->pin);
+        p->pin = NULL;
         source_done(&p->source);
         install_firmware_done(&p->firmware);
         machine_done(&p->machine);
@@ -261,29 +314,56 @@ static void describe_loss(const struct install_loss *l, FILE *out)
                     *l->content.label ? "\"" : "");
 }
 
+/* A table that stays may have partitions that this program has nothing to do with. */
+static bool is_made(const struct install_plan *p, const struct layout_partition *l)
+{
+        if (!p->no_format)
+                return true;
+        for (size_t i = 0; i < p->n_lost; i++) {
+                if (strcmp(p->lost[i].name, l->name) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static const char *fate(const struct install_plan *p, const struct layout_partition *l)
+{
+        return is_made(p, l) ? "new   " : "kept  ";
+}
+
 void install_describe(const struct install_plan *p, FILE *out)
 {
-        char size[32];
+        char size[32], pcrs[96];
 
         report_text(out, "image    %s, version %s, %s\n", image_title(p->source.image),
                     *image_version(p->source.image) ? image_version(p->source.image) : "none",
                     format_size(image_size(p->source.image), size, sizeof(size)));
         report_text(out, "loader   systemd-boot %s\n", p->source.loader.version);
+        for (unsigned i = 0; i < p->insecure->n; i++)
+                report_text(out, "overridden transport: %s may be spoken to without protection\n",
+                            p->insecure->item[i]);
         describe_proofs(p, out);
         install_firmware_describe(p, out);
+        report_text(out, "bound    to PCR 11 by signature, to PCR %s by value%s\n",
+                    pcr_choice_text(p->literal_pcrs, pcrs, sizeof(pcrs)),
+                    p->pin ? ", and to a PIN that each start asks for" : "");
         install_disk_describe(p->disk, &p->choice, out);
         for (size_t i = 0; i < p->n_lost; i++)
                 describe_loss(&p->lost[i], out);
         for (size_t i = 0; i < p->layout.n; i++)
-                report_text(out, "  new    %u %s, %s\n", p->layout.partitions[i].number,
-                            p->layout.partitions[i].name,
+                report_text(out, "  %s %u %s, %s\n", fate(p, &p->layout.partitions[i]),
+                            p->layout.partitions[i].number, p->layout.partitions[i].name,
                             format_size(p->layout.partitions[i].size, size, sizeof(size)));
+        if (p->end != INSTALL_END_STAY)
+                report_text(out, "then     %s\n", install_end_name(p->end));
 }
 
 static int add_partition(struct json_object *array, const struct install_plan *p,
                          const struct layout_partition *l)
 {
         const struct extra *extra = extra_find(&p->extras, l->name);
+        bool ours = !p->no_format || extra || strcmp(l->name, LAYOUT_OEM_NAME) == 0 ||
+                    strcmp(l->name, LAYOUT_PERSISTENT_NAME) == 0;
         struct json_object *o = json_object_new_object();
         int r = json_append(array, o);
 
@@ -299,7 +379,10 @@ static int add_partition(struct json_object *array, const struct install_plan *p
                 r = json_add_u64(o, "size", l->size);
         if (r == 0)
                 r = json_add_bool(o, "encrypted",
-                                  extra ? extra->encrypted : strcmp(l->name, LAYOUT_ESP_NAME) != 0);
+                                  extra ? extra->encrypted
+                                        : ours && strcmp(l->name, LAYOUT_ESP_NAME) != 0);
+        if (r == 0)
+                r = json_add_bool(o, "kept", !is_made(p, l));
         return r;
 }
 
@@ -348,7 +431,11 @@ struct json_object *install_plan_json(const struct install_plan *p)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
         struct json_object *new = json_object_new_array(), *lost = json_object_new_array();
+        struct json_object *insecure = json_object_new_array();
         int r = json_add_obj(root, "partitions", new);
+
+        if (json_add_bool(root, "no_format", p->no_format) < 0)
+                return NULL;
 
         if (json_add_obj(root, "lost", lost) < 0 || r < 0)
                 return NULL;
@@ -363,7 +450,17 @@ struct json_object *install_plan_json(const struct install_plan *p)
         if (r == 0)
                 r = add_image(root, p);
         if (r == 0)
+                r = json_add_obj(root, "bind_pcrs", pcr_choice_json(p->literal_pcrs));
+        if (r == 0)
+                r = json_add_bool(root, "pin", p->pin != NULL);
+        if (r == 0)
+                r = json_add_obj(root, "insecure", insecure);
+        for (unsigned i = 0; i < p->insecure->n && r == 0; i++)
+                r = json_append(insecure, json_new_str(p->insecure->item[i]));
+        if (r == 0)
                 r = json_add_obj(root, "proofs", proofs_json(&p->proofs));
+        if (r == 0)
+                r = json_add_str(root, "then", install_end_name(p->end));
         if (r == 0)
                 r = install_firmware_add_plan(root, p);
         return r < 0 ? NULL : TAKE_PTR(root);

@@ -19,6 +19,7 @@ struct install_progress {
 static const struct {
         const char *text, *kairos;
 } steps[INSTALL_STEP_MAX] = {
+        [INSTALL_STEP_FETCH] = {"loading the image", NULL}, /* the contract has no word for it */
         [INSTALL_STEP_CLEAR] = {"clearing the disk", "partition"},
         [INSTALL_STEP_ESP] = {"making the EFI system partition", "partition"},
         [INSTALL_STEP_ACTIVE] = {"writing the active image", "active"},
@@ -73,6 +74,8 @@ void install_progress_step(struct install_progress *p, enum install_step step, c
         (void)snprintf(text, sizeof(text), "%s%s%s", steps[step].text, name ? " " : "",
                        name ? name : "");
         progress_phase(p->progress, text, total);
+        if (!steps[step].kairos)
+                return;
         if (!p->said || strcmp(p->said, steps[step].kairos) != 0)
                 say(p, "step", "step", steps[step].kairos);
         p->said = steps[step].kairos;

@@ -16,6 +16,7 @@
 #include "base/error.h"
 
 enum install_step {
+        INSTALL_STEP_FETCH,
         INSTALL_STEP_CLEAR,
         INSTALL_STEP_ESP,
         INSTALL_STEP_ACTIVE,

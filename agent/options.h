@@ -33,7 +33,7 @@ struct option_spec {
 };
 
 /* Longest table. */
-#define OPTIONS_MAX 32u
+#define OPTIONS_MAX 48u
 
 /*
  * Reads argv (from the verb's name on) into the targets. Options may stand anywhere before "--", by

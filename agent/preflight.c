@@ -37,9 +37,8 @@ void preflight_overrides(const struct preflight *p, char *ret, size_t size)
 /* --- facts ----------------------------------------------------------------------------------- */
 
 /* "MemTotal:        8048636 kB" */
-static uint64_t read_memory(const struct env *env)
+uint64_t preflight_memory(const struct env *env, const char *key)
 {
-        static const char key[] = "MemTotal:";
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_SYSFS_FILE);
         _cleanup_free_ char *path = NULL;
         uint64_t kib, bytes;
@@ -66,7 +65,7 @@ void preflight_read(const struct env *env, struct preflight_facts *facts)
         int r;
 
         facts->uefi = secureboot_state(env, &facts->secure_boot) == 0;
-        facts->memory = read_memory(env);
+        facts->memory = preflight_memory(env, PREFLIGHT_MEMORY_TOTAL);
         facts->tpm_error = facts->storage_key = (struct error)ERROR_INIT;
         r = tpm_open(env->tcti, &tpm, &facts->tpm_error);
         if (r == 0)

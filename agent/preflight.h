@@ -61,6 +61,11 @@ int preflight_enforce(const struct preflight *p, struct error *e) _must_check_;
 /* What was accepted by somebody's wish, in one line; "" when nothing was. */
 void preflight_overrides(const struct preflight *p, char *ret, size_t size);
 
+/* Bytes of memory that the kernel says under this key of meminfo; 0: unknown. */
+#define PREFLIGHT_MEMORY_TOTAL "MemTotal:"
+#define PREFLIGHT_MEMORY_AVAILABLE "MemAvailable:"
+uint64_t preflight_memory(const struct env *env, const char *key);
+
 /* Stable name: "uefi", "secure-boot", "tpm", ... */
 const char *preflight_name(enum preflight_check check);
 

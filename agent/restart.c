@@ -10,18 +10,28 @@
 /* The manager answers when it has taken the job. */
 #define MANAGER_SECONDS 60u
 
-int restart_node(const struct env *env, struct error *e)
+static int ask_manager(const struct env *env, const char *verb, const char *done, struct error *e)
 {
-        static const char *const argv[] = {"systemctl", "--no-block", "reboot", NULL};
+        const char *const argv[] = {"systemctl", "--no-block", verb, NULL};
         const struct spawn_how how = {.timeout_seconds = MANAGER_SECONDS,
                                       .root = *env->root ? env->root : NULL};
         struct error cause = ERROR_INIT;
 
         if (spawn_check_how(argv, &how, &cause) == 0)
                 return 0;
-        error_set(e, ERROR_PRECONDITION, EIO, "the node could not be restarted: %s", cause.text);
-        error_advise(e, "restart it by hand");
+        error_set(e, ERROR_PRECONDITION, EIO, "the node could not be %s: %s", done, cause.text);
+        error_advise(e, "do it by hand");
         return -EIO;
+}
+
+int restart_node(const struct env *env, struct error *e)
+{
+        return ask_manager(env, "reboot", "restarted", e);
+}
+
+int restart_power_off(const struct env *env, struct error *e)
+{
+        return ask_manager(env, "poweroff", "powered off", e);
 }
 
 int restart_node_hard(const struct env *env, struct error *e)

@@ -47,12 +47,13 @@ static int run_one(const struct scripts *s, const char *path, struct error *e)
         return error_set(e, ERROR_PRECONDITION, ESCRIPT, "%s: %s", s->what, cause.text);
 }
 
+/* dir NULL: name is a whole path below the root. */
 static int run_entry(const struct scripts *s, const char *dir, const char *name, struct error *e)
 {
         _cleanup_free_ char *path = NULL;
         int r;
 
-        if (asprintf(&path, "%s%s/%s", s->root, dir, name) < 0) {
+        if (asprintf(&path, "%s%s%s%s", s->root, dir ? dir : "", dir ? "/" : "", name) < 0) {
                 path = NULL;
                 return error_oom(e);
         }
@@ -93,6 +94,10 @@ int scripts_run(const struct scripts *s, unsigned *ret_run, struct error *e)
 
         for (size_t i = 0; s->dirs[i] && r == 0; i++)
                 r = run_dir(s, s->dirs[i], &run, e);
+        for (unsigned i = 0; i < s->n_files && r == 0; i++) {
+                r = run_entry(s, NULL, s->files[i], e);
+                run += r == 0;
+        }
         *ret_run = run;
         return r;
 }

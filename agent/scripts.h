@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Folders of executables that somebody else put there to have a say: health checks and hooks. They
- * run one after the other, folder after folder, sorted by name; hidden files are passed over.
+ * run one after the other, folder after folder, sorted by name; hidden files are passed over. Files
+ * that were named one by one come last.
  */
 #pragma once
 
@@ -9,9 +10,11 @@
 #include "base/error.h"
 
 struct scripts {
-        const char *what;        /* for messages: "health check" */
-        const char *const *dirs; /* NULL-terminated; below the root, one that is missing is fine */
-        const char *root;        /* env->root: dirs are below it, and the scripts run in it */
+        const char *what;         /* for messages: "health check" */
+        const char *const *dirs;  /* NULL-terminated; below the root, one that is missing is fine */
+        const char *const *files; /* then these, in this order; NULL: none */
+        unsigned n_files;
+        const char *root; /* env->root: dirs are below it, and the scripts run in it */
         const char *const *environment; /* "NAME=value", NULL-terminated; NULL: none */
         unsigned timeout_seconds;       /* of each */
         unsigned max;                   /* of a folder */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/limits.h"
 
 /* As in an upgrade image or on an installer medium (Kairos layout). */
 #define TREE_IMAGE "EFI/kairos/norole.efi"
@@ -32,7 +33,8 @@ static int unknown_source(const char *name, struct error *e)
 {
         error_set(e, ERROR_USAGE, EINVAL, "source \"%s\": unknown form", name);
         error_advise(e,
-                     "give dir:PATH (a folder with EFI/kairos/norole.efi) or file:PATH (an image)");
+                     "give dir:PATH (a folder with EFI/kairos/norole.efi), file:PATH (an image), "
+                     "oci:REGISTRY/NAME:TAG, https://... or ocifile:TAR");
         return -EINVAL;
 }
 
@@ -41,6 +43,7 @@ struct opening {
         const char *name;
         const struct image_demands *demands;
         bool loader_needed;
+        const struct source_transfer *transfer;
         struct proofs *proofs;
         struct source *source;
 };
@@ -68,12 +71,14 @@ static int load_image(struct opening *o, struct error *e)
         return image_verify(s->image_fd, s->image_path, o->demands, o->proofs, &s->image, e);
 }
 
-/* The boot loader has to give the same proof to the firmware as the image. */
-static int load_loader(struct opening *o, const char *path, struct error *e)
+/* The boot loader has to give the same proof to the firmware as the image. bytes NULL: path. */
+static int load_loader(struct opening *o, const char *path, const struct buf *bytes,
+                       struct error *e)
 {
         _cleanup_(buf_done) struct buf why = BUF_INIT(1024);
         struct error error = ERROR_INIT;
-        int r = bootloader_load(AT_FDCWD, path, &o->source->loader, &error);
+        int r = bytes ? bootloader_take(bytes, &o->source->loader, &error)
+                      : bootloader_load(AT_FDCWD, path, &o->source->loader, &error);
 
         if (r == -ENOENT) {
                 error.class = ERROR_SOURCE; /* not the machine is incomplete: the source is */
@@ -106,7 +111,18 @@ static int load_tree(struct opening *o, const char *path, struct error *e)
                 return error_oom(e);
         }
         r = load_image(o, e);
-        return r < 0 ? r : load_loader(o, loader, e);
+        return r < 0 ? r : load_loader(o, loader, NULL, e);
+}
+
+static int load_system_loader(struct opening *o, struct error *e)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(system_loaders); i++) {
+                if (file_exists(AT_FDCWD, system_loaders[i]))
+                        return load_loader(o, system_loaders[i], NULL, e);
+        }
+        error_set(e, ERROR_SOURCE, ENOENT, "no signed boot loader found");
+        error_advise(e, "use a source of the form dir:PATH that brings EFI/BOOT/BOOTX64.EFI");
+        return -ENOENT;
 }
 
 static int load_file(struct opening *o, const char *path, struct error *e)
@@ -117,25 +133,36 @@ static int load_file(struct opening *o, const char *path, struct error *e)
         if (!o->source->image_path)
                 return error_oom(e);
         r = load_image(o, e);
+        return r < 0 || !o->loader_needed ? r : load_system_loader(o, e);
+}
+
+static int load_remote(struct opening *o, struct error *e)
+{
+        _cleanup_(buf_done) struct buf loader = BUF_INIT(LIMIT_BOOT_LOADER);
+        struct source *s = o->source;
+        int r;
+
+        s->image_path = strdup(o->name);
+        if (!s->image_path)
+                return error_oom(e);
+        r = source_fetch(o->name, o->transfer, &s->image_fd, &loader, e);
+        if (r == 0)
+                r = image_verify(s->image_fd, s->image_path, o->demands, o->proofs, &s->image, e);
         if (r < 0 || !o->loader_needed)
                 return r;
-        for (size_t i = 0; i < ARRAY_SIZE(system_loaders); i++) {
-                if (file_exists(AT_FDCWD, system_loaders[i]))
-                        return load_loader(o, system_loaders[i], e);
-        }
-        error_set(e, ERROR_SOURCE, ENOENT, "no signed boot loader found");
-        error_advise(e, "use a source of the form dir:PATH that brings EFI/BOOT/BOOTX64.EFI");
-        return -ENOENT;
+        return loader.len > 0 ? load_loader(o, NULL, &loader, e) : load_system_loader(o, e);
 }
 
 int source_open(const char *name, const struct image_demands *demands, bool loader_needed,
-                struct proofs *ret_proofs, struct source *ret, struct error *e)
+                const struct source_transfer *transfer, struct proofs *ret_proofs,
+                struct source *ret, struct error *e)
 {
         _cleanup_free_ struct proofs *own = calloc(1, sizeof(*own));
         struct source s = SOURCE_INIT;
         struct opening o = {.name = name ?: SOURCE_LIVE,
                             .demands = demands,
                             .loader_needed = loader_needed,
+                            .transfer = transfer,
                             .proofs = ret_proofs ? ret_proofs : own,
                             .source = &s};
         int r;
@@ -146,6 +173,8 @@ int source_open(const char *name, const struct image_demands *demands, bool load
                 r = load_tree(&o, o.name + 4, e);
         else if (strncmp(o.name, "file:", 5) == 0 && o.name[5])
                 r = load_file(&o, o.name + 5, e);
+        else if (transfer && source_fetch_takes(o.name))
+                r = load_remote(&o, e);
         else
                 r = unknown_source(o.name, e);
         if (r < 0) {

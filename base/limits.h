@@ -207,6 +207,8 @@
 #define LIMIT_RECOVERY_TRIES 5u
 #define LIMIT_RECOVERY_SECONDS 120u
 #define LIMIT_CONSOLES 16u
+/* Wrong PINs of one boot; the TPM allows some more before it locks itself. */
+#define LIMIT_PIN_TRIES 3u
 /* Folders that a user adds to each list of mounts: the defaults have about thirty. */
 #define LIMIT_BOOT_ADDITIONS 64u
 /* How long the boot stage waits for a disk to appear. */

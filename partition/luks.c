@@ -149,6 +149,13 @@ const char *luks_label(const struct luks *l)
         return label ? label : "";
 }
 
+int luks_set_label(struct luks *l, const char *label, struct error *e)
+{
+        int r = crypt_set_label(l->cd, label, NULL);
+
+        return r < 0 ? luks_error(l, r, "setting the label", e) : 0;
+}
+
 int luks_add_keyslot(struct luks *l, const struct secret *volume_key,
                      const struct secret *passphrase, int *ret_keyslot, struct error *e)
 {

@@ -60,6 +60,9 @@ DEFINE_CLEANUP(struct luks, luks_free)
 const char *luks_uuid(const struct luks *l);
 const char *luks_label(const struct luks *l);
 
+/* Gives the volume another label. */
+int luks_set_label(struct luks *l, const char *label, struct error *e) _must_check_;
+
 /*
  * Adds a key slot for a full-entropy passphrase, in the lowest free place. volume_key may be NULL
  * on a handle of luks_format().

@@ -72,6 +72,20 @@ int mount_overlay(const char *target, const char *upper_root, unsigned long flag
         return mount_fs("overlay", target, "overlay", flags, data, e);
 }
 
+int mount_look(const char *device, const char *type, struct error *e)
+{
+        _cleanup_close_ int fs = fsopen(type, FSOPEN_CLOEXEC);
+        int fd;
+
+        if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", device, 0) < 0 ||
+            fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+            fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+                return error_errno(e, errno, "looking into %s", device);
+        fd = fsmount(fs, FSMOUNT_CLOEXEC,
+                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+        return fd < 0 ? error_errno(e, errno, "looking into %s", device) : fd;
+}
+
 int mount_unmount(const char *target, struct error *e)
 {
         _cleanup_close_ int fd = file_open_dir(AT_FDCWD, target);

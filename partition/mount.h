@@ -24,6 +24,12 @@ int mount_set_flags(const char *target, unsigned long flags, struct error *e) _m
 int mount_overlay(const char *target, const char *upper_root, unsigned long flags, struct error *e)
         _must_check_;
 
+/*
+ * Mounts a device read-only where nobody sees it: a descriptor of its root directory, and closing
+ * that (or dying) ends the mount.
+ */
+int mount_look(const char *device, const char *type, struct error *e) _must_check_;
+
 /* Unmounts; the file system is synced first so that an error of the device is seen here. */
 int mount_unmount(const char *target, struct error *e) _must_check_;
 

@@ -15,7 +15,7 @@ static size_t values_size(uint32_t mask)
 
 /* Digest of the whole policy when the signing key goes by this name. */
 static int final_digest(const uint8_t *key_name, uint32_t literal_pcrs, const uint8_t *values,
-                        uint8_t ret[SHA256_SIZE])
+                        bool pin, uint8_t ret[SHA256_SIZE])
 {
         int r = 0;
 
@@ -24,6 +24,8 @@ static int final_digest(const uint8_t *key_name, uint32_t literal_pcrs, const ui
                 r = policy_authorize_name(ret, key_name);
         if (r >= 0 && literal_pcrs != 0)
                 r = policy_pcr(ret, literal_pcrs, values, values_size(literal_pcrs));
+        if (r >= 0 && pin)
+                r = policy_auth_value(ret);
         return r;
 }
 
@@ -33,7 +35,8 @@ int seal_policy_digest(const struct seal_policy *policy, uint8_t ret[SHA256_SIZE
 
         if (policy->signed_pcrs == 0 && policy->literal_pcrs == 0)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "a policy that binds nothing");
-        if (final_digest(name, policy->literal_pcrs, policy->literal_values, ret) < 0)
+        if (final_digest(name, policy->literal_pcrs, policy->literal_values, policy->pin != NULL,
+                         ret) < 0)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "cannot compute the policy");
         return 0;
 }
@@ -54,11 +57,13 @@ int seal_create(struct tpm *tpm, const struct seal_policy *policy, const struct 
 {
         _cleanup_(token_free_p) struct token *t = token_new();
         _cleanup_(buf_done) struct buf blob = BUF_INIT(LIMIT_TPM_BLOB);
+        _cleanup_(secret_free_p) struct secret *auth = NULL;
         const struct tpm_parent *parent;
         int r;
 
-        if (!t)
+        if (!t || (policy->pin && pin_auth(policy->pin, NULL, &auth) < 0))
                 return error_oom(e);
+        t->pin = policy->pin != NULL;
         t->signed_pcrs = policy->signed_pcrs;
         t->literal_pcrs = policy->literal_pcrs;
         r = seal_policy_digest(policy, t->policy_hash, e);
@@ -67,7 +72,7 @@ int seal_create(struct tpm *tpm, const struct seal_policy *policy, const struct 
         if (r >= 0)
                 r = tpm_parent_legacy(tpm, false, &parent, e);
         if (r >= 0)
-                r = tpm_seal(tpm, parent, secret, t->policy_hash, &blob, e);
+                r = tpm_seal(tpm, parent, secret, auth, t->policy_hash, &blob, e);
         if (r < 0)
                 return r;
         memcpy(t->parent_name, parent->name, POLICY_NAME_SIZE);
@@ -79,18 +84,6 @@ int seal_create(struct tpm *tpm, const struct seal_policy *policy, const struct 
 }
 
 /* --- common to proof and opening --- */
-
-static int check_kind(const struct token *token, struct error *e)
-{
-        int r;
-
-        if (!token->pin)
-                return 0;
-        r = error_set(e, ERROR_PRECONDITION, ENOANO,
-                      "the TPM token wants a PIN, which is not supported");
-        error_advise(e, "%s without a PIN", advice_enrol);
-        return r;
-}
 
 /* The blob in parts. The policy in its public area is the one the TPM enforces. */
 static int get_blob(const struct token *token, struct tpm_blob *ret, struct error *e)
@@ -152,6 +145,8 @@ static int trial_digest(struct tpm *tpm, const struct token *token, const uint8_
                 r = tpm_policy_authorize(tpm, &session, e);
         if (r >= 0 && token->literal_pcrs != 0)
                 r = tpm_policy_pcr(tpm, &session, token->literal_pcrs, literal_values, e);
+        if (r >= 0 && token->pin)
+                r = tpm_policy_auth_value(tpm, &session, e);
         return r < 0 ? r : tpm_policy_digest(tpm, &session, ret, e);
 }
 
@@ -164,9 +159,7 @@ int seal_prove(struct tpm *tpm, const struct token *token, const uint8_t *signed
         struct tpm_blob blob;
         int r;
 
-        r = check_kind(token, e);
-        if (r >= 0)
-                r = get_blob(token, &blob, e);
+        r = get_blob(token, &blob, e);
         if (r >= 0)
                 r = get_parent(tpm, token, &parent, e);
         if (r >= 0)
@@ -246,7 +239,8 @@ static int check_policy(const struct token *token, const struct tpm_blob *blob, 
                                       : exponent0 ? policy_key_name_exponent0(token->key)
                                                   : policy_key_name(token->key);
 
-                if (final_digest(name, token->literal_pcrs, a->literal_values, digest) < 0)
+                if (final_digest(name, token->literal_pcrs, a->literal_values, token->pin, digest) <
+                    0)
                         return error_oom(e);
                 if (memcmp(digest, want, SHA256_SIZE) == 0) {
                         a->exponent0 = exponent0 != 0;
@@ -323,6 +317,8 @@ static int satisfy(struct tpm *tpm, const struct token *token, const struct atte
         }
         if (r >= 0 && token->literal_pcrs != 0)
                 r = tpm_policy_pcr(tpm, session, token->literal_pcrs, a->literal_values, e);
+        if (r >= 0 && token->pin)
+                r = tpm_policy_auth_value(tpm, session, e);
         return r;
 }
 
@@ -331,6 +327,7 @@ struct opening {
         const struct tpm_parent *parent;
         struct tpm_ref object;
         struct tpm_ref session;
+        struct secret *auth; /* of the PIN; NULL: there is none */
 };
 
 static int open_once(struct tpm *tpm, const struct token *token, const struct tpm_blob *blob,
@@ -341,6 +338,8 @@ static int open_once(struct tpm *tpm, const struct token *token, const struct tp
 
         if (o->object.esys == ESYS_TR_NONE)
                 r = load_blob(tpm, token, o->parent, blob, &o->object, e);
+        if (r >= 0 && o->auth)
+                r = tpm_set_auth(tpm, &o->object, o->auth, e);
         if (r < 0)
                 return r;
         /* One session does both: it satisfies the policy and encrypts the answer. Without
@@ -355,6 +354,13 @@ static int open_once(struct tpm *tpm, const struct token *token, const struct tp
         return r < 0 ? r : tpm_unseal(tpm, &o->object, &o->session, ret, e);
 }
 
+static int no_pin(struct error *e)
+{
+        error_set(e, ERROR_PRECONDITION, ENOANO, "the TPM wants a PIN");
+        error_advise(e, "Type the PIN at the console when the node starts");
+        return -ENOANO;
+}
+
 static int open_with_retries(struct tpm *tpm, const struct token *token,
                              const struct tpm_blob *blob, seal_find_signature_fn find, void *ctx,
                              struct opening *o, struct secret **ret, struct error *e)
@@ -365,22 +371,25 @@ static int open_with_retries(struct tpm *tpm, const struct token *token,
         for (unsigned i = 0; r == -ESTALE && i < LIMIT_TPM_PCR_RETRIES; i++) {
                 error_clear(e);
                 r = prepare(tpm, token, blob, find, ctx, &a, e);
+                /* Nobody is asked for a PIN that would not help. */
+                if (r >= 0 && token->pin && !o->auth)
+                        r = no_pin(e);
                 if (r >= 0)
                         r = open_once(tpm, token, blob, &a, o, ret, e);
         }
         return r;
 }
 
-int seal_open(struct tpm *tpm, const struct token *token, seal_find_signature_fn find, void *ctx,
-              struct secret **ret, struct error *e)
+int seal_open(struct tpm *tpm, const struct token *token, const struct secret *pin,
+              seal_find_signature_fn find, void *ctx, struct secret **ret, struct error *e)
 {
         struct opening o = {.object = TPM_REF_INIT(tpm), .session = TPM_REF_INIT(tpm)};
         struct tpm_blob blob;
         int r;
 
-        r = check_kind(token, e);
-        if (r >= 0)
-                r = get_blob(token, &blob, e);
+        if (token->pin && pin && pin_auth(pin, token->has_salt ? token->salt : NULL, &o.auth) < 0)
+                return error_oom(e);
+        r = get_blob(token, &blob, e);
         /* The parent first: "another TPM" explains everything that would come after. */
         if (r >= 0)
                 r = get_parent(tpm, token, &o.parent, e);
@@ -388,5 +397,6 @@ int seal_open(struct tpm *tpm, const struct token *token, seal_find_signature_fn
                 r = open_with_retries(tpm, token, &blob, find, ctx, &o, ret, e);
         tpm_ref_done(&o.session);
         tpm_ref_done(&o.object);
+        secret_free(o.auth);
         return r;
 }

@@ -33,6 +33,7 @@ struct seal_policy {
         uint32_t signed_pcrs;          /* bit i = PCR i */
         uint32_t literal_pcrs;         /* bit i = PCR i */
         const uint8_t *literal_values; /* 32 bytes for each bit of literal_pcrs, ascending */
+        const struct secret *pin;      /* NULL: none; pin_check() is the caller's */
 };
 
 /* The final policy digest, in software. -EINVAL (ERROR_INTERNAL) for a policy that binds nothing.
@@ -44,9 +45,10 @@ int seal_policy_digest(const struct seal_policy *policy, uint8_t ret[SHA256_SIZE
  * Seals secret to the policy, under the legacy ECC primary of the TPM's owner hierarchy. The secret
  * crosses the bus encrypted only. The token has no key slot yet.
  *
- * The object has noDA, so opening it never counts as an attempt. The legacy primary has not (its
- * template is what makes the token portable): while a TPM is in lockout for some other reason,
- * nothing loads under it. Tokens under a storage root key open even then.
+ * With a PIN the policy demands it besides, and the TPM counts wrong ones: after too many it is in
+ * lockout. Without, the object has noDA, so opening it never counts as an attempt. The legacy
+ * primary has not (its template is what makes the token portable): while a TPM is in lockout for
+ * some other reason, nothing loads under it. Tokens under a storage root key open even then.
  */
 int seal_create(struct tpm *tpm, const struct seal_policy *policy, const struct secret *secret,
                 struct token **ret, struct error *e) _must_check_;
@@ -76,8 +78,10 @@ typedef int (*seal_find_signature_fn)(void *ctx, const uint8_t pkfp[SHA256_SIZE]
 /*
  * Opens a token on the machine as it is now. The policy is computed from the current PCRs and
  * compared with the one of the blob first: a secret that cannot be had is never asked for, so that
- * no dictionary attack counter moves. Changes of PCRs meanwhile start it over, at most
+ * no dictionary attack counter moves but by a wrong pin (NULL: none was asked for yet; -ENOANO when
+ * all but the PIN is there). Changes of PCRs meanwhile start it over, at most
  * LIMIT_TPM_PCR_RETRIES times.
  */
-int seal_open(struct tpm *tpm, const struct token *token, seal_find_signature_fn find, void *ctx,
-              struct secret **ret, struct error *e) _must_check_;
+int seal_open(struct tpm *tpm, const struct token *token, const struct secret *pin,
+              seal_find_signature_fn find, void *ctx, struct secret **ret, struct error *e)
+        _must_check_;

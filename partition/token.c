@@ -150,6 +150,8 @@ static int check_supported(struct json_object *o, struct error *e)
                 return damaged(e, "tpm2_pubkey_ref");
         if (r == 0 && text[0] != '\0')
                 return unsupported(e, "a policy reference");
+        if (json_object_object_get_ex(o, "tpm2_argon2id_memcost", NULL))
+                return unsupported(e, "a PIN that is stretched by Argon2");
         r = json_get_str(o, "tpm2-pcr-bank", &text);
         if (r == -EBADMSG)
                 return damaged(e, "tpm2-pcr-bank");
@@ -261,6 +263,21 @@ static int get_key(struct json_object *o, struct token *t, struct error *e)
         return 0;
 }
 
+/* Of a PIN, from systemd 253 on. */
+static int get_salt(struct json_object *o, struct token *t, struct error *e)
+{
+        _cleanup_(buf_done) struct buf salt = BUF_INIT(LIMIT_TPM_BLOB);
+        int r = get_bytes(o, "tpm2_salt", &salt, e);
+
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0 || salt.len != PIN_SALT_SIZE)
+                return r < 0 ? r : damaged(e, "tpm2_salt");
+        memcpy(t->salt, salt.data, PIN_SALT_SIZE);
+        t->has_salt = true;
+        return 0;
+}
+
 static int get_blob(struct json_object *o, struct token *t, struct error *e)
 {
         _cleanup_(buf_done) struct buf blob = BUF_INIT(LIMIT_TPM_BLOB);
@@ -291,6 +308,8 @@ static int read_fields(struct json_object *o, struct token *t, struct error *e)
                 r = get_parent(o, t, e);
         if (r >= 0)
                 r = get_flag(o, "tpm2-pin", &t->pin, e);
+        if (r >= 0 && t->pin)
+                r = get_salt(o, t, e);
         if (r >= 0)
                 r = get_blob(o, t, e);
         if (r < 0)
@@ -393,7 +412,7 @@ static int fill(struct json_object *o, const struct token *t)
         if (r >= 0)
                 r = add_hex(o, "tpm2-policy-hash", t->policy_hash, SHA256_SIZE);
         if (r >= 0)
-                r = json_add_bool(o, "tpm2-pin", false);
+                r = json_add_bool(o, "tpm2-pin", t->pin);
         if (r >= 0 && t->key) {
                 size_t n;
                 const uint8_t *pem = policy_key_pem(t->key, &n);
@@ -419,7 +438,7 @@ int token_format(const struct token *t, struct buf *out, struct error *e)
 {
         _cleanup_json_ struct json_object *o = NULL;
 
-        if (t->pin || t->persistent || !t->blob || t->keyslot < 0 ||
+        if (t->has_salt || t->persistent || !t->blob || t->keyslot < 0 ||
             t->keyslot >= LIMIT_LUKS_KEYSLOTS || (t->signed_pcrs != 0) != (t->key != NULL))
                 return error_set(e, ERROR_INTERNAL, EINVAL, "not a token of the portable form");
         o = json_object_new_object();

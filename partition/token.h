@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "partition/pin.h"
 #include "partition/policy.h"
 
 #define TOKEN_TYPE_TPM2 "systemd-tpm2"
@@ -33,7 +34,9 @@ struct token {
         uint32_t signed_pcrs;  /* bit i = PCR i is bound by signature of key */
         bool rsa_primary;      /* legacy parent is the RSA one */
         bool pin;              /* wants a PIN besides */
-        bool persistent;       /* parent is a persistent key, the next two name it */
+        bool has_salt;         /* of the PIN, see partition/pin.h */
+        uint8_t salt[PIN_SALT_SIZE];
+        bool persistent; /* parent is a persistent key, the next two name it */
         uint32_t parent_handle;
         bool has_parent_name; /* always with persistent; in tokens of our own for legacy parents too
                                */
@@ -59,7 +62,8 @@ int token_parse(const char *text, size_t n, struct token **ret, struct error *e)
 
 /*
  * Appends the JSON text. The key slot must be assigned. Only the portable form: -EINVAL for a token
- * with PIN or with a persistent parent. parent_name goes into a field of our own, "tb-parent-name".
+ * with a salt or with a persistent parent. parent_name goes into a field of our own,
+ * "tb-parent-name".
  */
 int token_format(const struct token *t, struct buf *out, struct error *e) _must_check_;
 

@@ -22,7 +22,8 @@
  *   -ENOKEY           the image brings no signature by this policy key at all
  *   -EKEYREJECTED     a signature was given, but it does not verify
  *   -EBADMSG          token or sealed blob is damaged
- *   -ENOANO           the token wants a PIN
+ *   -ENOANO           the token wants a PIN, and none was given
+ *   -EILSEQ           this is not the PIN; the TPM has counted it
  *   -EOPNOTSUPP       a kind of token this program does not open
  *   -ESTALE           PCRs kept changing while the policy was being satisfied
  *   -EACCES           the owner hierarchy has a password or is disabled

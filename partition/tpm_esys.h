@@ -85,10 +85,13 @@ int tpm_parent_persistent(struct tpm *t, TPM2_HANDLE handle, const uint8_t name[
                           const struct tpm_parent **ret, struct error *e) _must_check_;
 void tpm_parent_flush(struct tpm *t);
 
-/* Seals data under the parent; the blob is TPM2B_PRIVATE || TPM2B_PUBLIC. data crosses encrypted.
+/*
+ * Seals data under the parent; the blob is TPM2B_PRIVATE || TPM2B_PUBLIC. data crosses encrypted,
+ * as does auth (NULL: none), whose wrong guesses the TPM will count.
  */
 int tpm_seal(struct tpm *t, const struct tpm_parent *parent, const struct secret *data,
-             const uint8_t policy[SHA256_SIZE], struct buf *ret_blob, struct error *e) _must_check_;
+             const struct secret *auth, const uint8_t policy[SHA256_SIZE], struct buf *ret_blob,
+             struct error *e) _must_check_;
 
 /* A sealed blob in parts. */
 struct tpm_blob {
@@ -123,12 +126,21 @@ int tpm_approve(struct tpm *t, const struct policy_key *key, bool exponent0,
 int tpm_policy_authorize(struct tpm *t, const struct tpm_ref *session, struct error *e)
         _must_check_;
 
+/* TPM2_PolicyAuthValue. */
+int tpm_policy_auth_value(struct tpm *t, const struct tpm_ref *session, struct error *e)
+        _must_check_;
+
+/* The value that authorizes the use of a loaded object; it is not sent. */
+int tpm_set_auth(struct tpm *t, const struct tpm_ref *object, const struct secret *auth,
+                 struct error *e) _must_check_;
+
 int tpm_policy_digest(struct tpm *t, const struct tpm_ref *session, uint8_t ret[SHA256_SIZE],
                       struct error *e) _must_check_;
 
 /* Starts a policy session over. */
 int tpm_policy_restart(struct tpm *t, const struct tpm_ref *session, struct error *e) _must_check_;
 
-/* -ESTALE when PCRs changed after the policy was satisfied. On success the session has ended. */
+/* -ESTALE when PCRs changed after the policy was satisfied, -EILSEQ for a wrong auth value. On
+ * success the session has ended. */
 int tpm_unseal(struct tpm *t, const struct tpm_ref *object, struct tpm_ref *session,
                struct secret **ret, struct error *e) _must_check_;

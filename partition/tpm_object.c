@@ -156,7 +156,7 @@ int tpm_parent_persistent(struct tpm *t, TPM2_HANDLE handle, const uint8_t name[
 
 /* --- sealed objects --- */
 
-static TPM2B_PUBLIC sealed_template(const uint8_t policy[SHA256_SIZE])
+static TPM2B_PUBLIC sealed_template(const uint8_t policy[SHA256_SIZE], bool guessable)
 {
         TPM2B_PUBLIC p = {
                 .publicArea =
@@ -174,6 +174,8 @@ static TPM2B_PUBLIC sealed_template(const uint8_t policy[SHA256_SIZE])
         };
 
         memcpy(p.publicArea.authPolicy.buffer, policy, SHA256_SIZE);
+        if (guessable)
+                p.publicArea.objectAttributes &= ~TPMA_OBJECT_NODA;
         return p;
 }
 
@@ -190,9 +192,10 @@ static int blob_format(const TPM2B_PRIVATE *private, const TPM2B_PUBLIC *public,
 }
 
 int tpm_seal(struct tpm *t, const struct tpm_parent *parent, const struct secret *data,
-             const uint8_t policy[SHA256_SIZE], struct buf *ret_blob, struct error *e)
+             const struct secret *auth, const uint8_t policy[SHA256_SIZE], struct buf *ret_blob,
+             struct error *e)
 {
-        const TPM2B_PUBLIC template = sealed_template(policy);
+        const TPM2B_PUBLIC template = sealed_template(policy, auth != NULL);
         const TPM2B_DATA no_info = {.size = 0};
         const TPML_PCR_SELECTION no_pcrs = {.count = 0};
         _cleanup_(secret_free_p) struct secret *room = secret_new(sizeof(TPM2B_SENSITIVE_CREATE));
@@ -206,8 +209,12 @@ int tpm_seal(struct tpm *t, const struct tpm_parent *parent, const struct secret
         if (!room)
                 return error_oom(e);
         sensitive = (TPM2B_SENSITIVE_CREATE *)(void *)room->data;
-        if (data->len == 0 || data->len > TPM2_MAX_SYM_DATA)
+        if (data->len == 0 || data->len > TPM2_MAX_SYM_DATA || (auth && auth->len > SHA256_SIZE))
                 return error_set(e, ERROR_INTERNAL, EINVAL, "secret of %zu bytes", data->len);
+        if (auth) {
+                sensitive->sensitive.userAuth.size = (uint16_t)auth->len;
+                memcpy(sensitive->sensitive.userAuth.buffer, auth->data, auth->len);
+        }
         sensitive->sensitive.data.size = (uint16_t)data->len;
         memcpy(sensitive->sensitive.data.buffer, data->data, data->len);
         /* The session authorizes the use of the parent, encrypts the secret on its way, and ends
@@ -276,6 +283,27 @@ int tpm_load(struct tpm *t, const struct tpm_parent *parent, const struct tpm_bl
         }
 }
 
+int tpm_set_auth(struct tpm *t, const struct tpm_ref *object, const struct secret *auth,
+                 struct error *e)
+{
+        TPM2B_AUTH value = {.size = (uint16_t)auth->len};
+        TSS2_RC rc;
+
+        if (auth->len > SHA256_SIZE)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "authorization value");
+        memcpy(value.buffer, auth->data, auth->len);
+        rc = Esys_TR_SetAuth(t->esys, object->esys, &value);
+        explicit_bzero(&value, sizeof(value));
+        return rc == TSS2_RC_SUCCESS ? 0 : tpm_rc_error(rc, "cannot use the PIN", e);
+}
+
+static int wrong_pin(struct error *e)
+{
+        error_set(e, ERROR_PRECONDITION, EILSEQ, "this is not the PIN");
+        error_advise(e, "The TPM counts wrong PINs, and locks itself after too many");
+        return -EILSEQ;
+}
+
 int tpm_unseal(struct tpm *t, const struct tpm_ref *object, struct tpm_ref *session,
                struct secret **ret, struct error *e)
 {
@@ -284,6 +312,8 @@ int tpm_unseal(struct tpm *t, const struct tpm_ref *object, struct tpm_ref *sess
         TSS2_RC rc;
 
         rc = Esys_Unseal(t->esys, object->esys, session->esys, ESYS_TR_NONE, ESYS_TR_NONE, &data);
+        if (tpm_rc_base(rc) == TPM2_RC_AUTH_FAIL || tpm_rc_base(rc) == TPM2_RC_BAD_AUTH)
+                return wrong_pin(e);
         if (rc != TSS2_RC_SUCCESS)
                 return tpm_rc_error(rc, "cannot unseal", e);
         tpm_ref_forget(session);

@@ -150,6 +150,14 @@ int tpm_policy_authorize(struct tpm *t, const struct tpm_ref *session, struct er
         return rc == TSS2_RC_SUCCESS ? 0 : tpm_rc_error(rc, "cannot authorize the policy", e);
 }
 
+int tpm_policy_auth_value(struct tpm *t, const struct tpm_ref *session, struct error *e)
+{
+        TSS2_RC rc = Esys_PolicyAuthValue(t->esys, session->esys, ESYS_TR_NONE, ESYS_TR_NONE,
+                                          ESYS_TR_NONE);
+
+        return rc == TSS2_RC_SUCCESS ? 0 : tpm_rc_error(rc, "cannot demand a PIN", e);
+}
+
 int tpm_policy_digest(struct tpm *t, const struct tpm_ref *session, uint8_t ret[SHA256_SIZE],
                       struct error *e)
 {

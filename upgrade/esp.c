@@ -460,6 +460,60 @@ int esp_put_on_trial(const struct esp *esp, const char *file, unsigned tries_lef
         return r < 0 ? error_wrap(e, r, "put %s on trial", file) : 0;
 }
 
+/* --- the try of a boot ----------------------------------------------------------------------- */
+
+static int rename_counted(const struct esp *esp, const char *from, const char *to, struct error *e)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_LOADER_ENTRY);
+        char path[PATH_MAX];
+        int r = entry_path(from, path);
+
+        if (r == 0)
+                r = esp_path_read(esp->root, path, &text);
+        if (r == 0) {
+                r = make_twin(esp, to, &text, e);
+                return r < 0 ? r : esp_remove(esp, path, e);
+        }
+        if (r != -ENOENT)
+                return error_errno(e, -r, "%s: read", from);
+        r = entry_path(to, path);
+        if (r == 0)
+                r = esp_path_read(esp->root, path, &text);
+        if (r == 0 && esp_list_usable(esp->root, text.data, text.len))
+                return esp_step_sync_existing(esp, path, e);
+        return error_set(e, ERROR_PRECONDITION, ENOENT,
+                         "neither it nor %s exists on the boot partition", to);
+}
+
+static int move_try(const struct esp *esp, const char *boot_count_path, bool back, struct error *e)
+{
+        char file[NAME_MAX + 1], before[NAME_MAX + 1];
+        struct entry_name name;
+        int r;
+
+        if (parse_count_path(boot_count_path, file, &name) < 0)
+                return error_set(e, ERROR_PRECONDITION, EINVAL,
+                                 "%s: not the path of a boot entry on trial", boot_count_path);
+        name.tries_left++;
+        name.tries_done -= name.tries_done > 0;
+        r = entry_name_format(&name, before);
+        if (r < 0)
+                return error_set(e, ERROR_PRECONDITION, -r, "%s: no more tries can be counted",
+                                 file);
+        r = back ? rename_counted(esp, file, before, e) : rename_counted(esp, before, file, e);
+        return r < 0 ? error_wrap(e, r, "try of %s", file) : 0;
+}
+
+int esp_return_try(const struct esp *esp, const char *boot_count_path, struct error *e)
+{
+        return move_try(esp, boot_count_path, true, e);
+}
+
+int esp_take_try(const struct esp *esp, const char *boot_count_path, struct error *e)
+{
+        return move_try(esp, boot_count_path, false, e);
+}
+
 /* --- deleting -------------------------------------------------------------------------------- */
 
 /* An entry that is the only one left to boot. */

@@ -240,6 +240,19 @@ int esp_put_on_trial(const struct esp *esp, const char *file, unsigned tries_lef
         _must_check_;
 
 /*
+ * The try of a boot on trial, for a boot that waits for a person and says nothing about the image
+ * meanwhile. boot_count_path as of esp_bless(), the name that the boot loader gave the entry for
+ * this boot. Return: the entry gets the name it had before ("active+3-0.conf" instead of
+ * "active+2-1.conf"). Take: it gets the name of this boot again, as esp_bless() will look for it.
+ * At every moment one of the two is there. 0 when that is so already; -ENOENT when there is
+ * neither; -EINVAL for a path that is no entry on trial, or one whose tries cannot be counted
+ * further.
+ */
+int esp_return_try(const struct esp *esp, const char *boot_count_path, struct error *e)
+        _must_check_;
+int esp_take_try(const struct esp *esp, const char *boot_count_path, struct error *e) _must_check_;
+
+/*
  * Makes everything durable that was ever written to this file system: what an earlier run that was
  * killed did may still be in memory only, and looks finished.
  */

@@ -27,6 +27,9 @@
 
 #define LABEL "COS_OEM"
 #define PCR7 (1u << 7)
+/* Its hash ends in a zero byte, which TPMs cut off: systemd 252 binds its session to the whole
+ * value, and cannot open with such a PIN, whoever enrolled it. */
+#define PIN_ZERO "pin-162"
 #define PCR11 (1u << 11)
 
 struct world {
@@ -35,6 +38,7 @@ struct world {
         struct tpm *tpm;
         struct luks *luks;
         struct secret *recovery; /* passphrase of key slot 0 */
+        struct secret *pin;      /* of what is enrolled; NULL: none */
         struct test_signer signer;
         uint8_t pcr7[SHA256_SIZE], pcr11[SHA256_SIZE];
         struct error e;
@@ -51,26 +55,28 @@ struct plugin_params {
         const char *signature_path;
 };
 
-/* argv: program "plugin" volume token device signature. Exit code 0 when the token opened its slot.
- */
+/* argv: program "plugin" volume token device signature [PIN]. Exit code 0 when the token opened its
+ * slot. */
 static int plugin_main(char **argv)
 {
         struct plugin_params params = {
                 .search_pcr_mask = UINT32_MAX, .device = argv[4], .signature_path = argv[5]};
         struct crypt_device *cd = NULL;
+        const char *pin = argv[6];
         uint64_t token;
         int r;
 
         if (parse_u64_max(argv[3], 31, &token) < 0 || crypt_init(&cd, argv[2]) < 0 ||
             crypt_load(cd, CRYPT_LUKS2, NULL) < 0)
                 return 100;
-        r = crypt_activate_by_token_pin(cd, NULL, "systemd-tpm2", (int)token, NULL, 0, &params, 0);
+        r = crypt_activate_by_token_pin(cd, NULL, "systemd-tpm2", (int)token, pin,
+                                        pin ? strlen(pin) : 0, &params, 0);
         crypt_free(cd);
         return r >= 0 ? 0 : -r < 100 ? -r : 101;
 }
 
 /* Runs a program with nothing on standard output; returns its exit code. */
-static int run(const char *password, const char *const *argv)
+static int run(const char *password, const char *pin, const char *const *argv)
 {
         pid_t pid = fork();
         int status;
@@ -89,6 +95,8 @@ static int run(const char *password, const char *const *argv)
                 (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
                 if (password)
                         (void)setenv("PASSWORD", password, 1);
+                if (pin)
+                        (void)setenv("NEWPIN", pin, 1);
                 (void)execvp(argv[0], args);
                 _exit(127);
         }
@@ -96,20 +104,25 @@ static int run(const char *password, const char *const *argv)
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
-static int run_plugin(struct world *w, int token)
+static int run_plugin_pin(struct world *w, int token, const char *pin)
 {
         char id[16];
         const char *const argv[] = {"/proc/self/exe",  "plugin",     w->volume, id,
-                                    w->emulator->tcti, w->signature, NULL};
+                                    w->emulator->tcti, w->signature, pin,       NULL};
 
         (void)snprintf(id, sizeof(id), "%d", token);
-        return run(NULL, argv);
+        return run(NULL, NULL, argv);
 }
 
-static int run_cryptenroll(struct world *w, const char *pcrs, bool signed_pcrs)
+static int run_plugin(struct world *w, int token)
+{
+        return run_plugin_pin(w, token, NULL);
+}
+
+static int run_cryptenroll_pin(struct world *w, const char *pcrs, bool signed_pcrs, const char *pin)
 {
         char device[96], literal[64], pub[128], sig[128], password[64];
-        const char *argv[8] = {"systemd-cryptenroll", device, literal, pub};
+        const char *argv[9] = {"systemd-cryptenroll", device, literal, pub};
         size_t n = 4;
 
         (void)snprintf(device, sizeof(device), "--tpm2-device=%s", w->emulator->tcti);
@@ -124,8 +137,15 @@ static int run_cryptenroll(struct world *w, const char *pcrs, bool signed_pcrs)
         } else {
                 n = 3;
         }
+        if (pin)
+                argv[n++] = "--tpm2-with-pin=yes";
         argv[n++] = w->volume;
-        return run(password, argv);
+        return run(password, pin, argv);
+}
+
+static int run_cryptenroll(struct world *w, const char *pcrs, bool signed_pcrs)
+{
+        return run_cryptenroll_pin(w, pcrs, signed_pcrs, NULL);
 }
 
 /* --- this side --- */
@@ -220,6 +240,7 @@ static int teardown(void **state)
         tpm_free(w->tpm);
         swtpm_stop(w->emulator);
         secret_free(w->recovery);
+        secret_free(w->pin);
         (void)unlink(w->volume);
         (void)unlink(w->signature);
         (void)unlink(w->pem);
@@ -234,7 +255,8 @@ static void enrol(struct world *w, uint32_t signed_pcrs, uint32_t literal_pcrs)
         const struct seal_policy policy = {.key = key->policy,
                                            .signed_pcrs = signed_pcrs,
                                            .literal_pcrs = literal_pcrs,
-                                           .literal_values = w->pcr7};
+                                           .literal_values = w->pcr7,
+                                           .pin = w->pin};
         _cleanup_(secret_free_p) struct secret *secret = secret_random(SEAL_SECRET_SIZE);
         _cleanup_(secret_free_p) struct secret *passphrase = secret_base64(secret);
         _cleanup_(token_free_p) struct token *token = NULL;
@@ -267,7 +289,8 @@ static int unlock(struct world *w, int id)
                 r = luks_get_token(w->luks, id, &token, &w->e);
         before = tpm_command_count(w->tpm);
         if (r >= 0)
-                r = seal_open(w->tpm, token, test_find_signature, &w->signer, &secret, &w->e);
+                r = seal_open(w->tpm, token, w->pin, test_find_signature, &w->signer, &secret,
+                              &w->e);
         print_message("%u TPM commands: %s\n", (unsigned)(tpm_command_count(w->tpm) - before),
                       r < 0 ? w->e.text : "open");
         leave_tpm(w);
@@ -308,6 +331,40 @@ static void test_ours_signed_only(void **state)
         enrol(w, PCR11, 0);
         measure(w, 7, "does not matter");
         assert_int_equal(run_plugin(w, 1), 0);
+        assert_int_equal(unlock(w, 1), 0);
+}
+
+static void give_pin(struct world *w, const char *pin)
+{
+        secret_free(w->pin);
+        w->pin = secret_new(strlen(pin));
+        assert_non_null(w->pin);
+        memcpy(w->pin->data, pin, w->pin->len);
+}
+
+static void test_ours_with_pin(void **state)
+{
+        struct world *w = *state;
+
+        give_pin(w, "open sesame");
+        enrol(w, PCR11, PCR7);
+        assert_int_not_equal(run_plugin(w, 1), 0);
+        assert_int_not_equal(run_plugin_pin(w, 1, "open sesame!"), 0);
+        assert_int_equal(run_plugin_pin(w, 1, "open sesame"), 0);
+        assert_int_equal(unlock(w, 1), 0);
+        give_pin(w, "4321");
+        assert_int_equal(unlock(w, 1), -EILSEQ);
+        measure(w, 7, "SecureBoot off");
+        assert_int_not_equal(run_plugin_pin(w, 1, "open sesame"), 0);
+        assert_int_equal(unlock(w, 1), -EPERM);
+}
+
+static void test_ours_with_pin_of_short_hash(void **state)
+{
+        struct world *w = *state;
+
+        give_pin(w, PIN_ZERO);
+        enrol(w, PCR11, PCR7);
         assert_int_equal(unlock(w, 1), 0);
 }
 
@@ -380,9 +437,9 @@ static unsigned boot_commands(struct world *w)
         for (int volume = 0; volume < 2; volume++) {
                 _cleanup_(secret_free_p) struct secret *secret = NULL;
 
-                assert_int_equal(
-                        seal_open(w->tpm, token, test_find_signature, &w->signer, &secret, &w->e),
-                        0);
+                assert_int_equal(seal_open(w->tpm, token, w->pin, test_find_signature, &w->signer,
+                                           &secret, &w->e),
+                                 0);
         }
         n = tpm_command_count(w->tpm) - n;
         leave_tpm(w);
@@ -449,6 +506,19 @@ static void test_theirs_signed_only(void **state)
         assert_int_equal(unlock(w, 1), -ENOKEY);
 }
 
+static void test_theirs_with_pin(void **state)
+{
+        struct world *w = *state;
+
+        assert_int_equal(run_cryptenroll_pin(w, "7", true, "open sesame"), 0);
+        assert_int_equal(run_plugin_pin(w, 1, "open sesame"), 0); /* the rig works */
+        assert_int_equal(unlock(w, 1), -ENOANO);
+        give_pin(w, "open sesame!");
+        assert_int_equal(unlock(w, 1), -EILSEQ);
+        give_pin(w, "open sesame");
+        assert_int_equal(unlock(w, 1), 0);
+}
+
 /* Enrolled on another machine. */
 static void test_theirs_other_tpm(void **state)
 {
@@ -484,16 +554,19 @@ int main(int argc, char **argv)
                 TEST(test_ours),
                 TEST(test_ours_pcr7),
                 TEST(test_ours_signed_only),
+                TEST(test_ours_with_pin),
+                TEST(test_ours_with_pin_of_short_hash),
                 TEST(test_ours_literal_only),
                 TEST(test_fewer_commands),
                 TEST(test_theirs),
                 TEST(test_theirs_pcr7),
                 TEST(test_theirs_literal_only),
                 TEST(test_theirs_signed_only),
+                TEST(test_theirs_with_pin),
                 TEST(test_theirs_other_tpm),
         };
 
-        if (argc == 6 && strcmp(argv[1], "plugin") == 0)
+        if (argc >= 6 && strcmp(argv[1], "plugin") == 0)
                 return plugin_main(argv);
         if (argc == 2)
                 cmocka_set_test_filter(argv[1]);

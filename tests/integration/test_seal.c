@@ -27,6 +27,7 @@ struct world {
         struct swtpm *emulator;
         struct tpm *tpm;
         struct secret *secret;
+        struct secret *pin; /* given to what opens */
         struct token *token;
         struct test_signer signer;
         uint8_t pcr7[SHA256_SIZE], pcr11[SHA256_SIZE];
@@ -84,6 +85,7 @@ static int teardown(void **state)
 
         token_free(w->token);
         secret_free(w->secret);
+        secret_free(w->pin);
         tpm_free(w->tpm);
         swtpm_stop(w->emulator);
         free(w);
@@ -117,7 +119,7 @@ static void assert_no_leak(struct tpm *t)
 static void assert_opens(struct world *w)
 {
         _cleanup_(secret_free_p) struct secret *s = NULL;
-        int r = seal_open(w->tpm, w->token, test_find_signature, &w->signer, &s, &w->e);
+        int r = seal_open(w->tpm, w->token, w->pin, test_find_signature, &w->signer, &s, &w->e);
 
         if (r < 0)
                 print_error("%s\n", w->e.text);
@@ -130,7 +132,7 @@ static void assert_opens(struct world *w)
 static void assert_fails(struct world *w, int code)
 {
         struct secret *s = NULL;
-        int r = seal_open(w->tpm, w->token, test_find_signature, &w->signer, &s, &w->e);
+        int r = seal_open(w->tpm, w->token, w->pin, test_find_signature, &w->signer, &s, &w->e);
 
         if (r != -code)
                 print_error("%d: %s\n", r, w->e.text);
@@ -150,13 +152,13 @@ static void test_open(void **state)
         uint64_t before = tpm_command_count(w->tpm), busy = tpm_busy_us(w->tpm), first, second;
         struct secret *s = NULL;
 
-        assert_int_equal(seal_open(w->tpm, w->token, test_find_signature, &w->signer, &s, &w->e),
-                         0);
+        assert_int_equal(
+                seal_open(w->tpm, w->token, w->pin, test_find_signature, &w->signer, &s, &w->e), 0);
         secret_free(s);
         first = tpm_command_count(w->tpm) - before;
         before = tpm_command_count(w->tpm);
-        assert_int_equal(seal_open(w->tpm, w->token, test_find_signature, &w->signer, &s, &w->e),
-                         0);
+        assert_int_equal(
+                seal_open(w->tpm, w->token, w->pin, test_find_signature, &w->signer, &s, &w->e), 0);
         secret_free(s);
         second = tpm_command_count(w->tpm) - before;
         assert_true(tpm_busy_us(w->tpm) > busy);
@@ -222,8 +224,8 @@ static void reseal(struct world *w, const struct tpm_parent *parent)
 {
         _cleanup_(buf_done) struct buf blob = BUF_INIT(LIMIT_TPM_BLOB);
 
-        assert_int_equal(tpm_seal(w->tpm, parent, w->secret, w->token->policy_hash, &blob, &w->e),
-                         0);
+        assert_int_equal(
+                tpm_seal(w->tpm, parent, w->secret, NULL, w->token->policy_hash, &blob, &w->e), 0);
         free(w->token->blob);
         w->token->blob = TAKE_PTR(blob.data);
         w->token->blob_size = blob.len;
@@ -493,14 +495,125 @@ static void test_lockout(void **state)
         assert_opens(w);
 }
 
+static struct secret *words(const char *text)
+{
+        struct secret *s = secret_new(strlen(text));
+
+        assert_non_null(s);
+        memcpy(s->data, text, s->len);
+        return s;
+}
+
+static void seal_with_pin(struct world *w, const char *pin)
+{
+        const struct seal_policy policy = {.key = key->policy,
+                                           .signed_pcrs = PCR11,
+                                           .literal_pcrs = PCR7,
+                                           .literal_values = w->pcr7,
+                                           .pin = words(pin)};
+
+        token_free(w->token);
+        w->token = NULL;
+        assert_int_equal(seal_create(w->tpm, &policy, w->secret, &w->token, &w->e), 0);
+        assert_true(w->token->pin);
+        secret_free((struct secret *)(uintptr_t)policy.pin);
+}
+
+static void give_pin(struct world *w, const char *pin)
+{
+        secret_free(w->pin);
+        w->pin = pin ? words(pin) : NULL;
+}
+
+static unsigned wrong_tries(struct world *w)
+{
+        struct tpm_info info;
+
+        assert_int_equal(tpm_get_info(w->tpm, &info, &w->e), 0);
+        return info.lockout_counter;
+}
+
 static void test_pin(void **state)
 {
         struct world *w = *state;
-        uint64_t before = tpm_command_count(w->tpm);
 
-        w->token->pin = true;
+        seal_with_pin(w, "open sesame");
         assert_fails(w, ENOANO);
-        assert_int_equal(tpm_command_count(w->tpm) - before, 3); /* the leak check alone */
+        assert_int_equal(wrong_tries(w), 0);
+        give_pin(w, "open sesame!");
+        assert_fails(w, EILSEQ);
+        assert_int_equal(wrong_tries(w), 1);
+        give_pin(w, "open sesame");
+        assert_opens(w);
+        reconnect(w);
+        assert_opens(w);
+        /* A PIN that nobody asks for is in nobody's way. */
+        token_free(w->token);
+        w->token = NULL;
+        assert_int_equal(
+                seal_create(w->tpm, &(struct seal_policy){.key = key->policy, .signed_pcrs = PCR11},
+                            w->secret, &w->token, &w->e),
+                0);
+        assert_opens(w);
+}
+
+/* What the machine's state rules out anyway is not a try: no PIN is asked for, none is counted. */
+static void test_pin_comes_last(void **state)
+{
+        struct world *w = *state;
+
+        seal_with_pin(w, "1234");
+        w->signer.key = NULL;
+        assert_fails(w, ENOKEY);
+        w->signer.key = key;
+        assert_int_equal(tpm_measure(w->tpm, 7, "off", 3, &w->e), 0);
+        assert_fails(w, EPERM);
+        give_pin(w, "4321");
+        assert_fails(w, EPERM);
+        assert_int_equal(wrong_tries(w), 0);
+}
+
+/* The TPM ends the guessing, and then not even the right one opens. */
+static void test_pin_guessing_ends_in_lockout(void **state)
+{
+        struct world *w = *state;
+        unsigned tries = 0;
+        int r;
+
+        seal_with_pin(w, "1234");
+        assert_int_equal(Esys_DictionaryAttackParameters(w->tpm->esys, ESYS_TR_RH_LOCKOUT,
+                                                         ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                                         ESYS_TR_NONE, 3, 1000, 1000),
+                         0);
+        give_pin(w, "1111");
+        do {
+                _cleanup_(secret_free_p) struct secret *s = NULL;
+
+                reconnect(w);
+                r = seal_open(w->tpm, w->token, w->pin, test_find_signature, &w->signer, &s, &w->e);
+        } while (r == -EILSEQ && ++tries < 10);
+        assert_int_equal(r, -ENOLCK);
+        assert_int_equal(tries, 3);
+        give_pin(w, "1234");
+        assert_fails(w, ENOLCK);
+}
+
+/* The token's text, as the boot stage reads it. */
+static void test_pin_through_text(void **state)
+{
+        struct world *w = *state;
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_TOKEN_JSON);
+
+        seal_with_pin(w, "1234");
+        w->token->keyslot = 0;
+        assert_int_equal(token_format(w->token, &text, &w->e), 0);
+        assert_non_null(strstr(buf_str(&text), "\"tpm2-pin\":true"));
+        assert_null(strstr(buf_str(&text), "salt"));
+        token_free(w->token);
+        w->token = NULL;
+        assert_int_equal(token_parse(buf_str(&text), text.len, &w->token, &w->e), 0);
+        give_pin(w, "1234");
+        assert_opens(w);
 }
 
 /* --- proof --- */
@@ -536,6 +649,9 @@ static void test_prove(void **state)
         prove(w, w->pcr11, w->pcr7, foreign_key, EKEYREJECTED);
         prove(w, w->pcr11, other, key, EPERM);
         prove(w, w->pcr11, w->pcr7, key, 0);
+        seal_with_pin(w, "1234"); /* which the proof does not need */
+        prove(w, w->pcr11, w->pcr7, key, 0);
+        prove(w, w->pcr11, other, key, EPERM);
         w->token->blob[50] ^= 1;
         prove(w, w->pcr11, w->pcr7, key, EBADMSG);
         w->token->blob[50] ^= 1;
@@ -667,6 +783,9 @@ int main(void)
                 TEST(test_owner_password),
                 TEST(test_lockout),
                 TEST(test_pin),
+                TEST(test_pin_comes_last),
+                TEST(test_pin_guessing_ends_in_lockout),
+                TEST(test_pin_through_text),
                 TEST(test_prove),
                 TEST(test_pcr_changed),
                 TEST(test_bus),

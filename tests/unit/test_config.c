@@ -286,7 +286,7 @@ static void later_files_win(void **state)
                                 "  - {name: x, size: 1}\nbind-pcrs: [0]\n",
                            HEAD "install:\n  device: /dev/b\n  partitions: {oem: {size: 128}}\n"
                                 "  bind_mounts: [/c]\n  extra-partitions: [{name: y, size: 2}]\n",
-                           HEAD "install:\nreset: {reboot: true}\nbind-pcrs: [1]\n"),
+                           HEAD "install:\nreset: {reboot: true}\nbind-pcrs: [2]\n"),
                 0);
         in = &run.c->install;
         assert_string_equal(in->device, "/dev/b");
@@ -302,7 +302,7 @@ static void later_files_win(void **state)
         assert_string_equal(in->bind_mounts.item[0], "/c");
         assert_int_equal(in->extra.n, 1);
         assert_string_equal(in->extra.item[0].name, "y");
-        assert_int_equal(run.c->bind_pcrs, 1u << 1 | 1u << 7);
+        assert_int_equal(run.c->bind_pcrs, 1u << 2 | 1u << 7);
         assert_true(run.c->reset.reboot);
         expect_origin(run.c, "reset.reboot", "c.yaml", 3);
 }

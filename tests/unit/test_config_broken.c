@@ -216,8 +216,8 @@ static const struct broken {
           "a.yaml:3:27: install.enroll-keys-by: \"force\" is not one of agent, loader"}},
         {HEAD "bind-pcrs: [7, 11, 7, x]\nbind-public-pcrs: [12]\n",
          NULL,
-         {"a.yaml:2:16: bind-pcrs[1]: PCR 11 cannot be bound: only the firmware's PCRs hold the "
-          "same value at each boot",
+         {"a.yaml:2:16: bind-pcrs[1]: PCR 11 cannot be bound: images are measured into it, so it "
+          "is bound by their signature",
           "a.yaml:2:20: bind-pcrs[2]: PCR 7 is listed twice",
           "a.yaml:2:23: bind-pcrs[3]: expected the number of a PCR, found the text \"x\"",
           "a.yaml:3:20: bind-public-pcrs[0]: PCR 12 cannot be bound: an image is measured into PCR "

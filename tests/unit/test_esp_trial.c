@@ -104,6 +104,112 @@ static void test_round_trip(void **state)
         confirmed();
 }
 
+/* --- the try of a boot that waits for a person --- */
+
+#define NOW "loader/entries/active+2-1.conf"
+#define NOW_PATH "\\loader\\entries\\active+2-1.conf"
+
+static void in_a_boot(void)
+{
+        assert_int_equal(add_image(1), 0);
+        assert_int_equal(add_image(2), 0);
+        assert_int_equal(add_entry("active+2-1.conf", "0001", 2), 0);
+        assert_int_equal(add_entry("passive.conf", "0002", 1), 0);
+}
+
+static void in_a_boot_alone(void)
+{
+        assert_int_equal(add_image(2), 0);
+        assert_int_equal(add_entry("active+2-1.conf", "0001", 2), 0);
+}
+
+static void in_a_boot_torn(void)
+{
+        char text[ENTRY_SIZE];
+
+        in_a_boot();
+        entry_text("entry", "0001", 2, text);
+        scratch_put(&dir, TRIAL, text, 20);
+}
+
+static int return_try(void)
+{
+        return esp_return_try(&esp, NOW_PATH, &error);
+}
+
+static void try_is_back(void)
+{
+        char text[ENTRY_SIZE], file[NAME_MAX + 1];
+
+        entry_text("entry", "0001", 2, text);
+        scratch_expect(&dir, TRIAL, text, sizeof(text));
+        assert_false(there(NOW));
+        assert_bootable(file);
+        assert_string_equal(file, "active+3-0.conf");
+}
+
+static void waiting(void)
+{
+        before_alone();
+        assert_int_equal(esp_put_on_trial(&esp, "active.conf", 3, &error), 0);
+}
+
+static int take_try(void)
+{
+        return esp_take_try(&esp, NOW_PATH, &error);
+}
+
+static void try_is_taken(void)
+{
+        char text[ENTRY_SIZE];
+
+        entry_text("entry", "0001", 2, text);
+        scratch_expect(&dir, NOW, text, sizeof(text));
+        assert_false(there(TRIAL));
+}
+
+static void test_try_cut(void **state)
+{
+        static void (*const starts[])(void) = {in_a_boot, in_a_boot_alone, in_a_boot_torn};
+        const struct scenario take = {
+                .before = waiting, .run = take_try, .after = try_is_taken, .always_bootable = true};
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
+                struct scenario back = {.before = starts[i],
+                                        .run = return_try,
+                                        .after = try_is_back,
+                                        .always_bootable = true};
+                cut_everywhere(&back, false);
+                cut_everywhere(&back, true);
+        }
+        cut_everywhere(&take, false);
+        cut_everywhere(&take, true);
+}
+
+/* What confirms the boot later finds the name that the boot loader told. */
+static void test_try_taken_and_confirmed(void **state)
+{
+        (void)state;
+        in_a_boot();
+        assert_int_equal(return_try(), 0);
+        assert_int_equal(take_try(), 0);
+        assert_int_equal(esp_bless(&esp, NOW_PATH, &error), 0);
+        assert_true(there(ACTIVE));
+        assert_false(there(NOW) || there(TRIAL));
+}
+
+static void test_try_refuses(void **state)
+{
+        (void)state;
+        in_a_boot();
+        assert_int_equal(esp_return_try(&esp, "\\loader\\entries\\active.conf", &error), -EINVAL);
+        assert_int_equal(esp_return_try(&esp, "\\loader\\entries\\active+9-1.conf", &error),
+                         -EINVAL);
+        assert_int_equal(esp_take_try(&esp, "\\loader\\entries\\other+2-1.conf", &error), -ENOENT);
+        assert_true(there(NOW));
+}
+
 /* A trial that runs already keeps its counter: repeating gives no tries. */
 static void check_kept(const char *file, const char *best)
 {
@@ -258,6 +364,9 @@ int main(void)
                 CASE(test_keeps_counter_of_any_case),
                 CASE(test_no_tries),
                 CASE(test_newer_on_trial),
+                cmocka_unit_test(test_try_cut),
+                CASE(test_try_taken_and_confirmed),
+                CASE(test_try_refuses),
                 CASE(test_refuses),
                 CASE(test_foreign),
                 CASE(test_cross_link),

@@ -143,11 +143,46 @@ static void hooks_get_a_description(void **state)
         assert_int_equal(hooks_run(&places, HOOK_AFTER_UPGRADE, &facts, &run, &e), 0);
         assert_int_equal(run, 1);
         assert_int_equal(file_read(dir.fd, "said", &said), 0);
-        assert_string_equal(buf_str(&said), "TB_EVENT=after-upgrade\nTB_FROM_SHA256=\n"
+        assert_string_equal(buf_str(&said), "TB_DISK=\nTB_EVENT=after-upgrade\nTB_FROM_SHA256=\n"
                                             "TB_FROM_VERSION=1\nTB_RESULT=\n"
                                             "TB_SOURCE=oci:registry/name\nTB_TARGET=active\n"
                                             "TB_TO_MANIFEST=\nTB_TO_SHA256=\n"
                                             "TB_TO_VERSION=2?TB_RESULT=3\n");
+}
+
+/* Those of a configuration come after those of the folders, in the order they were named; the first
+ * that fails is the last that runs. */
+static void named_programs_run_in_order(void **state)
+{
+        char folder[96], a[96], b[96], text[160];
+        const char *const folders[] = {folder, NULL};
+        const char *programs[] = {b, a, b};
+        const struct hook_facts facts = {.source = "dir:/x", .disk = "/dev/vda"};
+        const struct hook_places places = {
+                .root = "", .folders = folders, .programs = programs, .n_programs = 3};
+        _cleanup_(buf_done) struct buf said = BUF_INIT(4096);
+        struct error e = ERROR_INIT;
+        unsigned run;
+
+        (void)state;
+        (void)snprintf(folder, sizeof(folder), "%s/hooks", dir.path);
+        (void)snprintf(a, sizeof(a), "%s/own/a", dir.path);
+        (void)snprintf(b, sizeof(b), "%s/own/b", dir.path);
+        (void)snprintf(text, sizeof(text), "#!/bin/sh\necho $TB_EVENT $TB_DISK >> %s/said\n",
+                       dir.path);
+        put_script("hooks/before-install", "10-folder", text);
+        (void)snprintf(text, sizeof(text), "#!/bin/sh\necho b >> %s/said\n", dir.path);
+        put_script("own", "b", text);
+        put_script("own", "a", "#!/bin/sh\necho no room; exit 3\n");
+        assert_int_equal(hooks_run(&places, HOOK_BEFORE_INSTALL, &facts, &run, &e), -ESCRIPT);
+        assert_int_equal(run, 2);
+        assert_int_equal(e.class, ERROR_PRECONDITION);
+        assert_non_null(strstr(e.text, "no room"));
+        assert_int_equal(file_read(dir.fd, "said", &said), 0);
+        assert_string_equal(buf_str(&said), "before-install /dev/vda\nb\n");
+        assert_string_equal(hook_event_name(HOOK_AFTER_INSTALL), "after-install");
+        programs[1] = "/nowhere/at/all";
+        assert_int_equal(hooks_run(&places, HOOK_BEFORE_INSTALL, &facts, &run, &e), -ESCRIPT);
 }
 
 static void too_many_files_are_refused(void **state)
@@ -179,6 +214,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(events_have_folders_of_their_own, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(hooks_get_a_description, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(named_programs_run_in_order, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(too_many_files_are_refused, set_up, tear_down),
         };
 

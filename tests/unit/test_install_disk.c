@@ -129,6 +129,51 @@ static void the_medium_the_loader_names_is_never_chosen(void **state)
         assert_null(strstr(e.text, "nvme0c0n1"));
 }
 
+/* What somebody is shown: all disks, and what is against some of them. */
+static void every_disk_is_offered_or_objected_to(void **state)
+{
+        _cleanup_(install_offers_done) struct install_offers offers = {.n = 0};
+        char stick[LAYOUT_UUID_SIZE];
+        struct error e = ERROR_INIT;
+        uint64_t least = GIB;
+
+        (void)state;
+        write_table("sda", stick);
+        start_from(stick);
+        world_attribute(&w, "vda", "ro", "1");
+        assert_int_equal(install_disk_offer(&w.env, fits, &least, false, &offers, &e), 0);
+        for (size_t i = 0; i < offers.n; i++) {
+                const char *name = offers.item[i].disk->name, *why = offers.item[i].objection;
+
+                assert_null(strstr(name, "loop"));
+                if (strcmp(name, "sda") == 0)
+                        assert_non_null(strstr(why, "this session was started from it"));
+                else if (strcmp(name, "nvme0n1") == 0)
+                        assert_string_equal(why, "");
+                else if (strcmp(name, "vda") == 0)
+                        assert_non_null(strstr(why, "too small"));
+        }
+        install_offers_done(&offers);
+        least = 0;
+        world_partition(&w, "nvme0n1", "nvme0n1p1", "259:5");
+        world_mounts(&w, "30 1 259:5 / /mnt rw - ext4 /dev/nvme0n1p1 rw\n");
+        assert_int_equal(install_disk_offer(&w.env, fits, &least, false, &offers, &e), 0);
+        for (size_t i = 0; i < offers.n; i++) {
+                const char *name = offers.item[i].disk->name, *why = offers.item[i].objection;
+
+                if (strcmp(name, "nvme0n1") == 0)
+                        assert_non_null(strstr(why, "in use: "));
+                else if (strcmp(name, "vda") == 0)
+                        assert_string_equal(why, "read-only");
+        }
+        install_offers_done(&offers);
+        assert_int_equal(install_disk_offer(&w.env, fits, &least, true, &offers, &e), 0);
+        for (size_t i = 0; i < offers.n; i++) {
+                if (strcmp(offers.item[i].disk->name, "nvme0n1") == 0)
+                        assert_string_equal(offers.item[i].objection, "");
+        }
+}
+
 static void the_disk_of_a_mounted_system_is_never_chosen(void **state)
 {
         _cleanup_(install_choice_done) struct install_choice c = {.link = NULL};
@@ -247,6 +292,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(the_medium_the_loader_names_is_never_chosen, set_up,
+                                                tear_down),
+                cmocka_unit_test_setup_teardown(every_disk_is_offered_or_objected_to, set_up,
                                                 tear_down),
                 cmocka_unit_test_setup_teardown(the_disk_of_a_mounted_system_is_never_chosen,
                                                 set_up, tear_down),

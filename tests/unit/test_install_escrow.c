@@ -6,11 +6,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 #include "agent/install_escrow.h"
 #include "partition/recovery_key.h"
@@ -109,6 +111,29 @@ static void next_run_takes_over_what_holds_no_key(void **state)
         assert_int_equal(begin(w), 0);
         assert_int_equal(install_escrow_deliver(&w->escrow, &w->e), 0);
         scratch_expect(&w->dir, "key", w->escrow.key->data, RECOVERY_KEY_TEXT);
+}
+
+/* A session that ends by itself takes its memory along: refused before the key is made. */
+static void key_in_memory_needs_a_session_that_stays(void **state)
+{
+        struct world *w = *state;
+        char name[] = "/dev/shm/tb-escrow-XXXXXX";
+        struct statfs fs;
+
+        if (!mkdtemp(name) || statfs(name, &fs) < 0 || fs.f_type != TMPFS_MAGIC)
+                skip();
+        (void)snprintf(w->path, sizeof(w->path), "%s/key", name);
+        assert_int_equal(choose_file(w), 0);
+        w->escrow.leaving = true;
+        assert_int_equal(begin(w), -EPERM);
+        assert_int_equal(w->e.class, ERROR_USAGE);
+        assert_null(w->escrow.key);
+        assert_false(file_exists(AT_FDCWD, w->path));
+        install_escrow_done(&w->escrow);
+        assert_int_equal(choose_file(w), 0);
+        assert_int_equal(begin(w), 0);
+        install_escrow_abandon(&w->escrow);
+        assert_int_equal(rmdir(name), 0);
 }
 
 static void existing_files_are_not_touched(void **state)
@@ -306,6 +331,7 @@ int main(void)
                 TEST(new_file_gets_the_key_last),
                 TEST(failure_leaves_no_file),
                 TEST(next_run_takes_over_what_holds_no_key),
+                TEST(key_in_memory_needs_a_session_that_stays),
                 TEST(existing_files_are_not_touched),
                 TEST(places_that_take_no_file),
                 TEST(target_disk_is_no_place),

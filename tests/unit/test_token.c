@@ -164,6 +164,7 @@ static void test_refused(void **state)
                 {"tpm2-blob", "\"!!!!\"", EBADMSG},
                 {"tpm2-blob", "[\"" BLOB "\",\"" BLOB "\"]", EOPNOTSUPP},
                 {"tpm2-pin", "1", EBADMSG},
+                {"tpm2_argon2id_memcost", "67108864", EOPNOTSUPP},
                 {"tpm2_pcrlock", "true", EOPNOTSUPP},
                 {"tpm2_pubkey_ref", "\"initrd\"", EOPNOTSUPP},
                 {"tpm2_pubkey_pcrs", "[]", EOPNOTSUPP}, /* bound to nothing */
@@ -186,6 +187,38 @@ static void test_refused(void **state)
                 assert_int_equal(r, -bad[i].code);
                 assert_int_equal(e.class, ERROR_PRECONDITION);
                 assert_null(t);
+        }
+}
+
+/* A salt counts where there is a PIN, and has the size that systemd gives it. */
+static void test_salt(void **state)
+{
+        static const struct {
+                const char *salt;
+                int r;
+        } cases[] = {
+                {"\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"", 0},
+                {"\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg==\"", -EBADMSG},
+                {"\"\"", -EBADMSG},
+                {"1", -EBADMSG},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_json_ struct json_object *o = base_token();
+                _cleanup_(token_free_p) struct token *t = NULL;
+                const char *text;
+
+                assert_int_equal(json_add_obj(o, "tpm2-pin", json_tokener_parse("true")), 0);
+                assert_int_equal(json_add_obj(o, "tpm2_salt", json_tokener_parse(cases[i].salt)),
+                                 0);
+                text = json_object_to_json_string(o);
+                assert_int_equal(token_parse(text, strlen(text), &t, NULL), cases[i].r);
+                if (cases[i].r < 0)
+                        continue;
+                assert_true(t->pin && t->has_salt);
+                assert_int_equal(t->salt[0], 0);
+                assert_int_equal(t->salt[31], 31);
         }
 }
 
@@ -253,7 +286,7 @@ static void test_round_trip(void **state)
         t->keyslot = TOKEN_NO_KEYSLOT;
         assert_int_equal(token_format(t, &text, &e), -EINVAL);
         t->keyslot = 0;
-        t->pin = true;
+        t->has_salt = true;
         assert_int_equal(token_format(t, &text, &e), -EINVAL);
         assert_int_equal(text.len, 0);
         assert_int_equal(token_format_recovery(3, &text, &e), 0);
@@ -263,10 +296,10 @@ static void test_round_trip(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_252),        cmocka_unit_test(test_257),
-                cmocka_unit_test(test_variants),   cmocka_unit_test(test_refused),
-                cmocka_unit_test(test_srk_bits),   cmocka_unit_test(test_text),
-                cmocka_unit_test(test_round_trip),
+                cmocka_unit_test(test_252),     cmocka_unit_test(test_salt),
+                cmocka_unit_test(test_257),     cmocka_unit_test(test_variants),
+                cmocka_unit_test(test_refused), cmocka_unit_test(test_srk_bits),
+                cmocka_unit_test(test_text),    cmocka_unit_test(test_round_trip),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
