@@ -32,7 +32,7 @@ IMAGE_SRC := $(sort $(wildcard image/*.c))
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/integration/test_*.c))
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-GUEST_SRC := $(wildcard vm-tests/guest/tb-guest.c)
+GUEST_SRC := $(wildcard vm-tests/guest/tb-guest.c vm-tests/guest/misdeed.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB := $(B)/libtb.a
@@ -255,6 +255,16 @@ bench:
 bench-run: all $(B)/tb-guest $(B)/tests/integration/test_interop
 	$(Q)tests/bench/run --build $(B)
 
+# Power cuts by the thousand: replayed from write logs, and real ones. FAULT_CUTS: rounds of real ones.
+FAULT_SAMPLES ?= 100
+FAULT_CUTS ?= 100
+.PHONY: faults
+faults: deps
+	+$(Q)$(SELF) faults-run
+.PHONY: faults-run
+faults-run: all $(B)/tb-guest
+	$(Q)vm-tests/faults/run --build $(B) --samples $(FAULT_SAMPLES) --cuts $(FAULT_CUTS)
+
 .PHONY: install
 install: all
 	install -D -m 0755 $(B)/tb-agent $(DESTDIR)$(bindir)/tb-agent
@@ -274,6 +284,7 @@ help:
 	@echo 'asan        unit and integration tests under sanitizers'
 	@echo 'fuzz        every parser under libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) each; fuzz-smoke for moments'
 	@echo 'bench       counts and timings'
+	@echo 'faults      power cuts, replayed by the thousand and real ones; takes hours (root)'
 	@echo 'install     into DESTDIR=$(DESTDIR) prefix=$(prefix)'
 	@echo 'clean       remove $(B)/'
 	@echo 'V=1 shows every command; CC=clang builds with clang; WERROR=1 makes warnings errors'

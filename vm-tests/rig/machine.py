@@ -73,6 +73,7 @@ class Disk:
     readonly: bool = False
     sector: int = 512
     options: str = ''               # more properties of the QEMU device
+    log: Path | None = None         # every write is noted there (faults/writelog.py); goes on where an earlier boot ended
 
     @property
     def format(self):
@@ -509,6 +510,18 @@ def _overlay(disk, dir):
     return path
 
 
+def _logged(index, disk):
+    """A raw disk behind a filter that notes all it is told, in order."""
+    append = disk.log.exists() and disk.log.stat().st_size > 0
+    if not append:
+        disk.log.write_bytes(b'')
+    return ['-blockdev', f'driver=file,node-name=file{index},discard=unmap,filename={disk.path}',
+            '-blockdev', f'driver=raw,node-name=raw{index},discard=unmap,file=file{index}',
+            '-blockdev', f'driver=file,node-name=log{index},filename={disk.log}',
+            '-blockdev', f'driver=blklogwrites,node-name=disk{index},discard=unmap,file=raw{index},log=log{index},'
+                         f'log-append={"on" if append else "off"}']
+
+
 def _disk_argv(index, disk):
     drive = f'if=none,id=disk{index},format={disk.format},discard=unmap,detect-zeroes=unmap,file={disk.path}'
     if disk.readonly:
@@ -523,4 +536,4 @@ def _disk_argv(index, disk):
         device += f',logical_block_size={disk.sector},physical_block_size={disk.sector}'
     if disk.options:
         device += ',' + disk.options
-    return controller + ['-drive', drive, '-device', device]
+    return controller + (_logged(index, disk) if disk.log else ['-drive', drive]) + ['-device', device]
