@@ -137,6 +137,10 @@ def test_verdicts(esp):
     assert broken(esp, labelled(stay=frozenset({'v3'}))) == ['I2']
     _, volume = opened(esp)
     tree = volume.tree()
+    place = volume.fat_offset + 4 * tree['/loader/entries/recovery.conf'].cluster
+    overwrite(esp, place, bytes(4))
+    assert broken(esp, everything) == ['I3'], 'its text is there, on a cluster that is free'
+    overwrite(esp, place, b'\xff\xff\xff\x0f')
     overwrite(esp, volume.place(tree['/efi/boot/bootx64.efi'].cluster), b'x')
     assert broken(esp, everything) == [], 'the other boot loader is whole'
     overwrite(esp, volume.place(tree['/efi/systemd/systemd-bootx64.efi'].cluster), b'x')

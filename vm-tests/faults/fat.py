@@ -75,6 +75,15 @@ class Fat:
             left -= size
         return out
 
+    def is_kept(self, file):
+        """Whether the allocation table says so of all clusters of a file, and ends it there. What can be read today, from
+        clusters that count as free, the next file may overwrite."""
+        try:
+            runs = self.runs(file.cluster, -(-file.size // self.cluster_size))
+        except Damaged:
+            return False
+        return int(self.table[sum(runs[-1]) - 1] & MASK) >= END
+
     def read(self, file):
         return b''.join(self.disk.read(*r) for r in self.ranges(file))
 

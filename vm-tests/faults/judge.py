@@ -2,8 +2,8 @@
 """Is this disk one that a node comes back from? The invariants of the design, as seen by firmware and boot loader:
 
     I1  the entry that starts first names a complete image, and a boot loader is there to start it
-    I2  the images that have to stay do, complete and with an entry
-    I3  the recovery entry names a complete image
+    I2  the images that have to stay do, complete and with an entry, on clusters that nobody takes for free
+    I3  the recovery entry names a complete image, in the same way
     I5  both data partitions have a header that counts, with a key slot and a token
 """
 from dataclasses import dataclass, field
@@ -72,9 +72,11 @@ class Judge:
             v.broken.add(f'I1: {entries[0].id} starts first and its image is not complete')
         else:
             v.first = f'{entries[0].id} {labels[entries[0].name]}'
-        for label in x.stay - set(labels.values()):
+        kept = {e.name: labels[e.name] for e in entries
+                if self.fat.is_kept(tree[loader.ENTRIES + e.name]) and self.fat.is_kept(tree[e.image])}
+        for label in x.stay - set(kept.values()):
             v.broken.add(f'I2: image {label} is gone')
-        if x.recovery and not any(e.id == 'recovery' and labels[e.name] in x.recovery for e in entries):
+        if x.recovery and not any(e.id == 'recovery' and kept.get(e.name) in x.recovery for e in entries):
             v.broken.add('I3: recovery cannot be started')
         v.shared = len(self.fat.shared([f for p, f in tree.items() if p.startswith(('/efi/', '/loader/'))]))
 
