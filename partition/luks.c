@@ -72,7 +72,7 @@ static const struct crypt_pbkdf_type *full_entropy_pbkdf(void)
         static const struct crypt_pbkdf_type pbkdf = {
                 .type = CRYPT_KDF_PBKDF2,
                 .hash = "sha512",
-                .iterations = 1000,
+                .iterations = LUKS_PBKDF2_ITERATIONS,
                 .flags = CRYPT_PBKDF_NO_BENCHMARK,
         };
 
@@ -223,6 +223,22 @@ int luks_get_token(const struct luks *l, int token, struct token **ret, struct e
         if (!json)
                 return error_set(e, ERROR_PRECONDITION, ENOENT, "there is no token %d", token);
         return token_parse(json, strlen(json), ret, e);
+}
+
+uint32_t luks_unnamed_keyslots(const struct luks *l)
+{
+        uint32_t unnamed = 0;
+
+        for (int slot = 0; slot < LIMIT_LUKS_KEYSLOTS; slot++) {
+                crypt_keyslot_info info = crypt_keyslot_status(l->cd, slot);
+                bool named = info == CRYPT_SLOT_INVALID || info == CRYPT_SLOT_INACTIVE;
+
+                for (int token = 0; token < LIMIT_LUKS_TOKENS && !named; token++)
+                        named = crypt_token_is_assigned(l->cd, token, slot) == 0;
+                if (!named)
+                        unnamed |= UINT32_C(1) << slot;
+        }
+        return unnamed;
 }
 
 int luks_check_header(const struct luks *l, const char *label, struct error *e)

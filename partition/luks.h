@@ -35,6 +35,9 @@
 
 #define LUKS_ANY_TOKEN (-1)
 
+/* The cost of all key slots made here. */
+#define LUKS_PBKDF2_ITERATIONS 1000u
+
 struct luks;
 
 struct luks_format_options {
@@ -91,13 +94,17 @@ const char *luks_token_json(const struct luks *l, int token);
 int luks_get_token(const struct luks *l, int token, struct token **ret, struct error *e)
         _must_check_;
 
+/* Key slots that no token names, bit i = slot i: what an interrupted enrolment or removal left. */
+uint32_t luks_unnamed_keyslots(const struct luks *l);
+
 /*
  * Fail-closed check of the header, by what is allowed: LUKS2; one crypt segment, aes-xts-plain64,
  * up to the end of the device, behind its own header; keys of 512 bits; no requirements (no
  * reencryption in progress); key slots of type luks2 that are encrypted with aes-xts-plain64, have
- * bounded PBKDF costs, and are each named by a token; tokens of type systemd-tpm2 and
- * systemd-recovery only, the latter as token_format_recovery() writes them and alone on their key
- * slot; the label as given. -EBADMSG for anything else.
+ * bounded PBKDF costs, and are each named by a token, or made for a full-entropy secret and named
+ * by none (an enrolment cut off between its two writes must not lock a node); tokens of type
+ * systemd-tpm2 and systemd-recovery only, the latter as token_format_recovery() writes them and
+ * alone on their key slot; the label as given. -EBADMSG for anything else.
  */
 int luks_check_header(const struct luks *l, const char *label, struct error *e) _must_check_;
 

@@ -201,6 +201,19 @@ static int check_keyslot(struct json_object *slot, struct error *e)
         return check_kdf(kdf, e);
 }
 
+/*
+ * A key slot and its token are two writes. What a power cut leaves between them is a key slot whose
+ * secret nobody has any more; it looks like all of ours, which no tool makes for a password.
+ * Whoever can make one by intent has the volume key, and could as well have added a token.
+ */
+static bool is_leftover(struct json_object *slot)
+{
+        struct json_object *kdf;
+
+        return json_get_obj(slot, "kdf", &kdf) == 0 && str_is(kdf, "type", "pbkdf2") &&
+               str_is(kdf, "hash", "sha512") && u64_is(kdf, "iterations", LUKS_PBKDF2_ITERATIONS);
+}
+
 /* One digest ties all key slots to the segment; a slot outside of it would be of another key. */
 static int check_digests(struct json_object *digests, struct json_object *keyslots, struct error *e)
 {
@@ -283,7 +296,7 @@ static int check_slots_and_tokens(struct json_object *keyslots, struct json_obje
                 uint64_t number;
 
                 if (parse_u64_max(id, LIMIT_LUKS_KEYSLOTS - 1, &number) < 0 ||
-                    !(named.any & UINT32_C(1) << number))
+                    !(named.any & UINT32_C(1) << number || is_leftover(slot)))
                         return refuse(e, "a key slot that no token names (a password?)");
                 r = check_keyslot(slot, e);
                 if (r < 0)
