@@ -103,6 +103,7 @@ static struct json_object *record(const struct boot_report_volume *v)
         ignore(json_add_bool(o, "encrypted", v->encrypted));
         ignore(json_add_str(o, "uuid", v->uuid));
         ignore(json_add_str(o, "unlocked_by", v->unlocked_by));
+        ignore(json_add_str(o, "unlocked_with", v->unlocked_with));
         ignore(json_add_u64(o, "tpm_ms", v->tpm_ms));
         ignore(json_add_u64(o, "activate_ms", v->activate_ms));
         ignore(json_add_str(o, "error", v->error));

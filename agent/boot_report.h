@@ -43,6 +43,7 @@ struct boot_report_volume {
         const char *name, *device, *uuid;
         bool encrypted;               /* the header is in our form */
         const char *unlocked_by;      /* "tpm2", "recovery-key" */
+        const char *unlocked_with;    /* token_id() of the TPM token */
         const char *error;            /* why not */
         uint64_t tpm_ms, activate_ms; /* for the unsealing, and for the mapping */
 };

@@ -19,6 +19,7 @@ struct attempt {
         char *device;
         struct luks *luks;
         struct pcrsig *signatures;
+        char with[TOKEN_ID_SIZE]; /* the token that opened it; "" = none */
         uint64_t tpm_ms, activate_ms;
 };
 
@@ -145,6 +146,8 @@ static int try_tokens(struct attempt *a, struct error *e)
                 if (r == 0)
                         r = open_with(a, token, &error);
                 if (r == 0) {
+                        if (token_id(token, a->with) < 0)
+                                a->with[0] = '\0';
                         error_clear(e); /* of tokens that did not open it */
                         return 0;
                 }
@@ -188,6 +191,7 @@ int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e)
                                                         .tpm_ms = a.tpm_ms,
                                                         .activate_ms = a.activate_ms,
                                                         .unlocked_by = r == 0 ? "tpm2" : NULL,
+                                                        .unlocked_with = *a.with ? a.with : NULL,
                                                         .error = r < 0 ? e->text : NULL});
         return r;
 }

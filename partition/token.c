@@ -455,3 +455,13 @@ int token_format_recovery(int keyslot, struct buf *out, struct error *e)
                 return error_oom(e);
         return add_text(o, out, e);
 }
+
+int token_id(const struct token *t, char ret[TOKEN_ID_SIZE])
+{
+        uint8_t hash[SHA256_SIZE];
+        int r = sha256(t->blob, t->blob_size, hash);
+
+        if (r == 0)
+                hex_encode(hash, (TOKEN_ID_SIZE - 1) / 2, ret);
+        return r;
+}

@@ -67,5 +67,9 @@ int token_parse(const char *text, size_t n, struct token **ret, struct error *e)
  */
 int token_format(const struct token *t, struct buf *out, struct error *e) _must_check_;
 
+/* A name of the token that stays when it gets another number: of its sealed blob. -EIO. */
+#define TOKEN_ID_SIZE 17u
+int token_id(const struct token *t, char ret[TOKEN_ID_SIZE]) _must_check_;
+
 /* JSON text of a recovery key's token for a key slot. */
 int token_format_recovery(int keyslot, struct buf *out, struct error *e) _must_check_;
