@@ -34,6 +34,7 @@
 #define EFIVAR_BOOTSERVICE 2u
 #define EFIVAR_RUNTIME 4u
 #define EFIVAR_AUTHENTICATED 0x20u /* by a signature with a time; UEFI 2.10 section 8.2.2 */
+#define EFIVAR_APPEND 0x40u        /* only of a write, never of a variable */
 /* What a variable of ours that survives a reboot carries. */
 #define EFIVAR_PERSISTENT (EFIVAR_NON_VOLATILE | EFIVAR_BOOTSERVICE | EFIVAR_RUNTIME)
 
