@@ -7,6 +7,7 @@
 
 #include "agent/console.h"
 #include "agent/data.h"
+#include "agent/key_input.h"
 #include "agent/lock.h"
 #include "agent/options.h"
 #include "agent/report.h"
@@ -145,39 +146,10 @@ static int attempt(void *ctx, const struct secret *key, struct error *e)
         return first;
 }
 
-static int read_key(const char *path, struct secret **ret, struct error *e)
-{
-        _cleanup_(secret_free_p) struct secret *text = secret_new(LIMIT_RECOVERY_INPUT + 1);
-        _cleanup_close_ int opened = -EBADF;
-        bool input = strcmp(path, "-") == 0;
-        size_t n = 0;
-        int fd;
-
-        if (!text)
-                return error_oom(e);
-        if (!input)
-                opened = file_open_regular(AT_FDCWD, path);
-        fd = input ? STDIN_FILENO : opened;
-        if (fd < 0)
-                return error_set(e, ERROR_USAGE, -fd, "%s: %s", path, file_strerror(fd));
-        while (n < text->len) {
-                ssize_t got = read(fd, text->data + n, text->len - n);
-
-                if (got < 0 && errno == EINTR)
-                        continue;
-                if (got < 0)
-                        return error_errno(e, errno, "%s", path);
-                if (got == 0)
-                        break;
-                n += (size_t)got;
-        }
-        return recovery_key_parse(text->data, n, ret, e);
-}
-
 static int by_file(struct unlock *u, const char *path, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *key = NULL;
-        int r = read_key(path, &key, e);
+        int r = key_input_read(path, &key, e);
 
         return r < 0 ? r : attempt(u, key, e);
 }
