@@ -13,3 +13,5 @@ int verb_upgrade(const struct env *env, int argc, char **argv);
 int verb_config(const struct env *env, int argc, char **argv);
 int verb_verify(const struct env *env, int argc, char **argv);
 int verb_unlock(const struct env *env, int argc, char **argv);
+int verb_enroll(const struct env *env, int argc, char **argv);
+int verb_secureboot(const struct env *env, int argc, char **argv);
