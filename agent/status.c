@@ -13,6 +13,7 @@
 #include "agent/root.h"
 #include "agent/status_boot.h"
 #include "agent/status_node.h"
+#include "agent/status_ways.h"
 #include "agent/verbs.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -183,7 +184,8 @@ static int collect(const struct env *env, struct json_object *root, struct error
         if (r < 0 || json_get_str(root, "role", &role) < 0 || strcmp(role, "live") == 0)
                 return r;
         r = add_esp(env, root, e);
-        if (r == 0 && (add_floor(env, root) < 0 || firmware_entry_status(env, root) < 0))
+        if (r == 0 && (add_floor(env, root) < 0 || firmware_entry_status(env, root) < 0 ||
+                       status_add_ways(env, root) < 0))
                 r = error_oom(e);
         return r;
 }
@@ -287,6 +289,7 @@ static void print_text(struct json_object *root)
         print_entry(root);
         report_text(stdout, "disk          %s\n", status_text(root, "disk"));
         print_list(root, "partitions", "data", print_partition);
+        status_print_ways(root);
         status_print_node(root);
         print_list(root, "problems", "problems", print_problem);
 }
