@@ -26,6 +26,8 @@ static const struct {
         {"bootentry", verb_bootentry, "list boot entries, choose what the next boots start"},
         {"config", verb_config, "check a configuration, show what it comes to"},
         {"unlock", verb_unlock, "open the data of this node by its recovery key"},
+        {"enroll", verb_enroll, "show and change the ways into the data: TPM, recovery keys"},
+        {"secureboot", verb_secureboot, "show and change the firmware's Secure Boot keys"},
         {"status", verb_status, "tell what runs, and how this node stands"},
 };
 

@@ -23,6 +23,11 @@ def agent(*argv):
     ("install", "--target", "/dev/x", "--partition", "oem:1G"), ("install", "--target", "/dev/x", "--partition", "data"),
     ("install", "--target", "/dev/x", "--partition", "data:1G", "--partition", "data:2G:OTHER"),
     ("install", "--target", "/dev/x", "--oem-size", "none"), ("unlock", "word"), ("unlock", "--key-file"),
+    ("enroll",), ("enroll", "nothing"), ("enroll", "list", "word"), ("enroll", "finish", "--key-file", "-"), ("enroll", "drop"),
+    ("enroll", "drop", "--recovery-key"), ("enroll", "drop", "--recovery-key", "--key-file", "-", "--policy-key", "/x"),
+    ("enroll", "tpm", "--rotate"), ("enroll", "recovery-key", "--policy-key", "/x"), ("enroll", "list", "--force"),
+    ("enroll", "finish", "--next", "db=/x"), ("secureboot",), ("secureboot", "update"), ("secureboot", "list", "db=/x"),
+    ("secureboot", "nothing", "db=/x"),
     ("install",), ("status", "--json=1"), ("status", "word"), ("verify", "--unknown", "file:/x"), ("nonsense",), ()])
 def test_wrong_words(argv):
     done = agent(*argv)
@@ -66,7 +71,7 @@ def test_there_is_nothing_to_tell_where_there_is_no_node(verb):
     assert done.returncode == 10 and error["class"] == "precondition" and error["advice"]
 
 
-@pytest.mark.parametrize("argv", [("bootentry",), ("verify",), ("verify", "https://localhost:1/x", "--attempts", "1"),
+@pytest.mark.parametrize("argv", [("bootentry",), ("enroll",), ("secureboot",), ("enroll", "list"), ("verify",), ("verify", "https://localhost:1/x", "--attempts", "1"),
                                   ("verify", "oci:no-such-host.invalid/x", "--attempts", "1")])
 def test_failure_ends_with_what_to_do_next(argv):
     assert json.loads(agent(*argv, "--json").stdout)["error"]["advice"]
