@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Key databases: lists in memory, and files of every kind. */
-#include "efivars/sigdb.h"
+/* Key databases: lists in memory, files of every kind, and lists that are appended. */
+#include "base/limits.h"
+#include "efivars/keychange.h"
 #include "tests/fuzz/fuzz.h"
 
 /* What was found once is found again. */
@@ -19,6 +20,21 @@ static void use(const struct sigdb *db)
         }
 }
 
+/* What is appended to nothing is there; appended again it changes nothing. */
+static void append(const uint8_t *data, size_t size, bool good)
+{
+        _cleanup_(buf_done) struct buf none = BUF_INIT(0), once = BUF_INIT(LIMIT_EFI_VARIABLE),
+                                       twice = BUF_INIT(LIMIT_EFI_VARIABLE);
+        int r = keychange_append(&none, data, size, &once);
+
+        FUZZ_CHECK(r >= 0 || !good);
+        if (r < 0)
+                return;
+        FUZZ_CHECK(keychange_append(&once, data, size, &twice) == 0);
+        FUZZ_CHECK(once.len == twice.len &&
+                   (once.len == 0 || memcmp(once.data, twice.data, once.len) == 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         _cleanup_(sigdb_free_p) struct sigdb *lists = sigdb_new(), *file = sigdb_new();
@@ -32,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check_error(r, &e);
         FUZZ_CHECK(r >= 0 || (sigdb_count(lists) == 0 && sigdb_ignored(lists) == 0));
         use(lists);
+        append(data, size, r >= 0);
         error_clear(&e);
         fuzz_file_path(fd, path);
         r = sigdb_add_file(file, path, &e);
