@@ -201,6 +201,7 @@ def test_size_that_just_fits(stage, out):
 @pytest.mark.parametrize("options, word", [
     (("--recovery-key-file", "key"), "recovery key"), (("--recovery-key",), "recovery key"),
     (("--enroll-keys", "."), "Secure Boot keys"), (("--partition", "data:64M"), "further partitions"),
+    (("--pin-file", "key"), "PIN"), (("--bind-pcrs", "7+2"), "PCR 7"), (("--reboot",), "goes on"), (("--no-format",), "disks"),
     (("--tcti", "device:/dev/tpmrm0"), "TPM of each machine"), (("--target", "/dev/vda"), "exclude"),
 ])
 def test_wishes_of_disks_are_refused(stage, out, options, word):
@@ -220,10 +221,12 @@ def test_images_are_verified_for_their_machines(stage, out, tmp_path_factory):
 
 
 def test_wrong_configuration(stage, out):
-    (stage / "wrong.yaml").write_text("#cloud-config\ninstall:\n  reboot: true\n")
-    (stage / "wrong.yaml").chmod(0o644)
-    rc, said = golden(stage, out, "--config", stage / "wrong.yaml")
-    assert rc == CONFIG_ERROR and names(out) == []
+    for text, status in (("install:\n  oem-size: [\n", CONFIG_ERROR), ("install:\n  reboot: true\n", USAGE),
+                         ("install:\n  hooks:\n    after: [/bin/true]\n", USAGE)):
+        (stage / "wrong.yaml").write_text("#cloud-config\n" + text)
+        (stage / "wrong.yaml").chmod(0o644)
+        rc, said = golden(stage, out, "--config", stage / "wrong.yaml")
+        assert rc == status and names(out) == [], said
 
 
 def test_dry_run_writes_nothing(stage, out):
