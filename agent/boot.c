@@ -250,6 +250,15 @@ static int close_policy(struct boot *b, bool *ret_closed, struct error *e)
         return 0;
 }
 
+static int unlock_one(struct boot *b, const struct data_volume *v, struct error *e)
+{
+        int r = v->partition == b->node->persistent ? boot_first_finish(b, e) : 0;
+
+        if (r == 0)
+                r = boot_unlock(b, v, e);
+        return r;
+}
+
 static int unlock_all(struct boot *b, struct error *e)
 {
         struct data_list list;
@@ -264,10 +273,13 @@ static int unlock_all(struct boot *b, struct error *e)
                 error_advise(e, "reset the node from its recovery entry, or install it again");
                 return -ENXIO;
         }
+        r = boot_first_begin(b, e);
+        if (r < 0)
+                return r;
         data_list(b->node, &list);
         for (size_t i = 0; i < list.n; i++) {
                 struct error error = ERROR_INIT;
-                int failed = boot_unlock(b, &list.item[i], &error);
+                int failed = unlock_one(b, &list.item[i], &error);
 
                 if (failed < 0 && !list.item[i].label) {
                         /* A node is whole without the user's partitions. */
@@ -278,6 +290,8 @@ static int unlock_all(struct boot *b, struct error *e)
                         *e = error;
                 }
         }
+        if (r == 0)
+                boot_first_remember(b);
         return r;
 }
 
@@ -291,6 +305,8 @@ static int mount_all(struct boot *b, struct boot_data *ret_data, struct error *e
                 boot_expect(b);
         ret_data->oem = mounted.oem;
         ret_data->persistent = mounted.persistent;
+        if (mounted.oem)
+                boot_first_forget(b);
         if (mounted.persistent)
                 boot_grow_file_system(b, "/dev/mapper/" DATA_DM_PERSISTENT, b->env->persistent);
         return r;

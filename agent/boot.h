@@ -38,6 +38,7 @@ struct boot {
         bool counted; /* the entry is on trial */
         bool live;
         struct boot_pin pin;
+        bool first; /* this boot makes the volumes of a disk image */
 };
 
 /*
@@ -46,6 +47,46 @@ struct boot {
  * encrypted is no failure and left alone.
  */
 int boot_unlock(struct boot *b, const struct data_volume *v, struct error *e) _must_check_;
+
+/* What the token gives in this boot, as the passphrase of its key slot. */
+int boot_unseal(struct boot *b, const struct token *token, struct secret **ret, struct error *e)
+        _must_check_;
+
+/*
+ * The first boot of a machine from a disk image (agent/golden.h, partition/blank.h): the TPM's
+ * policy is open, the image that runs was measured, and nobody else runs yet. Every machine gets
+ * its own volume keys here, sealed to its own TPM and to the state it is in; Secure Boot has to be
+ * on, and what an installation demands of the TPM is demanded here.
+ *
+ * A mark on a disk proves nothing, so what it can start is bounded by what is there otherwise:
+ * - Both blank: a first boot, unless the TPM remembers a node (partition/tpm_mark.h) or has a
+ *   version floor: then somebody wiped one, and it is refused.
+ * - "oem" made, "persistent" blank: a first boot that was cut; it goes on only when the OEM volume,
+ *   opened by the TPM, says inside that it was begun.
+ * - Anything else is refused. Above all the configuration of a blank "oem" never meets the data of
+ *   a volume that is there.
+ *
+ * A partition with a LUKS2 header is never written to. The disk has to have the three partitions of
+ * an image and no other. The active entry does this, and the passive one, which in a disk image
+ * starts the same file: a machine whose power failed in three boots is not lost. Recovery never
+ * does.
+ *
+ * The configuration of the image is measured into PCR 12, as the stub does with what comes from
+ * outside of an image. It stands on the OEM partition from then on, with a record of this boot.
+ *
+ * boot_first_begin() makes "oem", if both are blank, with the record saying "begun"; then oem is
+ * unlocked as in every boot; boot_first_finish() makes "persistent", if it is blank.
+ * boot_first_forget() lets the record say "done", with both volumes made and oem mounted. All of
+ * them do nothing on a disk that has both volumes. boot_first_remember(), with both open, has the
+ * TPM remember that there is a node, in every boot, so that it is true of installed nodes as well.
+ */
+int boot_first_begin(struct boot *b, struct error *e) _must_check_;
+int boot_first_finish(struct boot *b, struct error *e) _must_check_;
+void boot_first_remember(struct boot *b);
+void boot_first_forget(struct boot *b);
+
+/* What the record says, for "status": "first_boot", null on nodes that were installed. -ENOMEM. */
+int boot_first_add_status(const struct env *env, struct json_object *root) _must_check_;
 
 /*
  * Asks for the PIN on every console, into b->pin.text. wrong: why the last one did not do; NULL

@@ -101,6 +101,20 @@ static int unseal(struct attempt *a, const struct token *token, struct secret **
         return r;
 }
 
+int boot_unseal(struct boot *b, const struct token *token, struct secret **ret, struct error *e)
+{
+        _cleanup_(attempt_done) struct attempt a = {.boot = b};
+        _cleanup_(secret_free_p) struct secret *secret = NULL;
+        int r = load_signatures(&a, e);
+
+        if (r == 0)
+                r = unseal(&a, token, &secret, e);
+        if (r < 0)
+                return r;
+        *ret = secret_base64(secret);
+        return *ret ? 0 : error_oom(e);
+}
+
 static int open_with(struct attempt *a, const struct token *token, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *secret = NULL, *passphrase = NULL,

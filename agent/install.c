@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/config_install.h"
+#include "agent/golden.h"
 #include "agent/install_choose.h"
 #include "agent/install_keep.h"
 #include "agent/lock.h"
@@ -29,15 +30,24 @@ struct install_options {
 static void print_help(void)
 {
         (void)printf(
-                "Usage: tb-agent install [--target SPEC] [OPTION...]\n\n"
+                "Usage: tb-agent install [--target SPEC] [OPTION...]\n"
+                "       tb-agent install --image FILE --size SIZE --db FILE [OPTION...]\n\n"
                 "Installs this system on a disk. Everything on the disk is lost. On a terminal, "
-                "without\n--target and --yes, it shows the disks and asks.\n\n"
+                "without\n--target and --yes, it shows the disks and asks.\n"
+                "Or writes such a disk into a file, as any user; data is encrypted at the first "
+                "boot.\n\n"
                 "  --target SPEC    whole disk, any path that leads to it; or a rule: auto "
                 "(largest),\n"
                 "                   smallest, or terms in one word, e.g. "
                 "'size>=100G,bus=nvme,largest';\n"
                 "                   terms: size (> < =), bus=, model=, serial=, wwn= (GLOBs), "
                 "rotational=\n"
+                "  --image FILE     disk image to make instead, sparse\n"
+                "  --size SIZE      its size, e.g. 8G; a larger disk is filled at the first boot\n"
+                "  --overwrite      replace FILE when it exists\n"
+                "  --db FILE        key database of the machines that will start the image; may be "
+                "given\n"
+                "                   several times (--dbx FILE: revocations, likewise)\n"
                 "  --force-release  unmount, swapoff and close what holds the disk, where that is "
                 "safe\n"
                 "  --config FILE    cloud-config with what is not said here: a path, an https:// "
@@ -89,6 +99,11 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
 {
         const struct option_spec own[] = {
                 {"target", OPTION_TEXT, &o->wishes.target},
+                {"image", OPTION_TEXT, &o->wishes.image},
+                {"size", OPTION_SIZE, &o->wishes.image_size},
+                {"overwrite", OPTION_FLAG, &o->wishes.overwrite},
+                {"db", OPTION_LIST, &o->wishes.db},
+                {"dbx", OPTION_LIST, &o->wishes.dbx},
                 {"config", OPTION_LIST, &o->configs},
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
                 {"source", OPTION_TEXT, &o->wishes.source},
@@ -129,6 +144,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 r = source_check_options(&o->wishes.from, e);
         if (r == 0 && o->pcrs)
                 r = pcr_choice_parse(o->pcrs, &o->wishes.literal_pcrs, e);
+        if (r == 0 && o->wishes.target && o->wishes.image)
+                r = error_set(e, ERROR_USAGE, EINVAL, "--target and --image exclude each other");
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r == 0 ? install_end_choose(o->reboot, o->poweroff, &o->wishes.end, e) : r;
@@ -162,8 +179,10 @@ static bool is_attended(const struct install_options *o)
 
 static int check_wishes(const struct install_options *o, struct error *e)
 {
-        int r;
+        int r = golden_check(&o->wishes, o->tcti, e);
 
+        if (r < 0 || o->wishes.image)
+                return r;
         if (!o->wishes.target && !is_attended(o)) {
                 error_set(e, ERROR_USAGE, EINVAL,
                           "--target is missing, and no configuration names a device");
@@ -243,6 +262,46 @@ static int print_result(const struct install_plan *p, const struct install_optio
         return report_print(root, e);
 }
 
+static int print_image(const struct install_plan *p, const struct install_options *o,
+                       struct error *e)
+{
+        _cleanup_json_ struct json_object *root = NULL;
+
+        if (!o->json) {
+                if (o->dry_run)
+                        report_text(stdout, "nothing was changed\n");
+                else
+                        report_text(stdout,
+                                    "%s is complete; the machines that start it encrypt their data "
+                                    "at the first boot\n",
+                                    p->image);
+                return 0;
+        }
+        root = report_new("install");
+        if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
+            json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
+            json_add_bool(root, "installed", !o->dry_run) < 0)
+                return error_oom(e);
+        return report_print(root, e);
+}
+
+/* Nothing is asked: nothing is lost that was not named twice. */
+static int make_image(const struct env *env, const struct install_options *o,
+                      struct install_progress *progress, struct error *e)
+{
+        _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
+                                                                 .escrow = INSTALL_ESCROW_INIT};
+        int r = golden_prepare(env, &o->wishes, &plan, e);
+
+        if (r < 0)
+                return r;
+        if (!o->json)
+                install_describe(&plan, o->dry_run ? stdout : stderr);
+        if (!o->dry_run)
+                r = golden_apply(&plan, progress, e);
+        return r < 0 ? r : print_image(&plan, o, e);
+}
+
 /* From the consent to the end of the run. */
 static int carry_out(struct install_plan *plan, const struct install_options *o,
                      struct install_progress *progress, struct outcome *run, struct error *e)
@@ -301,6 +360,8 @@ static int install(const struct env *env, struct install_options *o,
         _cleanup_close_ int lock = -EBADF;
         int r;
 
+        if (o->wishes.image)
+                return make_image(env, o, progress, e);
         if (geteuid() != 0)
                 return error_set(e, ERROR_PRECONDITION, EPERM, "only root can install");
         lock = lock_take(env, "install", 0, e);

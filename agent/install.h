@@ -14,6 +14,7 @@
 #include "agent/install_progress.h"
 #include "agent/install_record.h"
 #include "agent/machine.h"
+#include "agent/options.h"
 #include "agent/pcr_choice.h"
 #include "agent/source.h"
 #include "agent/source_options.h"
@@ -44,7 +45,11 @@
 
 struct install_plan {
         const struct env *env;
-        struct disk *disk;
+        struct disk *disk; /* NULL: a disk image is made (agent/golden.h), and that is */
+        const char *image; /* this file, */
+        uint64_t image_size;
+        bool overwrite, allow_software_tpm;
+        struct buf packed;            /* with this configuration */
         struct install_choice choice; /* how it came to this disk */
         struct machine machine;       /* what the image was verified against */
         struct proofs proofs;
@@ -77,6 +82,10 @@ struct install_loss {
 
 struct install_wishes {
         const char *target;          /* a path or a rule, see install_disk_find(); NULL: ask */
+        const char *image;           /* or this file, see agent/golden.h; NULL: a disk */
+        uint64_t image_size;         /* 0: not said */
+        bool overwrite;              /* replace the file */
+        struct option_list db, dbx;  /* files that stand for the firmware of its machines */
         const char *source;          /* NULL: the medium of this session */
         struct layout_wishes layout; /* esp_size 0: default */
         struct install_escrow_wishes escrow;
@@ -118,6 +127,13 @@ struct json_object *install_plan_json(const struct install_plan *p);
  */
 int install_apply(struct install_plan *p, struct install_progress *progress, struct error *e)
         _must_check_;
+
+/* For struct source_transfer; arg is the progress. */
+void install_begin_fetch(void *arg, uint64_t total);
+
+/* All files of the ESP, the entries last but for the boot loader. */
+int install_fill_esp(const struct esp *esp, const struct install_plan *p,
+                     struct install_progress *progress, struct error *e) _must_check_;
 
 /*
  * One encrypted partition: format, enrol TPM and recovery key, prove, make the file system. name is

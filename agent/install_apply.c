@@ -53,8 +53,8 @@ static int add_entry(const struct esp *esp, const struct install_plan *p, enum e
         return esp_add_entry(esp, file, text, e);
 }
 
-static int fill_esp(const struct esp *esp, const struct install_plan *p,
-                    struct install_progress *progress, struct error *e)
+int install_fill_esp(const struct esp *esp, const struct install_plan *p,
+                     struct install_progress *progress, struct error *e)
 {
         int r = esp_make_dir(esp, ESP_IMAGE_DIR, e);
 
@@ -119,7 +119,7 @@ static int make_esp(struct install_plan *p, struct install_progress *progress, s
                 esp = (struct esp)ESP_INIT(fd);
                 esp.copied = install_progress_bytes;
                 esp.copied_arg = progress;
-                r = fill_esp(&esp, p, progress, e);
+                r = install_fill_esp(&esp, p, progress, e);
         }
         close_p(&fd);
         /* The first failure is the one to report. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One encrypted data partition. Its key is a random secret that is sealed in the TPM and never
- * stored elsewhere; a recovery key, when there is one, has a slot beside it. A live session cannot
+ * One encrypted data partition (agent/volume.h makes it). A live session cannot
  * unseal (its policy is closed), so the enrolment proves itself another way (design, section 7).
  */
 #include "agent/install.h"
@@ -10,13 +9,11 @@
 #include <string.h>
 
 #include "agent/install_oem.h"
+#include "agent/volume.h"
 #include "partition/luks.h"
 #include "partition/mkfs.h"
 #include "partition/recovery_key.h"
 #include "partition/seal.h"
-
-#define ENCRYPTION_SECTOR_MIN 512u
-#define ENCRYPTION_SECTOR_MAX 4096u
 
 struct enrolment {
         const struct install_plan *plan;
@@ -26,8 +23,7 @@ struct enrolment {
         int keyslot;
 };
 
-static int seal_to_image(const struct enrolment *n, const struct secret *secret, struct token **ret,
-                         struct error *e)
+static int enrol(struct enrolment *n, struct error *e)
 {
         const struct seal_policy policy = {
                 .key = image_policy_key(n->plan->source.image),
@@ -36,52 +32,16 @@ static int seal_to_image(const struct enrolment *n, const struct secret *secret,
                 .literal_values = n->plan->literal_values,
                 .pin = n->plan->pin,
         };
-
-        return seal_create(n->tpm, &policy, secret, ret, e);
-}
-
-/* The device's own sectors: what it writes as one is encrypted as one, and a volume looks to what
- * is above it like the disk below. */
-static uint32_t encryption_sector(const struct disk *d)
-{
-        if (d->sector_size <= ENCRYPTION_SECTOR_MIN)
-                return ENCRYPTION_SECTOR_MIN;
-        return d->sector_size < ENCRYPTION_SECTOR_MAX ? (uint32_t)d->sector_size
-                                                      : ENCRYPTION_SECTOR_MAX;
-}
-
-static int enrol(struct enrolment *n, struct error *e)
-{
-        const struct luks_format_options options = {
+        const struct volume_wish wish = {
+                .path = n->device,
                 .label = INSTALL_UNFINISHED_LABEL,
-                .sector_size = encryption_sector(n->plan->disk),
+                .sector = volume_sector(n->plan->disk),
                 .allow_discards = n->plan->allow_discards,
+                .policy = &policy,
+                .recovery_key = n->plan->escrow.key,
         };
-        _cleanup_(secret_free_p) struct secret *secret = secret_random(SEAL_SECRET_SIZE);
-        _cleanup_(luks_free_p) struct luks *luks = NULL;
-        _cleanup_(token_free_p) struct token *token = NULL;
-        _cleanup_(buf_done) struct buf json = BUF_INIT(LIMIT_TOKEN_JSON);
-        int r;
 
-        if (!secret)
-                return error_errno(e, errno, "key material");
-        n->passphrase = secret_base64(secret);
-        if (!n->passphrase)
-                return error_oom(e);
-        r = luks_format(n->device, &options, &luks, e);
-        if (r == 0)
-                r = seal_to_image(n, secret, &token, e);
-        if (r == 0)
-                r = luks_add_keyslot(luks, NULL, n->passphrase, &n->keyslot, e);
-        if (r < 0)
-                return r;
-        token->keyslot = n->keyslot;
-        r = token_format(token, &json, e);
-        if (r == 0)
-                r = luks_set_token(luks, LUKS_ANY_TOKEN, buf_str(&json), NULL, e);
-        if (r == 0 && n->plan->escrow.key)
-                r = recovery_key_enrol(luks, NULL, n->plan->escrow.key, e);
-        return r;
+        return volume_make(n->tpm, &wish, &n->passphrase, &n->keyslot, e);
 }
 
 /*

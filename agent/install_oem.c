@@ -8,26 +8,48 @@
 #include <sys/mount.h>
 
 #include "agent/oem_file.h"
+#include "base/codec.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "partition/mount.h"
 
-static int put(int dirfd, const char *name, const void *data, size_t n, struct error *e)
+/* Where files go: below a folder, or into a list. */
+struct sink {
+        int dirfd;
+        struct json_object *files; /* NULL: to the folder */
+};
+
+static int write_file(int dirfd, const char *name, const void *data, size_t n, struct error *e)
 {
         int r = file_replace(dirfd, name, data, n, 0600);
 
         return r < 0 ? error_errno(e, -r, "OEM partition: %s", name) : 0;
 }
 
-static int put_json(int dirfd, const char *name, struct json_object *o, struct error *e)
+static int put(const struct sink *s, const char *name, const void *data, size_t n, struct error *e)
+{
+        _cleanup_(buf_done) struct buf content = BUF_INIT(LIMIT_BLANK_CONTENT);
+        struct json_object *o;
+
+        if (!s->files)
+                return write_file(s->dirfd, name, data, n, e);
+        o = json_object_new_object();
+        if (json_append(s->files, o) < 0 || base64_encode(data, n, &content) < 0 ||
+            json_add_str(o, "name", name) < 0 || json_add_str(o, "content", buf_str(&content)) < 0)
+                return error_oom(e);
+        return 0;
+}
+
+static int put_json(const struct sink *s, const char *name, struct json_object *o, struct error *e)
 {
         const char *text = json_object_to_json_string_ext(
                 o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 
-        return text ? put(dirfd, name, text, strlen(text), e) : error_oom(e);
+        return text ? put(s, name, text, strlen(text), e) : error_oom(e);
 }
 
-static int write_documents(const struct config *c, int dirfd, struct error *e)
+static int write_documents(const struct config *c, const struct sink *s, struct error *e)
 {
         int r = 0;
 
@@ -35,7 +57,7 @@ static int write_documents(const struct config *c, int dirfd, struct error *e)
                 char name[] = "90_custom.yaml";
 
                 name[1] = (char)('0' + i);
-                r = put(dirfd, name, c->documents[i].text.data, c->documents[i].text.len, e);
+                r = put(s, name, c->documents[i].text.data, c->documents[i].text.len, e);
         }
         return r;
 }
@@ -50,17 +72,17 @@ static int add_paths(struct json_object *root, const char *key, const struct con
         return r;
 }
 
-static int write_mounts(const struct config_install *in, int dirfd, struct error *e)
+static int write_mounts(const struct config_install *in, const struct sink *s, struct error *e)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
 
         if (add_paths(root, "bind", &in->bind_mounts) < 0 ||
             add_paths(root, "ephemeral", &in->ephemeral_mounts) < 0)
                 return error_oom(e);
-        return put_json(dirfd, OEM_FILE_MOUNTS, root, e);
+        return put_json(s, OEM_FILE_MOUNTS, root, e);
 }
 
-static int write_swap(const struct config_install *in, int dirfd, struct error *e)
+static int write_swap(const struct config_install *in, const struct sink *s, struct error *e)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
         char size[24];
@@ -68,23 +90,98 @@ static int write_swap(const struct config_install *in, int dirfd, struct error *
         (void)snprintf(size, sizeof(size), "%" PRIu64, in->swap_size);
         if (json_add_str(root, "size", size) < 0)
                 return error_oom(e);
-        return put_json(dirfd, OEM_FILE_SWAP, root, e);
+        return put_json(s, OEM_FILE_SWAP, root, e);
+}
+
+static int make_folder(int dirfd, struct error *e)
+{
+        int r = file_make_dirs(dirfd, OEM_FILE_FOLDER, 0700);
+
+        return r < 0 ? error_errno(e, -r, "OEM partition: " OEM_FILE_FOLDER) : 0;
+}
+
+static int put_all(const struct config *c, const struct sink *s, struct error *e)
+{
+        const struct config_install *in = &c->install;
+        bool mounts = in->bind_mounts.n > 0 || in->ephemeral_mounts.n > 0, swap = in->swap_size > 0;
+        int r = write_documents(c, s, e);
+
+        if (r < 0 || (!mounts && !swap))
+                return r;
+        if (!s->files)
+                r = make_folder(s->dirfd, e);
+        if (r == 0 && mounts)
+                r = write_mounts(in, s, e);
+        return r == 0 && swap ? write_swap(in, s, e) : r;
 }
 
 int install_oem_write(const struct config *c, int dirfd, struct error *e)
 {
-        const struct config_install *in = &c->install;
-        bool mounts = in->bind_mounts.n > 0 || in->ephemeral_mounts.n > 0, swap = in->swap_size > 0;
-        int r = write_documents(c, dirfd, e);
+        return put_all(c, &(struct sink){.dirfd = dirfd}, e);
+}
 
-        if (r < 0 || (!mounts && !swap))
-                return r;
-        r = file_make_dirs(dirfd, OEM_FILE_FOLDER, 0700);
+int install_oem_pack(const struct config *c, struct buf *ret, struct error *e)
+{
+        _cleanup_json_ struct json_object *root = json_object_new_object();
+        struct sink sink = {.dirfd = -EBADF, .files = json_object_new_array()};
+        const char *text;
+        int r;
+
+        if (json_add_obj(root, "files", sink.files) < 0)
+                return error_oom(e);
+        r = put_all(c, &sink, e);
         if (r < 0)
-                return error_errno(e, -r, "OEM partition: " OEM_FILE_FOLDER);
-        if (mounts)
-                r = write_mounts(in, dirfd, e);
-        return r == 0 && swap ? write_swap(in, dirfd, e) : r;
+                return r;
+        text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN);
+        if (!text || (r = buf_add_str(ret, text)) == -ENOMEM)
+                return error_oom(e);
+        return r == 0 ? 0
+                      : error_set(e, ERROR_CONFIG, E2BIG,
+                                  "the configuration is too large for a disk image");
+}
+
+static bool is_ours(const char *name)
+{
+        static const char document[] = "90_custom.yaml";
+        char same[sizeof(document)];
+
+        if (strcmp(name, OEM_FILE_MOUNTS) == 0 || strcmp(name, OEM_FILE_SWAP) == 0)
+                return true;
+        if (strlen(name) != sizeof(document) - 1 || name[1] < '0' || name[1] > '9')
+                return false;
+        memcpy(same, name, sizeof(same));
+        same[1] = document[1];
+        return strcmp(same, document) == 0;
+}
+
+static int unpack_file(struct json_object *o, int dirfd, struct error *e)
+{
+        _cleanup_(buf_done) struct buf content = BUF_INIT(LIMIT_CONFIG_DOCUMENT);
+        const char *name, *text;
+
+        if (json_get_str(o, "name", &name) < 0 || json_get_str(o, "content", &text) < 0 ||
+            !is_ours(name) || base64_decode(text, strlen(text), &content) < 0)
+                return error_set(e, ERROR_CONFIG, EBADMSG,
+                                 "the configuration of the disk image is none");
+        return write_file(dirfd, name, content.data, content.len, e);
+}
+
+int install_oem_unpack(const void *text, size_t n, int dirfd, struct error *e)
+{
+        _cleanup_json_ struct json_object *root = NULL;
+        struct json_object *files;
+        int r = json_read_text(text, n, LIMIT_BLANK_CONTENT, "configuration of the disk image",
+                               &root, e);
+
+        if (r < 0)
+                return r;
+        if (json_get_array(root, "files", &files) < 0)
+                return error_set(e, ERROR_CONFIG, EBADMSG,
+                                 "the configuration of the disk image has no files");
+        r = make_folder(dirfd, e);
+        for (size_t i = 0; i < json_object_array_length(files) && r == 0; i++)
+                r = unpack_file(json_object_array_get_idx(files, i), dirfd, e);
+        return r;
 }
 
 int install_oem_fill(const struct env *env, const char *device, const struct config *c,

@@ -20,6 +20,19 @@
 /* Writes the files below dirfd, each durably. */
 int install_oem_write(const struct config *c, int dirfd, struct error *e) _must_check_;
 
+/*
+ * The same files as one text, for the disk image of a machine that will write them at its first
+ * boot: {"files":[{"name","content"}]}, the content in base64.
+ */
+int install_oem_pack(const struct config *c, struct buf *ret, struct error *e) _must_check_;
+
+/*
+ * Writes the files of such a text below dirfd, each durably. The text may come from anybody who
+ * could write the disk: names that install_oem_write() would not choose are refused (-EBADMSG,
+ * ERROR_CONFIG).
+ */
+int install_oem_unpack(const void *text, size_t n, int dirfd, struct error *e) _must_check_;
+
 /* Mounts the file system of the device for a moment and writes record and (unless NULL)
  * configuration there. */
 int install_oem_fill(const struct env *env, const char *device, const struct config *c,

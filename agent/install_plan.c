@@ -198,7 +198,7 @@ int install_drop_stale(const struct env *env, struct error *e)
         return r;
 }
 
-static void begin_fetch(void *arg, uint64_t total)
+void install_begin_fetch(void *arg, uint64_t total)
 {
         install_progress_step(arg, INSTALL_STEP_FETCH, NULL, total);
 }
@@ -213,7 +213,7 @@ static int check_source(struct install_plan *p, const struct install_wishes *wis
         struct fetch_options fetch;
         const struct source_transfer transfer = {.env = p->env,
                                                  .options = &fetch,
-                                                 .begin = begin_fetch,
+                                                 .begin = install_begin_fetch,
                                                  .done = install_progress_bytes,
                                                  .arg = wishes->progress};
         int r = machine_read(p->env, &options, &p->machine, e);
@@ -266,6 +266,7 @@ void install_plan_done(struct install_plan *p)
         machine_done(&p->machine);
         disk_free(p->disk);
         p->disk = NULL;
+        buf_done(&p->packed);
         install_choice_done(&p->choice);
         free(p->lost);
         p->lost = NULL;
@@ -331,9 +332,28 @@ static const char *fate(const struct install_plan *p, const struct layout_partit
         return is_made(p, l) ? "new   " : "kept  ";
 }
 
-void install_describe(const struct install_plan *p, FILE *out)
+static void describe_target(const struct install_plan *p, FILE *out)
 {
         char size[32], pcrs[96];
+
+        if (!p->image) {
+                install_firmware_describe(p, out);
+                report_text(out, "bound    to PCR 11 by signature, to PCR %s by value%s\n",
+                            pcr_choice_text(p->literal_pcrs, pcrs, sizeof(pcrs)),
+                            p->pin ? ", and to a PIN that each start asks for" : "");
+                install_disk_describe(p->disk, &p->choice, out);
+                return;
+        }
+        report_text(out, "file     %s, %s%s\n", p->image,
+                    format_size(p->image_size, size, sizeof(size)),
+                    p->overwrite ? ", replaced if it exists" : "");
+        report_text(out, "config   %s\n",
+                    p->config ? "in the file, not encrypted before the first boot" : "none");
+}
+
+void install_describe(const struct install_plan *p, FILE *out)
+{
+        char size[32];
 
         report_text(out, "image    %s, version %s, %s\n", image_title(p->source.image),
                     *image_version(p->source.image) ? image_version(p->source.image) : "none",
@@ -343,11 +363,7 @@ void install_describe(const struct install_plan *p, FILE *out)
                 report_text(out, "overridden transport: %s may be spoken to without protection\n",
                             p->insecure->item[i]);
         describe_proofs(p, out);
-        install_firmware_describe(p, out);
-        report_text(out, "bound    to PCR 11 by signature, to PCR %s by value%s\n",
-                    pcr_choice_text(p->literal_pcrs, pcrs, sizeof(pcrs)),
-                    p->pin ? ", and to a PIN that each start asks for" : "");
-        install_disk_describe(p->disk, &p->choice, out);
+        describe_target(p, out);
         for (size_t i = 0; i < p->n_lost; i++)
                 describe_loss(&p->lost[i], out);
         for (size_t i = 0; i < p->layout.n; i++)
@@ -427,6 +443,26 @@ static int add_image(struct json_object *root, const struct install_plan *p)
         return r;
 }
 
+static int add_target(struct json_object *root, const struct install_plan *p)
+{
+        struct json_object *file;
+        int r;
+
+        if (!p->image) {
+                r = json_add_obj(root, "disk", install_disk_json(p->disk, &p->choice));
+                if (r == 0)
+                        r = json_add_obj(root, "in_use", install_disk_uses_json(&p->choice));
+                return r < 0 ? r : install_firmware_add_plan(root, p);
+        }
+        file = json_object_new_object();
+        r = json_add_obj(root, "file", file);
+        if (r == 0)
+                r = json_add_str(file, "path", p->image);
+        if (r == 0)
+                r = json_add_u64(file, "size", p->image_size);
+        return r < 0 ? r : json_add_bool(file, "has_config", p->config != NULL);
+}
+
 struct json_object *install_plan_json(const struct install_plan *p)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
@@ -444,9 +480,7 @@ struct json_object *install_plan_json(const struct install_plan *p)
         for (size_t i = 0; i < p->n_lost && r == 0; i++)
                 r = add_lost(lost, &p->lost[i]);
         if (r == 0)
-                r = json_add_obj(root, "disk", install_disk_json(p->disk, &p->choice));
-        if (r == 0)
-                r = json_add_obj(root, "in_use", install_disk_uses_json(&p->choice));
+                r = add_target(root, p);
         if (r == 0)
                 r = add_image(root, p);
         if (r == 0)
@@ -461,7 +495,5 @@ struct json_object *install_plan_json(const struct install_plan *p)
                 r = json_add_obj(root, "proofs", proofs_json(&p->proofs));
         if (r == 0)
                 r = json_add_str(root, "then", install_end_name(p->end));
-        if (r == 0)
-                r = install_firmware_add_plan(root, p);
         return r < 0 ? NULL : TAKE_PTR(root);
 }

@@ -2,7 +2,9 @@
 /* tb-agent status: what runs, in which role, and how the node stands. Changes nothing. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "agent/boot.h"
 #include "agent/boot_report.h"
 #include "agent/firmware_entry.h"
 #include "agent/machine.h"
@@ -185,7 +187,7 @@ static int collect(const struct env *env, struct json_object *root, struct error
                 return r;
         r = add_esp(env, root, e);
         if (r == 0 && (add_floor(env, root) < 0 || firmware_entry_status(env, root) < 0 ||
-                       status_add_ways(env, root) < 0))
+                       boot_first_add_status(env, root) < 0 || status_add_ways(env, root) < 0))
                 r = error_oom(e);
         return r;
 }
@@ -268,6 +270,25 @@ static void print_entry(struct json_object *root)
         report_text(stdout, "\n");
 }
 
+static void print_first_boot(struct json_object *root)
+{
+        struct json_object *o;
+        char text[32] = "at an unknown time";
+        const char *digest;
+        struct tm tm;
+        uint64_t at;
+        time_t t;
+
+        if (json_get_obj(root, "first_boot", &o) < 0 || json_get_u64(o, "time", &at) < 0)
+                return;
+        t = (time_t)at;
+        if (at > 0 && at <= INT32_MAX && gmtime_r(&t, &tm))
+                (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+        report_text(stdout, "first boot    of a disk image, %s\n", text);
+        if (json_get_str(o, "config_sha256", &digest) == 0)
+                report_text(stdout, "              configuration %s\n", digest);
+}
+
 static void print_text(struct json_object *root)
 {
         bool fallback = false;
@@ -288,6 +309,7 @@ static void print_text(struct json_object *root)
         report_text(stdout, "boot loader   systemd-boot %s\n", status_text(root, "bootloader"));
         print_entry(root);
         report_text(stdout, "disk          %s\n", status_text(root, "disk"));
+        print_first_boot(root);
         print_list(root, "partitions", "data", print_partition);
         status_print_ways(root);
         status_print_node(root);

@@ -78,6 +78,9 @@
 #define LIMIT_LUKS_PBKDF2_ITERATIONS 20000000u
 #define LIMIT_LUKS_ARGON2_TIME 64u
 #define LIMIT_LUKS_ARGON2_MEMORY_KIB (1 * MIB)
+/* What a disk image has to say to its machine: ten configurations of 1 MiB each, in base64. It lies
+ * where the header of a volume will be. */
+#define LIMIT_BLANK_CONTENT (15 * MIB)
 /* TPM2B structures never exceed a TPM's command buffer (4 KiB). */
 #define LIMIT_TPM_BLOB (8 * KIB)
 /* PCR 7 and 11 do not move in the initrd; another program measuring at the same time does so once

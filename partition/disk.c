@@ -105,6 +105,23 @@ int disk_open_name(const struct env *env, const char *name, struct disk **ret, s
         return 0;
 }
 
+int disk_open_image(const char *path, int fd, uint64_t size, struct disk **ret, struct error *e)
+{
+        _cleanup_(disk_free_p) struct disk *d = calloc(1, sizeof(*d));
+        _cleanup_close_ int own = fd;
+
+        if (!d)
+                return error_oom(e);
+        d->fd = TAKE_FD(own);
+        d->size = size;
+        d->sector_size = SYSFS_SECTOR;
+        d->path = strdup(path);
+        if (!d->path)
+                return error_oom(e);
+        *ret = TAKE_PTR(d);
+        return 0;
+}
+
 int disk_open(const struct env *env, const char *path, struct disk **ret, struct error *e)
 {
         _cleanup_free_ char *link = NULL, *target = NULL;

@@ -51,6 +51,12 @@ int disk_open(const struct env *env, const char *path, struct disk **ret, struct
 /* The same by kernel name. */
 int disk_open_name(const struct env *env, const char *name, struct disk **ret, struct error *e)
         _must_check_;
+/*
+ * A file that holds a disk image, of so many bytes, with sectors of 512. Only layout_read() and
+ * layout_write() work on it. fd (read and write) is taken over in any case.
+ */
+int disk_open_image(const char *path, int fd, uint64_t size, struct disk **ret, struct error *e)
+        _must_check_;
 void disk_free(struct disk *d);
 DEFINE_CLEANUP(struct disk, disk_free)
 

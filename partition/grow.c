@@ -19,15 +19,18 @@
 #define HEADER_MY_LBA_AT 24u
 #define HEADER_ALTERNATE_LBA_AT 32u
 #define HEADER_LAST_USABLE_AT 48u
+#define HEADER_GUID_AT 56u
 #define HEADER_ENTRIES_LBA_AT 72u
 #define HEADER_COUNT_AT 80u
 #define HEADER_ENTRY_SIZE_AT 84u
 #define HEADER_ENTRIES_CRC_AT 88u
 #define PRIMARY_LBA 1u
 #define ENTRIES_LBA 2u
+#define GUID_SIZE 16u
 /* Partition entry (section 5.3.3). */
 #define ENTRY_SIZE 128u
 #define ENTRY_MAX 128u
+#define ENTRY_GUID_AT 16u
 #define ENTRY_START_AT 32u
 #define ENTRY_END_AT 40u
 #define ENTRY_NAME_AT 56u
@@ -230,17 +233,23 @@ static void seal_header(uint8_t *header)
         put_le32(header + HEADER_CRC_AT, header_crc(header));
 }
 
+/* Table and disk end together, and the checksums are right. */
+static void settle(struct table *t)
+{
+        put_u64(t->data + HEADER_ALTERNATE_LBA_AT, t->last_lba);
+        put_u64(t->data + HEADER_LAST_USABLE_AT, last_usable(t));
+        put_le32(t->data + HEADER_ENTRIES_CRC_AT,
+                 crc32(entry_at(t, 0), (size_t)t->count * ENTRY_SIZE));
+        seal_header(t->data);
+}
+
 /* The table as it is to be at PRIMARY_LBA. */
 static void update(struct table *t, const struct grow *g)
 {
         uint64_t end = (g->start + g->new_size) / t->sector - 1;
 
         put_u64(entry_at(t, g->number - 1) + ENTRY_END_AT, end);
-        put_u64(t->data + HEADER_ALTERNATE_LBA_AT, t->last_lba);
-        put_u64(t->data + HEADER_LAST_USABLE_AT, last_usable(t));
-        put_le32(t->data + HEADER_ENTRIES_CRC_AT,
-                 crc32(entry_at(t, 0), (size_t)t->count * ENTRY_SIZE));
-        seal_header(t->data);
+        settle(t);
 }
 
 /* Entries, then header, at the end of the disk. */
@@ -306,9 +315,26 @@ static int write_table(const struct table *t, int fd)
         return r == 0 ? update_mbr(t, fd) : r;
 }
 
+static int write_and_compare(const struct table *t, const struct disk *d, struct error *e)
+{
+        _cleanup_(table_done) struct table back = {.data = NULL};
+        int r = write_table(t, d->fd);
+
+        if (r < 0)
+                return error_errno(e, -r, "%s: writing the partition table", d->path);
+        r = table_load(&back, d->fd, d, e);
+        if (r < 0)
+                return r;
+        if (r == 0 || back.size != t->size || memcmp(back.data, t->data, t->size) != 0)
+                return error_set(e, ERROR_IO, EIO,
+                                 "%s: partition table read back differs from what was written",
+                                 d->path);
+        return 0;
+}
+
 int grow_apply(struct disk *d, const struct grow *g, struct error *e)
 {
-        _cleanup_(table_done) struct table t = {.data = NULL}, back = {.data = NULL};
+        _cleanup_(table_done) struct table t = {.data = NULL};
         int r = table_load(&t, d->fd, d, e);
 
         if (r < 0)
@@ -317,17 +343,52 @@ int grow_apply(struct disk *d, const struct grow *g, struct error *e)
             le64_at(entry_at(&t, g->number - 1) + ENTRY_START_AT) * t.sector != g->start)
                 return error_set(e, ERROR_BUSY, ESTALE, "%s: the partition table changed", d->path);
         update(&t, g);
-        r = write_table(&t, d->fd);
-        if (r < 0)
-                return error_errno(e, -r, "%s: writing the partition table", d->path);
-        r = table_load(&back, d->fd, d, e);
+        return write_and_compare(&t, d, e);
+}
+
+/* Random, version 4 (RFC 4122), in the byte order of GPT: its first three fields are little-endian.
+ */
+static int renew_guid(uint8_t guid[GUID_SIZE])
+{
+        int r = random_bytes(guid, GUID_SIZE);
+
+        guid[7] = (uint8_t)((guid[7] & 0x0f) | 0x40);
+        guid[8] = (uint8_t)((guid[8] & 0x3f) | 0x80);
+        return r;
+}
+
+static int renew_entry(const struct table *t, const char *name)
+{
+        int r = -ENOENT;
+
+        for (uint32_t i = 0; i < t->count && r == -ENOENT; i++) {
+                if (is_used(entry_at(t, i)) && has_name(entry_at(t, i), name))
+                        r = renew_guid(entry_at(t, i) + ENTRY_GUID_AT);
+        }
+        return r;
+}
+
+int grow_renew(struct disk *d, const char *const *names, size_t n, struct error *e)
+{
+        _cleanup_(table_done) struct table t = {.data = NULL};
+        int r = table_load(&t, d->fd, d, e);
+
         if (r < 0)
                 return r;
-        if (r == 0 || back.size != t.size || memcmp(back.data, t.data, t.size) != 0)
-                return error_set(e, ERROR_IO, EIO,
-                                 "%s: partition table read back differs from what was written",
+        /* A table that already ends behind this disk is not ours to mend. */
+        if (r == 0 || le64_at(t.data + HEADER_LAST_USABLE_AT) > last_usable(&t))
+                return error_set(e, ERROR_PRECONDITION, ENOENT,
+                                 "%s: its partition table is not that of a disk image", d->path);
+        r = renew_guid(t.data + HEADER_GUID_AT);
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = renew_entry(&t, names[i]);
+        if (r == -ENOENT)
+                return error_set(e, ERROR_PRECONDITION, ENOENT, "%s: a partition is missing",
                                  d->path);
-        return 0;
+        if (r < 0)
+                return error_errno(e, -r, "random numbers");
+        settle(&t);
+        return write_and_compare(&t, d, e);
 }
 
 /* ext4 superblock (kernel documentation, "Super Block"). */

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -36,6 +37,15 @@ int grow_plan(const struct disk *d, const char *name, struct grow *ret, struct e
  * it back. The kernel is not told: see disk_resize_kernel_partition(). Needs disk_lock().
  */
 int grow_apply(struct disk *d, const struct grow *g, struct error *e) _must_check_;
+
+/*
+ * For a disk that a disk image was copied to: a new GUID for the disk and for each partition of
+ * these GPT names, and the backup table at the end of the disk, in the order of grow_apply(). The
+ * other partitions keep their GUIDs. After grow_apply(), because the end of the table is then no
+ * sign any more of how large the image was. Needs disk_lock(). -ENOENT (ERROR_PRECONDITION) when a
+ * name is missing, or the table is not in the usual form.
+ */
+int grow_renew(struct disk *d, const char *const *names, size_t n, struct error *e) _must_check_;
 
 /*
  * Lets a mounted ext4 fill its device. 1: it grew, and the sizes of the file system before and

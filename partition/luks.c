@@ -310,6 +310,17 @@ int luks_activate(struct luks *l, const char *name, int keyslot, const struct se
         return 0;
 }
 
+int luks_set_data_device(struct luks *l, const char *path, struct error *e)
+{
+        int r = crypt_set_data_device(l->cd, path);
+
+        if (r < 0) {
+                r = luks_error(l, r, "cannot use the device", e);
+                return error_wrap(e, r, "%s", path);
+        }
+        return 0;
+}
+
 int luks_deactivate(const char *name, struct error *e)
 {
         int r;

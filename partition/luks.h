@@ -128,4 +128,8 @@ int luks_get_volume_key(const struct luks *l, int keyslot, const struct secret *
 int luks_activate(struct luks *l, const char *name, int keyslot, const struct secret *passphrase,
                   struct secret **ret_volume_key, struct error *e) _must_check_;
 
+/* The header is in a file of its own, with the data at the same offset of this device as it would
+ * be with the header in front. Before luks_activate(). */
+int luks_set_data_device(struct luks *l, const char *path, struct error *e) _must_check_;
+
 int luks_deactivate(const char *name, struct error *e) _must_check_;

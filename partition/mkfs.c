@@ -2,6 +2,8 @@
 #include "partition/mkfs.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -19,6 +21,21 @@ int mkfs_vfat(const char *path, const char *label, struct error *e)
 {
         const char *const argv[] = {"mkfs.vfat", "-F", "32", "-n", label, path, NULL};
 
+        return spawn_check(argv, MKFS_SECONDS, e);
+}
+
+/* The hidden sectors are what mkfs.vfat asks a partition for: those before it. */
+int mkfs_vfat_at(const char *path, uint64_t start, uint64_t size, uint64_t sector,
+                 const char *label, struct error *e)
+{
+        char offset[24], bytes[24], blocks[24];
+        const char *const argv[] = {"mkfs.vfat", "-F",   "32",  "-n",   label,
+                                    "--mbr=n",   "-S",   bytes, "-h",   offset,
+                                    "--offset",  offset, path,  blocks, NULL};
+
+        (void)snprintf(offset, sizeof(offset), "%" PRIu64, start / sector);
+        (void)snprintf(bytes, sizeof(bytes), "%" PRIu64, sector);
+        (void)snprintf(blocks, sizeof(blocks), "%" PRIu64, size / KIB);
         return spawn_check(argv, MKFS_SECONDS, e);
 }
 

@@ -2,10 +2,19 @@
 /* File systems of a node, made and checked by the tools of dosfstools and e2fsprogs. */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/error.h"
 
 /* FAT32 with this label on the whole node. */
 int mkfs_vfat(const char *path, const char *label, struct error *e) _must_check_;
+
+/*
+ * The same inside of a file that holds a disk image: from byte start on, over size bytes, both
+ * multiples of 1 MiB, on sectors of this many bytes. Nothing outside of the range is touched.
+ */
+int mkfs_vfat_at(const char *path, uint64_t start, uint64_t size, uint64_t sector,
+                 const char *label, struct error *e) _must_check_;
 
 /* ext4 with this label on the whole node: 4 KiB blocks, no reserved blocks, checksummed metadata.
  */

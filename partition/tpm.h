@@ -45,6 +45,7 @@
 #define TPM_PCR_DRIVERS 2u     /* programs of add-in cards */
 #define TPM_PCR_BOOT_STATE 7u  /* Secure Boot variables and authorities */
 #define TPM_PCR_IMAGE 11u      /* image sections and phase words */
+#define TPM_PCR_CONFIG 12u     /* what comes from outside of an image, e.g. its command line */
 #define TPM_PCR_VOLUME_KEY 15u /* machine identity and volume keys */
 
 /* Most bytes tpm_measure() takes (TPM2B_EVENT). */

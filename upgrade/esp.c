@@ -74,6 +74,8 @@ int esp_make_dir(const struct esp *esp, const char *path, struct error *e)
 
         if (!copy)
                 return error_oom(e);
+        if (esp->fat)
+                return fat_make_dir(esp->fat, path, e);
         for (char *p = copy;; p++) {
                 _cleanup_close_ int dir = -EBADF;
                 const char *name;
@@ -130,7 +132,8 @@ static int check_text(const struct esp *esp, const char *file, const void *text,
         if (entry_parse(text, n, &entry) < 0)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "%s: not the text of a boot entry",
                                  file);
-        if (!esp_list_image_present(esp->root, &entry))
+        if (esp->fat ? !fat_has_file(esp->fat, entry.image)
+                     : !esp_list_image_present(esp->root, &entry))
                 return error_set(e, ERROR_PRECONDITION, ENOENT,
                                  "%s: the boot entry names %s, which does not exist", file,
                                  entry.image);
@@ -151,6 +154,8 @@ static int add_entry(const struct esp *esp, const char *file, const void *text, 
         r = check_text(esp, file, text, n, e);
         if (r < 0)
                 return r;
+        if (esp->fat)
+                return fat_add_file(esp->fat, path, text, n, e);
         r = esp_path_read(esp->root, path, &old);
         if (r == 0 && esp_step_same(&old, text, n))
                 return esp_step_sync_existing(esp, path, e);

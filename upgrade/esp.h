@@ -28,6 +28,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "partition/fat.h"
 #include "upgrade/entry.h"
 #include "upgrade/esp_map.h"
 
@@ -36,6 +37,12 @@
 
 struct esp {
         int root; /* borrowed */
+        /*
+         * Instead of root: a file system that is being made in a disk image, borrowed. Of the
+         * functions here only esp_make_dir(), esp_add_file(), esp_add_entry() and esp_add_stream()
+         * work on it; a file that is there is -EEXIST, and durable is what fat_finish() makes so.
+         */
+        struct fat *fat;
         /*
          * Called before each step that changes the medium, with its name and the path. A negative
          * errno makes the step fail with it. For fault tests and for stopping at a safe point; NULL

@@ -348,6 +348,8 @@ int esp_add_file(const struct esp *esp, const char *path, const void *data, size
 
         if (n > LIMIT_BOOT_LOADER || esp_step_is_entry(path))
                 return error_set(e, ERROR_INTERNAL, EINVAL, "%s: not a small file", path);
+        if (esp->fat)
+                return fat_add_file(esp->fat, path, data, n, e);
         r = esp_path_read(esp->root, path, &old);
         if (r == -ENOENT)
                 return esp_step_write_small(esp, path, data, n, e);
@@ -404,7 +406,29 @@ static int settle_existing(const struct esp *esp, const char *path, uint64_t siz
         return esp_remove(esp, path, e);
 }
 
-static int copy_stream(const struct esp *esp, struct esp_writer *w, int fd, uint64_t size,
+typedef int (*copy_write_fn)(void *to, const void *data, size_t n, struct error *e);
+
+static int write_to_writer(void *to, const void *data, size_t n, struct error *e)
+{
+        return esp_writer_write(to, data, n, e);
+}
+
+/* A write into a disk image, which asks the hook as those to a mounted file system do. */
+struct image_write {
+        const struct esp *esp;
+        const char *path;
+};
+
+static int write_to_image(void *to, const void *data, size_t n, struct error *e)
+{
+        const struct image_write *w = to;
+        int r = esp_step(w->esp, "write", w->path);
+
+        return r < 0 ? error_errno(e, -r, "%s: write", w->path)
+                     : fat_write(w->esp->fat, data, n, e);
+}
+
+static int copy_stream(const struct esp *esp, copy_write_fn write, void *to, int fd, uint64_t size,
                        struct error *e)
 {
         _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
@@ -425,7 +449,7 @@ static int copy_stream(const struct esp *esp, struct esp_writer *w, int fd, uint
                                          strerrordesc_np(errno) ?: "unknown error");
                 if (n == 0)
                         return error_set(e, ERROR_SOURCE, ENODATA, "image ends too early");
-                r = esp_writer_write(w, chunk, (size_t)n, e);
+                r = write(to, chunk, (size_t)n, e);
                 if (r < 0)
                         return r;
                 done += (uint64_t)n;
@@ -435,17 +459,39 @@ static int copy_stream(const struct esp *esp, struct esp_writer *w, int fd, uint
         return 0;
 }
 
+/* Nobody resumes a disk image: it is there as a whole or not at all. */
+static int add_stream_to_image(const struct esp *esp, const char *path, int fd, uint64_t size,
+                               const uint8_t sha256[SHA256_SIZE], struct error *e)
+{
+        struct image_write w = {.esp = esp, .path = path};
+        uint8_t found[SHA256_SIZE];
+        int r = fat_begin_file(esp->fat, path, size, e);
+
+        if (r == 0)
+                r = copy_stream(esp, write_to_image, &w, fd, size, e);
+        if (r == 0)
+                r = fat_digest_file(esp->fat, path, found, e);
+        if (r < 0)
+                return r;
+        return memcmp(found, sha256, SHA256_SIZE) == 0
+                       ? 0
+                       : error_set(e, ERROR_IO, EILSEQ,
+                                   "%s: read back, it differs from what was verified", path);
+}
+
 int esp_add_stream(const struct esp *esp, const char *path, int fd, uint64_t size,
                    const uint8_t sha256[SHA256_SIZE], struct error *e)
 {
         _cleanup_(esp_writer_free_p) struct esp_writer *w = NULL;
         int r;
 
+        if (esp->fat)
+                return add_stream_to_image(esp, path, fd, size, sha256, e);
         r = settle_existing(esp, path, size, sha256, e);
         if (r != 0)
                 return r < 0 ? r : 0;
         r = esp_writer_begin(esp, path, size, &w, e);
         if (r == 0)
-                r = copy_stream(esp, w, fd, size, e);
+                r = copy_stream(esp, write_to_writer, w, fd, size, e);
         return r < 0 ? r : esp_writer_finish(w, sha256, NULL, NULL, e);
 }

@@ -133,6 +133,50 @@ static void partition_grows_to_where_an_installation_would_end_it(void **state)
         }
 }
 
+/* A disk image on a larger disk: names of its own, but for the ESP's, and a table to its end. */
+static void copy_of_an_image_gets_its_own_names(void **state)
+{
+        static const char *const names[] = {LAYOUT_OEM_NAME, LAYOUT_PERSISTENT_NAME};
+        struct disk_file *f = *state;
+        uint8_t *before = read_range(f, SECTOR, SECTOR), *after;
+        struct layout back;
+
+        enlarge(f, NEW_SIZE);
+        if (grow_renew(&f->disk, names, 2, &f->e) < 0)
+                fail_msg("%s", f->e.text);
+        sfdisk_is_content(f);
+        assert_int_equal(layout_read(&f->disk, &back, &f->e), 0);
+        assert_int_equal(back.n, 3);
+        for (size_t i = 0; i < 3; i++) {
+                const struct layout_partition *a = &f->plan.partitions[i], *b = &back.partitions[i];
+
+                assert_string_equal(b->name, a->name);
+                assert_string_equal(b->type, a->type);
+                assert_int_equal(b->start, a->start);
+                assert_int_equal(b->size, a->size);
+                assert_int_equal(strcmp(b->uuid, a->uuid) == 0, i == 0);
+                assert_int_equal(b->uuid[14], '4'); /* version */
+                assert_non_null(strchr("89ab", b->uuid[19]));
+        }
+        assert_string_not_equal(back.partitions[1].uuid, back.partitions[2].uuid);
+        after = read_range(f, SECTOR, SECTOR);
+        assert_memory_not_equal(before + 56, after + 56, 16);
+        free(before);
+        free(after);
+}
+
+static void renewing_wants_the_table_of_an_image(void **state)
+{
+        static const char *const names[] = {LAYOUT_OEM_NAME, "missing"};
+        struct disk_file *f = *state;
+
+        assert_int_equal(grow_renew(&f->disk, names, 2, &f->e), -ENOENT);
+        assert_int_equal(f->e.class, ERROR_PRECONDITION);
+        expect_layout(f, f->plan.partitions[2].size);
+        enlarge(f, OLD_SIZE - 64 * MIB);
+        assert_int_equal(grow_renew(&f->disk, names, 1, &f->e), -ENOENT);
+}
+
 static void growing_again_does_nothing(void **state)
 {
         struct disk_file *f = *state;
@@ -405,6 +449,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(
                         partition_grows_to_where_an_installation_would_end_it, set_up,
                         disk_file_end),
+                cmocka_unit_test_setup_teardown(copy_of_an_image_gets_its_own_names, set_up,
+                                                disk_file_end),
+                cmocka_unit_test_setup_teardown(renewing_wants_the_table_of_an_image, set_up,
+                                                disk_file_end),
                 cmocka_unit_test_setup_teardown(growing_again_does_nothing, set_up, disk_file_end),
                 cmocka_unit_test_setup_teardown(table_at_the_end_of_the_disk_stays, set_up,
                                                 disk_file_end),

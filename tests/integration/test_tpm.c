@@ -13,6 +13,7 @@
 #include "base/codec.h"
 #include "partition/tpm.h"
 #include "partition/tpm_esys.h"
+#include "partition/tpm_mark.h"
 #include "tests/support/swtpm.h"
 
 struct world {
@@ -184,6 +185,26 @@ static void restart(struct world *w)
         assert_int_equal(tpm_open(w->emulator->tcti, &w->tpm, &w->e), 0);
 }
 
+/* It outlives a reboot, and goes with everything that was sealed. */
+static void test_mark(void **state)
+{
+        struct world *w = *state;
+        uint64_t before;
+
+        assert_int_equal(tpm_mark_look(w->tpm, &w->e), 0);
+        if (tpm_mark_set(w->tpm, &w->e) < 0)
+                fail_msg("%s", w->e.text);
+        before = tpm_command_count(w->tpm);
+        assert_int_equal(tpm_mark_set(w->tpm, &w->e), 0);
+        assert_int_equal(tpm_command_count(w->tpm), before + 1);
+        restart(w);
+        assert_int_equal(tpm_mark_look(w->tpm, &w->e), 1);
+        assert_int_equal(Esys_Clear(w->tpm->esys, ESYS_TR_RH_LOCKOUT, ESYS_TR_PASSWORD,
+                                    ESYS_TR_NONE, ESYS_TR_NONE),
+                         TSS2_RC_SUCCESS);
+        assert_int_equal(tpm_mark_look(w->tpm, &w->e), 0);
+}
+
 static void test_reboot_resets(void **state)
 {
         struct world *w = *state;
@@ -254,6 +275,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_read_many, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_measure, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_volume_key, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_mark, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_reboot_resets, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_used_in_any_bank, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost, setup, teardown),

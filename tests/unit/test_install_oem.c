@@ -82,6 +82,59 @@ static void test_words_for_the_boot_stage(void **state)
         free(a);
 }
 
+/* A disk image carries the same files to its machine. */
+static void test_packed_and_unpacked(void **state)
+{
+        static const char first[] = HEAD "users: [{name: admin, passwd: secret}]\n",
+                          second[] = HEAD "install: {bind_mounts: [/var/lib/mine], swap: 1G}\n";
+        _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
+        _cleanup_(buf_done) struct buf text = BUF_INIT(1 << 16), mounts = BUF_INIT(4096);
+        struct scratch other;
+
+        (void)state;
+        assert_int_equal(config_run(&run, first, second, NULL), 0);
+        if (install_oem_pack(run.c, &text, &run.error) < 0 ||
+            install_oem_unpack(text.data, text.len, dir.fd, &run.error) < 0)
+                fail_msg("%s", run.error.text);
+        scratch_make(&other);
+        assert_int_equal(install_oem_write(run.c, other.fd, &run.error), 0);
+        assert_int_equal(file_read(other.fd, "tb-agent/mounts.json", &mounts), 0);
+        scratch_clean(&other);
+        scratch_expect(&dir, "90_custom.yaml", first, strlen(first));
+        scratch_expect(&dir, "91_custom.yaml", second, strlen(second));
+        scratch_expect(&dir, "tb-agent/mounts.json", mounts.data, mounts.len);
+        scratch_expect(&dir, "tb-agent/swap.json", "{\"size\":\"1073741824\"}", 21);
+}
+
+/* What came on a disk writes no file that an installation would not. */
+static void test_unpacking_takes_our_names_only(void **state)
+{
+        static const char *const bad[] = {
+                "",
+                "[]",
+                "{}",
+                "{\"files\":{}}",
+                "{\"files\":[7]}",
+                "{\"files\":[{\"name\":\"90_custom.yaml\"}]}",
+                "{\"files\":[{\"name\":\"90_custom.yaml\",\"content\":\"not base64\"}]}",
+                "{\"files\":[{\"name\":\"../90_custom.yaml\",\"content\":\"\"}]}",
+                "{\"files\":[{\"name\":\"/etc/passwd\",\"content\":\"\"}]}",
+                "{\"files\":[{\"name\":\"80_custom.yaml\",\"content\":\"\"}]}",
+                "{\"files\":[{\"name\":\"9x_custom.yaml\",\"content\":\"\"}]}",
+                "{\"files\":[{\"name\":\"90_custom.yaml2\",\"content\":\"\"}]}",
+                "{\"files\":[{\"name\":\"tb-agent-floor.json\",\"content\":\"\"}]}",
+                "{\"files\":[{\"name\":\"tb-agent/first-boot.json\",\"content\":\"\"}]}",
+        };
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+                if (install_oem_unpack(bad[i], strlen(bad[i]), dir.fd, &e) != -EBADMSG)
+                        fail_msg("%s", bad[i]);
+        }
+        assert_false(there("90_custom.yaml"));
+}
+
 static void test_full_partition(void **state)
 {
         _cleanup_(config_run_done) struct config_run run = CONFIG_RUN_INIT;
@@ -99,8 +152,8 @@ static void test_full_partition(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                CASE(test_documents_alone),
-                CASE(test_words_for_the_boot_stage),
+                CASE(test_documents_alone),     CASE(test_words_for_the_boot_stage),
+                CASE(test_packed_and_unpacked), CASE(test_unpacking_takes_our_names_only),
                 CASE(test_full_partition),
         };
 
