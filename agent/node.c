@@ -33,40 +33,56 @@ static const struct layout_partition *find_uuid(const struct layout *l, const ch
         return NULL;
 }
 
+static const struct disk_partition *find_number(const struct disk_partition *list, size_t count,
+                                                unsigned number)
+{
+        for (size_t i = 0; i < count; i++) {
+                if (list[i].number == number)
+                        return &list[i];
+        }
+        return NULL;
+}
+
+/* A partition of the user's may be withheld from the system (agent/boot_expect.c). */
+static bool may_be_missing(const struct node *n, const struct layout_partition *p)
+{
+        return p != n->esp && strcmp(p->name, LAYOUT_OEM_NAME) != 0 &&
+               strcmp(p->name, LAYOUT_PERSISTENT_NAME) != 0;
+}
+
 /*
  * Partitions are opened as the kernel numbers them, so its view has to be the table's. 1; 0 when it
- * has not (all of) them yet, which an event will tell; -ESTALE when it has other ones.
+ * has not all of them (booting), or not all of the node's own (later), which an event will tell;
+ * -ESTALE when it has other ones.
  */
-static int kernel_agrees(const struct node *n, struct error *e)
+static int kernel_agrees(const struct node *n, bool booting, struct error *e)
 {
         struct disk_partition *list;
-        size_t count, matched = 0;
+        size_t count;
         int r = disk_partitions(n->disk, &list, &count, e);
 
         if (r < 0)
                 return r;
         r = 1;
-        for (size_t i = 0; i < count; i++) {
-                for (size_t k = 0; k < n->layout.n; k++) {
-                        const struct layout_partition *p = &n->layout.partitions[k];
+        for (size_t i = 0; i < n->layout.n && r >= 0; i++) {
+                const struct layout_partition *p = &n->layout.partitions[i];
+                const struct disk_partition *there = find_number(list, count, p->number);
 
-                        if (p->number != list[i].number)
-                                continue;
-                        matched++;
-                        if (p->start != list[i].start || p->size != list[i].size)
-                                r = -ESTALE;
-                }
+                if (there && (p->start != there->start || p->size != there->size))
+                        r = -ESTALE;
+                else if (!there && (booting || !may_be_missing(n, p)))
+                        r = 0;
         }
         disk_free_partitions(list, count);
         if (r < 0)
                 return error_set(e, ERROR_PRECONDITION, ESTALE,
                                  "%s: the kernel uses another partition table than the disk has",
                                  n->disk->path);
-        return matched == n->layout.n;
+        return r;
 }
 
 /* Looks at one disk: 1 and *ret when it has the ESP, 0 when not. */
-static int try_disk(const struct env *env, const char *name, const char *esp_uuid,
+static int try_disk(const struct env *env, const char *name, const char *esp_uuid, bool booting,
                     struct node **ret, struct error *e)
 {
         _cleanup_(node_free_p) struct node *n = calloc(1, sizeof(*n));
@@ -86,7 +102,7 @@ static int try_disk(const struct env *env, const char *name, const char *esp_uui
         n->esp = find_uuid(&n->layout, esp_uuid);
         if (!n->esp)
                 return 0;
-        r = kernel_agrees(n, e);
+        r = kernel_agrees(n, booting, e);
         if (r <= 0)
                 return r;
         *ret = TAKE_PTR(n);
@@ -112,7 +128,8 @@ static int twin_error(const char *esp_uuid, struct error *e)
         return -ENOTUNIQ;
 }
 
-int node_find(const struct env *env, const char *esp_uuid, struct node **ret, struct error *e)
+static int find(const struct env *env, const char *esp_uuid, bool booting, struct node **ret,
+                struct error *e)
 {
         _cleanup_(node_free_p) struct node *hit = NULL;
         char **names;
@@ -125,7 +142,7 @@ int node_find(const struct env *env, const char *esp_uuid, struct node **ret, st
         for (size_t i = 0; i < count && r >= 0; i++) {
                 _cleanup_(node_free_p) struct node *n = NULL;
 
-                r = try_disk(env, names[i], esp_uuid, &n, e);
+                r = try_disk(env, names[i], esp_uuid, booting, &n, e);
                 if (r > 0 && hit)
                         r = twin_error(esp_uuid, e);
                 else if (r > 0)
@@ -145,6 +162,11 @@ int node_find(const struct env *env, const char *esp_uuid, struct node **ret, st
         return 0;
 }
 
+int node_find(const struct env *env, const char *esp_uuid, struct node **ret, struct error *e)
+{
+        return find(env, esp_uuid, true, ret, e);
+}
+
 int node_find_booted(const struct env *env, struct node **ret, struct error *e)
 {
         char uuid[LOADER_UUID_SIZE];
@@ -156,7 +178,7 @@ int node_find_booted(const struct env *env, struct node **ret, struct error *e)
                 error_advise(e, "run this on a node that was started by systemd-boot");
                 return -ENOENT;
         }
-        return node_find(env, uuid, ret, e);
+        return find(env, uuid, false, ret, e);
 }
 
 #define VFAT_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW)

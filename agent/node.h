@@ -20,16 +20,20 @@ struct node {
 };
 
 /*
- * Finds the disk with this ESP (partition UUID, any case). -ENODEV when no attached disk has it;
- * disks that cannot be read are passed over with a warning. -ENOTUNIQ when two partitions have the
- * UUID, or the disk has two partitions of one of our names.
+ * Finds the disk with this ESP (partition UUID, any case). -ENODEV when no attached disk has it, or
+ * the kernel does not have all of its partitions yet; disks that cannot be read are passed over
+ * with a warning. -ENOTUNIQ when two partitions have the UUID, or the disk has two partitions of
+ * one of our names.
  */
 int node_find(const struct env *env, const char *esp_uuid, struct node **ret, struct error *e)
         _must_check_;
 void node_free(struct node *n);
 DEFINE_CLEANUP(struct node, node_free)
 
-/* The disk the boot loader of this boot was started from. -ENOENT when no loader told. */
+/*
+ * The disk the boot loader of this boot was started from, in the system that was booted: the kernel
+ * may lack partitions that the boot stage withheld. -ENOENT when no loader told.
+ */
 int node_find_booted(const struct env *env, struct node **ret, struct error *e) _must_check_;
 
 /*

@@ -56,9 +56,31 @@ def install(machine):
             header = machine.run(['cryptsetup', 'luksDump', '--dump-json-metadata', node + number], check=True).json()
             assert sorted(t['type'] for t in header['tokens'].values()) == ['systemd-recovery', 'systemd-tpm2']
             assert header['segments']['0']['sector_size'] == 512 and header['config']['flags'] == ['allow-discards']
+    # The user's partition gets a second key, which opens nothing else.
+    own = machine.shell(f'PASSWORD=$(cat {KEY_FILE}) systemd-cryptenroll --recovery-key {node}3', check=True).text.strip()
     machine.power_off()
     machine.disks = [machine.disk('target')]
-    return key
+    return key, own, said['plan']['partitions'][2]['start']
+
+
+def exchanged(machine, start):
+    """A plain file system takes the place of the encrypted partition, with its name, label and type. Then the old content
+    comes back: through the disk, as the partition is not to be had."""
+    machine.shell('dmsetup remove data; dd if=/dev/vda3 of=/usr/local/data.img bs=1M status=none; '
+                  'mkfs.ext4 -q -F -L DATA /dev/vda3', check=True)
+    machine.reboot()
+    assert role(machine) == 'active'
+    status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
+    problem, = status['problems']
+    assert 'data: /dev/vda3 was encrypted when this node was installed' in problem
+    assert next(p for p in status['partitions'] if p['name'] == 'data')['error'] == problem
+    assert problem in machine.run(['tb-agent', 'status'], check=True).text
+    machine.shell('udevadm settle; test ! -e /dev/vda3 && test -e /dev/vda4 && test ! -e /dev/mapper/data && '
+                  '! blkid -L DATA', check=True)
+    accepted, = status['overrides']
+    assert accepted['verb'] == 'install' and '--allow-software-tpm' in accepted['text']
+    machine.shell(f'dd if=/usr/local/data.img of=/dev/vda bs=1M seek={start >> 20} conv=fsync,notrunc status=none',
+                  check=True)
 
 
 def start_recovery(machine):
@@ -69,7 +91,7 @@ def start_recovery(machine):
 def test_recovery_key_opens_the_disk_in_another_machine(machines):
     machine = machines()
     machine.boot()
-    key = install(machine)
+    key, own, start = install(machine)
 
     # At home the TPM opens all of it, and nobody is asked.
     machine.boot()
@@ -81,6 +103,7 @@ def test_recovery_key_opens_the_disk_in_another_machine(machines):
                   check=True)
     rc, said = unlock(machine, key)
     assert rc == 10 and 'no recovery boot' in said['error']['text']
+    exchanged(machine, start)
     start_recovery(machine)
 
     # Away from home: asked for on the console, wrong answers refused, without an echo.
@@ -111,10 +134,14 @@ def test_recovery_key_opens_the_disk_in_another_machine(machines):
     rc, said = unlock(machine, 'no key at all')
     assert rc == 2
     assert machine.shell('ls /dev/mapper').text.split() == ['control']
+    # The key of the user's partition opens that one alone.
+    rc, said = unlock(machine, own)
+    assert rc == 10 and 'oem: this is not the recovery key' in said['error']['text']
+    assert sorted(machine.shell('ls /dev/mapper').text.split()) == ['control', 'data']
     rc, said = unlock(machine, key + '\n')
     assert rc == 0
     assert {p['name']: (p['opened_now'], p['mounted']) for p in said['partitions']} == {
-        'oem': (True, '/oem'), 'persistent': (True, None), 'data': (True, None)}
+        'oem': (True, '/oem'), 'persistent': (True, None), 'data': (False, None)}
     assert machine.read('/oem/file') == b'kept\n'
     assert machine.shell('mkdir /run/data; mount /dev/mapper/data /run/data; cat /run/data/file').out == b'kept\n'
     rc, said = unlock(machine, key)
