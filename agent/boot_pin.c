@@ -94,6 +94,9 @@ static int check_lockout(struct boot *b, char *left, size_t n, struct error *e)
                 return give_up(b, ENOLCK,
                                "the TPM takes no PIN: too many were wrong, and its lockout lasts",
                                e);
+        /* The next boot shall have a try, too. */
+        if (b->pin.wrong > 0 && info.lockout_counter + 1 >= info.lockout_max)
+                return give_up(b, EILSEQ, "one more wrong PIN would lock the TPM", e);
         if (info.lockout_max > info.lockout_counter)
                 (void)snprintf(left, n, "The TPM locks itself after %" PRIu32 " more wrong ones.\n",
                                info.lockout_max - info.lockout_counter);

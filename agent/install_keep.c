@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/num.h"
 #include "partition/luks.h"
 #include "partition/mount.h"
@@ -235,6 +236,7 @@ int install_keep_check_esp(int dirfd, struct error *e)
 
 static int judge_esp(const char *device, const struct disk_content *content, struct error *e)
 {
+        struct error error = ERROR_INIT;
         _cleanup_close_ int fd = -EBADF;
 
         if (!*content->type)
@@ -242,8 +244,17 @@ static int judge_esp(const char *device, const struct disk_content *content, str
         if (strcmp(content->type, "vfat") != 0)
                 return error_set(e, ERROR_PRECONDITION, EEXIST, "there is %s on it, and no FAT",
                                  content->type);
-        fd = mount_look(device, "vfat", e);
-        return fd < 0 ? fd : install_keep_check_esp(fd, e);
+        fd = mount_look(device, "vfat", &error);
+        /* By its label it was a node's, and an interrupted run may have left it like that. */
+        if (fd < 0 && strcmp(content->label, LAYOUT_ESP_LABEL) == 0) {
+                log_warning("%s; it is made anew", error.text);
+                return 0;
+        }
+        if (fd < 0) {
+                *e = error;
+                return fd;
+        }
+        return install_keep_check_esp(fd, e);
 }
 
 /* --- what is encrypted --- */

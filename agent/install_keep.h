@@ -5,13 +5,16 @@
  *
  *   the table       is never written
  *   efi             made anew: it holds the system, which is what is installed. Refused when there
- *                   is anything on it that is not of such a system, or that cannot be read
+ *                   is anything on it that is not of such a system, or when it cannot be read and
+ *                   does not bear our label
+ *
  *   oem, persistent, and the partitions that were asked for:
  *     nothing on it   made like those of any other installation
  *     LUKS2           kept, with its data, when its header is in our form and one of its tokens is
  *                     proven to open in this TPM for the image that is installed
- *     LUKS2, unfinished  of an installation that was interrupted: made anew
+ *     unfinished      LUKS2 of an installation that was interrupted: made anew
  *     anything else   refused: nothing of somebody's is overwritten
+ *
  *   all others      not touched
  */
 #pragma once
