@@ -24,6 +24,11 @@ static const struct verb {
          "overwritten.\n"
          "\n"
          "  --name CN    common name of the certificates (default \"Trusted Boot\")\n"
+         "  --from DIR   take more certificates into KEK and db: DIR/KEK.esl and DIR/db.esl as a\n"
+         "               machine exports them (or .auth, .der, .pem), and all files in DIR/KEK/\n"
+         "               and DIR/db/\n"
+         "  --pkcs11 URI make no keys: use those of the token that are called PK, KEK, db and\n"
+         "               tpm2-pcr\n"
          "  --days N     validity of the certificates (default 3650)\n"
          "  --bits N     RSA key size, 2048 to 4096 (default 2048)\n",
          verb_keys},
@@ -33,15 +38,20 @@ static const struct verb {
          "Packs a root directory, a kernel and a command line into one PE image, predicts PCR 11,\n"
          "signs that policy and signs the image.\n"
          "\n"
-         "  --rootfs DIR            root of the operating system (becomes the initrd)\n"
-         "  --kernel FILE           kernel\n"
+         "  --rootfs ROOT           root of the operating system (becomes the initrd): a "
+         "directory,\n"
+         "                          tar:FILE, ocifile:FILE or dir:LAYOUT\n"
+         "  --kernel FILE           kernel (default: the only one in the root)\n"
          "  --cmdline TEXT          kernel command line\n"
-         "  --os-release FILE       os-release of the image\n"
+         "  --os-release FILE       os-release of the image (default: that of the root)\n"
          "  --keys DIR              directory made by \"tb-image keys\"; not needed with both\n"
          "                          --unsigned and --policy-keys\n"
          "  --out FILE              image to write\n"
          "  --stub FILE             systemd-stub (default\n"
          "                          /usr/lib/systemd/boot/efi/linuxx64.efi.stub)\n"
+         "  --uname RELEASE         release of the kernel (default: by its place in the root)\n"
+         "  --splash FILE           picture that is shown meanwhile (BMP)\n"
+         "  --sbom FILE             also write a list of the packages in the root (CycloneDX)\n"
          "  --policy-keys DIR       take the PCR policy key from here instead of --keys\n"
          "  --unsigned              do not sign the image (the PCR policy is still signed)\n"
          "  --compression-level N   zstd level, 1 to 19 (default 9)\n"
@@ -55,6 +65,47 @@ static const struct verb {
          "  --keys DIR   directory made by \"tb-image keys\"\n"
          "  --out OUT    signed image to write\n",
          verb_sign},
+        {"upgrade-image", "put an image into a container for upgrades",
+         "Usage: tb-image upgrade-image --usi FILE --out OUT [OPTIONS]\n"
+         "\n"
+         "Puts a signed system image into a container image that a registry carries and nodes\n"
+         "upgrade from. No container engine is needed; \"skopeo copy\" pushes the result.\n"
+         "\n"
+         "  --usi FILE           image made by \"tb-image usi\"\n"
+         "  --out OUT            what to write: a new folder for oci, a file otherwise\n"
+         "  --format FORMAT      oci (a layout; the default), oci-archive or docker-archive\n"
+         "  --artifact           an OCI artifact that is the image itself, without a tree\n"
+         "  --loader FILE        signed systemd-boot that comes along\n"
+         "  --enroll-keys DIR    bring the public PK.auth, KEK.auth, db.auth of DIR; everything\n"
+         "                       has to be signed by its db.pem\n"
+         "  --name NAME          name of the repository in a docker-archive\n"
+         "  --tag TAG            default: the version of the image\n"
+         "  --title TEXT         title of the boot entry (default: PRETTY_NAME)\n"
+         "  --json               print the result as JSON\n",
+         verb_upgrade_image},
+        {"iso", "make an installer medium",
+         "Usage: tb-image iso --usi FILE --loader FILE --out FILE [OPTIONS]\n"
+         "\n"
+         "Makes an ISO that UEFI firmware starts from CD and, copied to it byte for byte, from a\n"
+         "USB stick, with Secure Boot on. Its session installs the image.\n"
+         "\n"
+         "  --usi FILE                  image made by \"tb-image usi\"\n"
+         "  --loader FILE               signed systemd-boot\n"
+         "  --out FILE                  ISO to write\n"
+         "  --enroll-keys DIR           bring the public PK.auth, KEK.auth, db.auth of DIR for\n"
+         "                              firmware in setup mode; everything has to be signed by "
+         "its\n"
+         "                              db.pem\n"
+         "  --secure-boot-enroll MODE   off, manual, if-safe (default) or force: when "
+         "systemd-boot\n"
+         "                              enrols them\n"
+         "  --config FILE               configuration of the installation (install.yaml on it)\n"
+         "  --overlay DIR               more files, as they are to be on the medium\n"
+         "  --title TEXT                title of the boot entry (default: PRETTY_NAME)\n"
+         "  --timeout N                 seconds of the boot menu (default 5)\n"
+         "  --label LABEL               volume label (default TB_INSTALL)\n"
+         "  --json                      print the result as JSON\n",
+         verb_iso},
         {"inspect", "show what is in an image",
          "Usage: tb-image inspect [--json] FILE\n"
          "\n"
@@ -73,7 +124,7 @@ static void print_overview(void)
                "Builds, signs and inspects Trusted Boot system images.\n"
                "\n");
         for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
-                printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+                printf("  %-14s %s\n", verbs[i].name, verbs[i].summary);
         printf("\n"
                "  --help     this text; after a verb: its options\n"
                "  --version  version of the program\n");

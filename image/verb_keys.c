@@ -16,17 +16,23 @@
 #include "image/efisig.h"
 #include "image/epoch.h"
 #include "image/keyfile.h"
+#include "image/token.h"
+#include "image/vendor.h"
 #include "image/verb.h"
 #include "image/words.h"
 
 #define FILE_NAME_MAX 40u
 #define FILES_MAX 32u
 #define SERIAL_SIZE 16u
+/* Label of the policy key in a token; the others are called as their variables are. */
+#define TOKEN_POLICY_OBJECT "tpm2-pcr"
 #define SECONDS_PER_DAY 86400L
 
 struct settings {
         const char *dir;
         const char *name;
+        const char *from;  /* certificates of others; NULL: none */
+        const char *token; /* URI of the token that has the keys; NULL: make them */
         unsigned days;
         unsigned bits;
         uint64_t epoch; /* timestamp of the variable writes */
@@ -35,7 +41,8 @@ struct settings {
 struct keys {
         int dir;
         bool dir_made;
-        unsigned n_files; /* what to remove when something fails */
+        unsigned n_vendor; /* entries of others */
+        unsigned n_files;  /* what to remove when something fails */
         char files[FILES_MAX][FILE_NAME_MAX];
         uint8_t owner[EFISIG_GUID_SIZE];
         EVP_PKEY *key[EFISIG_VARIABLE_MAX];
@@ -116,6 +123,41 @@ static int generate(unsigned bits, EVP_PKEY **ret, struct error *e)
         return 0;
 }
 
+/* The key of that name in the token. Attributes of the path stand in front of those of the query
+ * (pin-source), which begin with a question mark. */
+static int take_from_token(struct keys *k, const char *token, const char *file, const char *object,
+                           EVP_PKEY **ret, struct error *e)
+{
+        const char *query = strchr(token, '?');
+        int path = (int)(query ? query - token : (long)strlen(token)), r;
+        bool first = token[strlen(TOKEN_SCHEME)] == '\0' || path == (int)strlen(TOKEN_SCHEME);
+        _cleanup_(buf_done) struct buf uri = BUF_INIT(TOKEN_URI_MAX);
+
+        if (buf_printf(&uri, "%.*s%sobject=%s;type=private%s\n", path, token, first ? "" : ";",
+                       object, query ? query : "") < 0)
+                return error_set(e, ERROR_USAGE, E2BIG, "--pkcs11 is too long");
+        uri.data[uri.len - 1] = '\0';
+        r = token_private(buf_str(&uri), ret, e);
+        if (r == 0)
+                r = keyfile_check_private(*ret, object, e);
+        if (r < 0)
+                return error_wrap(e, r, "key \"%s\"", object);
+        uri.data[uri.len - 1] = '\n';
+        return put_file(k, file, uri.data, uri.len, 0600, e);
+}
+
+/* A private key, and the file that holds or names it. object is its label in a token. */
+static int make_key(struct keys *k, const struct settings *s, const char *file, const char *object,
+                    EVP_PKEY **ret, struct error *e)
+{
+        int r;
+
+        if (s->token)
+                return take_from_token(k, s->token, file, object, ret, e);
+        r = generate(s->bits, ret, e);
+        return r == 0 ? put_private(k, file, *ret, e) : r;
+}
+
 static int add_extension(X509 *cert, int nid, const char *value)
 {
         X509V3_CTX ctx;
@@ -187,6 +229,17 @@ static int certify(const struct settings *s, enum efisig_variable v, EVP_PKEY *k
         return X509_sign(cert, key, EVP_sha256()) > 0 ? 0 : -EIO;
 }
 
+/* What is to be in the databases besides our own. A machine has one PK: that is ours. */
+static int add_vendors(struct keys *k, const struct settings *s, enum efisig_variable v,
+                       struct buf *list, struct error *e)
+{
+        unsigned n = 0;
+        int r = vendor_add(s->from, v, k->owner, list, &n, e);
+
+        k->n_vendor += n;
+        return r;
+}
+
 /* Key, certificate and signature list of one variable. list gets the content of the latter. */
 static int make_pair(struct keys *k, const struct settings *s, enum efisig_variable v,
                      struct buf *list, struct error *e)
@@ -195,7 +248,8 @@ static int make_pair(struct keys *k, const struct settings *s, enum efisig_varia
         char name[FILE_NAME_MAX];
         int r;
 
-        r = generate(s->bits, &k->key[v], e);
+        (void)snprintf(name, sizeof(name), "%s.key", efisig_name(v));
+        r = make_key(k, s, name, efisig_name(v), &k->key[v], e);
         if (r < 0)
                 return r;
         k->cert[v] = X509_new();
@@ -209,10 +263,11 @@ static int make_pair(struct keys *k, const struct settings *s, enum efisig_varia
             i2d_X509_bio(der, k->cert[v]) != 1 || efisig_list(k->owner, k->cert[v], list) < 0)
                 return error_set(e, ERROR_INTERNAL, EIO, "cannot make the %s certificate",
                                  efisig_name(v));
-        (void)snprintf(name, sizeof(name), "%s.key", efisig_name(v));
-        r = put_private(k, name, k->key[v], e);
-        if (r < 0)
-                return r;
+        if (s->from && v != EFISIG_PK) {
+                r = add_vendors(k, s, v, list, e);
+                if (r < 0)
+                        return r;
+        }
         (void)snprintf(name, sizeof(name), "%s.pem", efisig_name(v));
         r = put_bio(k, name, pem, 0644, e);
         if (r < 0)
@@ -246,7 +301,7 @@ static int make_hierarchy(struct keys *k, const struct settings *s, struct error
         return 0;
 }
 
-static int make_policy_key(struct keys *k, unsigned bits, struct error *e)
+static int make_policy_key(struct keys *k, const struct settings *s, struct error *e)
 {
         _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;
         _cleanup_(bio_free_p) BIO *bio = BIO_new(BIO_s_mem());
@@ -254,9 +309,7 @@ static int make_policy_key(struct keys *k, unsigned bits, struct error *e)
 
         if (!bio)
                 return error_oom(e);
-        r = generate(bits, &key, e);
-        if (r == 0)
-                r = put_private(k, KEYFILE_POLICY_PRIVATE, key, e);
+        r = make_key(k, s, KEYFILE_POLICY_PRIVATE, TOKEN_POLICY_OBJECT, &key, e);
         if (r < 0)
                 return r;
         if (PEM_write_bio_PUBKEY(bio, key) != 1)
@@ -316,7 +369,7 @@ static int make_all(struct keys *k, const struct settings *s, struct error *e)
         if (r == 0)
                 r = make_hierarchy(k, s, e);
         if (r == 0)
-                r = make_policy_key(k, s->bits, e);
+                r = make_policy_key(k, s, e);
         if (r < 0)
                 return r;
         r = file_sync(k->dir);
@@ -343,6 +396,8 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
         const char *days = NULL, *bits = NULL;
         const struct words_option options[] = {
                 {.name = "name", .value = &s.name, .not_empty = true},
+                {.name = "from", .value = &s.from, .not_empty = true},
+                {.name = "pkcs11", .value = &s.token, .not_empty = true},
                 {.name = "days", .value = &days},
                 {.name = "bits", .value = &bits},
         };
@@ -358,6 +413,11 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
                 return r;
         if (s.bits % 8 != 0)
                 return error_set(e, ERROR_USAGE, EINVAL, "--bits is a multiple of 8");
+        if (s.token && !token_is_uri(s.token))
+                return error_set(e, ERROR_USAGE, EINVAL, "--pkcs11 begins with " TOKEN_SCHEME);
+        if (s.token && bits)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--bits is for keys that are made: a token has its own");
         if (!s.name)
                 s.name = "Trusted Boot";
         for (const char *p = s.name; *p; p++)
@@ -369,10 +429,14 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
                 r = open_target(&k, &s, e);
         if (r == 0)
                 r = make_all(&k, &s, e);
+        if (r == 0 && s.from && k.n_vendor == 0)
+                r = error_set(e, ERROR_CONFIG, ENODATA, "nothing for KEK or db is in %s", s.from);
         if (r < 0) {
                 roll_back(&k, s.dir);
                 return r;
         }
         printf("keys in %s\n", s.dir);
+        if (s.from)
+                printf("with %u entries of %s in KEK and db\n", k.n_vendor, s.from);
         return 0;
 }

@@ -11,10 +11,14 @@
 #include "image/document.h"
 #include "image/epoch.h"
 #include "image/input.h"
+#include "image/inroot.h"
 #include "image/keyfile.h"
 #include "image/leak.h"
 #include "image/output.h"
+#include "image/rootfs_tar.h"
 #include "image/say.h"
+#include "image/sbom.h"
+#include "image/splash.h"
 #include "image/stub.h"
 #include "image/tree.h"
 #include "image/verb.h"
@@ -28,6 +32,10 @@
 #define DEFAULT_STUB "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 /* The only phase in which volumes may be unlocked. */
 #define SIGNED_PHASE "enter-initrd"
+/* Sections that every image has besides those of the stub. */
+#define SECTIONS 6u
+/* From this version on the stub knows .uname; older ones have no room to waste in their headers. */
+#define UNAME_STUB 254u
 /* What a node's version floor and its boot entries hold (partition/floor.h, upgrade/entry.h). A
  * version is compared by the rules of UAPI.10; the last two signs separate there. */
 #define ID_MAX 64u
@@ -36,6 +44,7 @@
 
 struct settings {
         const char *rootfs, *kernel, *cmdline, *os_release, *keys, *out, *stub, *policy_keys;
+        const char *uname, *splash, *sbom;
         bool without_signature;
         unsigned level;
         uint64_t epoch;
@@ -44,9 +53,14 @@ struct settings {
 /* Everything that goes into the image besides the root. */
 struct inputs {
         int stub_fd;
+        unsigned stub_version;
         int kernel_fd;
+        bool kernel_found; /* in the root */
         struct buf os_release;
+        struct osrelease *release_file; /* what it says */
         struct buf policy_public;
+        struct buf splash;
+        char release[LIMIT_KERNEL_RELEASE + 1]; /* of the kernel; "": not known */
         EVP_PKEY *policy_private;
         EVP_PKEY *key;
         X509 *cert;
@@ -63,7 +77,7 @@ struct result {
 #define INPUTS_INIT                                                                                \
         {                                                                                          \
                 .stub_fd = -EBADF, .kernel_fd = -EBADF, .os_release = BUF_INIT(LIMIT_OS_RELEASE),  \
-                .policy_public = BUF_INIT(LIMIT_PCRPKEY)                                           \
+                .policy_public = BUF_INIT(LIMIT_PCRPKEY), .splash = BUF_INIT(LIMIT_SPLASH)         \
         }
 
 static void inputs_done(struct inputs *in)
@@ -71,7 +85,9 @@ static void inputs_done(struct inputs *in)
         close_p(&in->stub_fd);
         close_p(&in->kernel_fd);
         buf_done(&in->os_release);
+        osrelease_free(in->release_file);
         buf_done(&in->policy_public);
+        buf_done(&in->splash);
         EVP_PKEY_free(in->policy_private);
         EVP_PKEY_free(in->key);
         X509_free(in->cert);
@@ -83,16 +99,16 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
         const char *level = NULL;
         const struct words_option options[] = {
                 {.name = "rootfs", .value = &s->rootfs, .required = true, .not_empty = true},
-                {.name = "kernel", .value = &s->kernel, .required = true, .not_empty = true},
+                {.name = "kernel", .value = &s->kernel, .not_empty = true},
                 {.name = "cmdline", .value = &s->cmdline, .required = true},
-                {.name = "os-release",
-                 .value = &s->os_release,
-                 .required = true,
-                 .not_empty = true},
+                {.name = "os-release", .value = &s->os_release, .not_empty = true},
                 {.name = "keys", .value = &s->keys, .not_empty = true},
                 {.name = "out", .value = &s->out, .required = true, .not_empty = true},
                 {.name = "stub", .value = &s->stub, .not_empty = true},
                 {.name = "policy-keys", .value = &s->policy_keys, .not_empty = true},
+                {.name = "uname", .value = &s->uname, .not_empty = true},
+                {.name = "splash", .value = &s->splash, .not_empty = true},
+                {.name = "sbom", .value = &s->sbom, .not_empty = true},
                 {.name = "unsigned", .flag = &s->without_signature},
                 {.name = "compression-level", .value = &level},
                 {.name = "json", .flag = json},
@@ -176,21 +192,24 @@ static int check_names(const struct settings *s, const struct osrelease *release
         return 0;
 }
 
-static int load_os_release(const struct settings *s, struct inputs *in, struct error *e)
+/* Where none is named, that of the root; messages then name it by its place there. */
+static int load_os_release(struct settings *s, struct inputs *in, struct error *e)
 {
-        _cleanup_(osrelease_free_p) struct osrelease *release = NULL;
         int r;
 
-        r = input_read(s->os_release, &in->os_release, e);
+        if (s->os_release)
+                r = input_read(s->os_release, &in->os_release, e);
+        else
+                r = inroot_os_release(in->tree, &in->os_release, &s->os_release, e);
         if (r < 0)
                 return r;
         if (in->os_release.len == 0)
                 r = error_set(e, ERROR_CONFIG, ENODATA,
                               "%s is empty: it has to say which system this is", s->os_release);
         else
-                r = osrelease_parse(in->os_release.data, in->os_release.len, &release, e);
+                r = osrelease_parse(in->os_release.data, in->os_release.len, &in->release_file, e);
         if (r == 0)
-                r = check_names(s, release, e);
+                r = check_names(s, in->release_file, e);
         return r < 0 ? bad_input(e, r, "file", s->os_release) : 0;
 }
 
@@ -216,14 +235,13 @@ static int load_keys(const struct settings *s, struct inputs *in, struct error *
 }
 
 /* Only of systemd-stub is known what it measures. */
-static int check_stub(const struct settings *s, const struct inputs *in, struct error *e)
+static int check_stub(const struct settings *s, struct inputs *in, struct error *e)
 {
-        unsigned version = 0;
-        int r = usi_probe_stub(in->stub_fd, &version, e);
+        int r = usi_probe_stub(in->stub_fd, &in->stub_version, e);
 
         if (r < 0)
                 return bad_input(e, r, "stub", s->stub);
-        if (version > 0)
+        if (in->stub_version > 0)
                 return 0;
         r = error_set(e, ERROR_REFUSED, EOPNOTSUPP,
                       "stub %s does not say that it is systemd-stub (section .sdmagic): what it "
@@ -249,7 +267,7 @@ static int check_kernel(const struct settings *s, const struct inputs *in, uint1
         return r;
 }
 
-static int check_programs(const struct settings *s, const struct inputs *in, struct error *e)
+static int check_programs(const struct settings *s, struct inputs *in, struct error *e)
 {
         uint16_t stub_type = 0, kernel_type = 0;
         int r;
@@ -274,9 +292,22 @@ static int load_tree(const struct settings *s, struct inputs *in, struct error *
 {
         int r;
 
-        r = tree_scan(s->rootfs, &in->tree, e);
-        if (r == 0)
-                r = tree_check_init(in->tree, e);
+        if (strncmp(s->rootfs, "oci:", 4) == 0) {
+                r = error_set(e, ERROR_USAGE, EINVAL, "registries are not read: %s", s->rootfs);
+                error_advise(e,
+                             "bring the image here by \"skopeo copy docker://... oci:FOLDER\" and "
+                             "name it as dir:FOLDER");
+                return r;
+        }
+        if (rootfs_is_source(s->rootfs))
+                return rootfs_from_source(s->rootfs, &in->tree, e);
+        return tree_scan(s->rootfs, &in->tree, e);
+}
+
+static int check_tree(const struct settings *s, const struct inputs *in, struct error *e)
+{
+        int r = tree_check_init(in->tree, e);
+
         if (r == 0)
                 r = leak_check(in->tree, s->policy_keys, e);
         if (r == 0 && s->keys && strcmp(s->keys, s->policy_keys) != 0)
@@ -284,22 +315,70 @@ static int load_tree(const struct settings *s, struct inputs *in, struct error *
         return r;
 }
 
-static int load_inputs(const struct settings *s, struct inputs *in, struct error *e)
+/* Of a kernel in the root its place tells the release; of another one, who names it. */
+static int set_release(const struct settings *s, struct inputs *in, struct error *e)
+{
+        const char *begin = s->uname;
+        size_t n = begin ? strlen(begin) : 0;
+
+        if (!begin && in->kernel_found && in->stub_version >= UNAME_STUB)
+                begin = inroot_kernel_release(s->kernel, &n);
+        for (size_t i = 0; i < n; i++)
+                if (begin[i] <= ' ' || begin[i] > '~')
+                        n = LIMIT_KERNEL_RELEASE + 1;
+        if (n > LIMIT_KERNEL_RELEASE)
+                return error_set(e, ERROR_CONFIG, EINVAL,
+                                 "no release of a kernel: at most %u printable characters without "
+                                 "blanks",
+                                 LIMIT_KERNEL_RELEASE);
+        if (n > 0)
+                memcpy(in->release, begin, n);
+        in->release[n] = '\0';
+        return 0;
+}
+
+static int load_kernel(struct settings *s, struct inputs *in, struct error *e)
+{
+        in->kernel_found = !s->kernel;
+        return in->kernel_found ? inroot_kernel(in->tree, &in->kernel_fd, &s->kernel, e)
+                                : input_open(s->kernel, &in->kernel_fd, e);
+}
+
+static int load_splash(const struct settings *s, struct inputs *in, struct error *e)
+{
+        int r;
+
+        if (!s->splash)
+                return 0;
+        r = input_read(s->splash, &in->splash, e);
+        if (r < 0)
+                return r;
+        r = splash_check(&in->splash, e);
+        return r < 0 ? bad_input(e, r, "picture", s->splash) : 0;
+}
+
+static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
 {
         int r;
 
         r = check_cmdline(s->cmdline, e);
         if (r == 0)
-                r = load_os_release(s, in, e);
-        if (r == 0)
                 r = input_open(s->stub, &in->stub_fd, e);
         if (r == 0)
-                r = input_open(s->kernel, &in->kernel_fd, e);
+                r = load_splash(s, in, e);
         if (r == 0)
                 r = load_keys(s, in, e);
         if (r == 0)
+                r = load_tree(s, in, e);
+        if (r == 0)
+                r = load_os_release(s, in, e);
+        if (r == 0)
+                r = load_kernel(s, in, e);
+        if (r == 0)
                 r = check_programs(s, in, e);
-        return r == 0 ? load_tree(s, in, e) : r;
+        if (r == 0)
+                r = set_release(s, in, e);
+        return r == 0 ? check_tree(s, in, e) : r;
 }
 
 /* Signature document for a PCR value. Its length is the same for every value. */
@@ -337,6 +416,10 @@ static int add_sections(const struct settings *s, const struct inputs *in, struc
                 r = stub_add(stub, ".pcrpkey", in->policy_public.data, in->policy_public.len, e);
         if (r == 0)
                 r = stub_add(stub, ".pcrsig", place.data, place.len, e);
+        if (r == 0 && in->release[0] != '\0')
+                r = stub_add(stub, ".uname", in->release, strlen(in->release), e);
+        if (r == 0 && in->splash.len > 0)
+                r = stub_add(stub, ".splash", in->splash.data, in->splash.len, e);
         if (r == 0)
                 r = stub_add_file(stub, ".linux", in->kernel_fd, e);
         if (r == 0)
@@ -383,7 +466,8 @@ static int build(const struct settings *s, const struct inputs *in, int fd, stru
         _cleanup_(stub_free_p) struct stub *stub = NULL;
         int r;
 
-        r = stub_begin(in->stub_fd, fd, 6, &stub, e);
+        r = stub_begin(in->stub_fd, fd, SECTIONS + (in->release[0] != '\0') + (in->splash.len > 0),
+                       &stub, e);
         if (r < 0)
                 return bad_input(e, r, "stub", s->stub);
         r = add_sections(s, in, stub, e);
@@ -436,6 +520,22 @@ static int print(const struct settings *s, bool json, const struct result *res, 
         return 0;
 }
 
+static int write_sbom(const struct settings *s, const struct inputs *in, const struct result *res,
+                      struct error *e)
+{
+        char digest[SHA256_HEX_SIZE];
+        const struct sbom_subject subject = {
+                .name = osrelease_get(in->release_file, "IMAGE_ID"),
+                .version = osrelease_get(in->release_file, "IMAGE_VERSION"),
+                .distribution = osrelease_get(in->release_file, "ID"),
+                .sha256 = digest,
+                .epoch = s->epoch};
+        unsigned n;
+
+        hex_encode(res->digest, SHA256_SIZE, digest);
+        return sbom_write(in->tree, &subject, s->sbom, &n, e);
+}
+
 int verb_usi(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.level = CPIO_LEVEL_DEFAULT};
@@ -454,6 +554,8 @@ int verb_usi(char *const argv[], bool *json, struct error *e)
                 r = output_open(s.out, &output, e);
         if (r == 0)
                 r = build(&s, &in, output_fd(output), &res, e);
+        if (r == 0 && s.sbom)
+                r = write_sbom(&s, &in, &res, e);
         if (r == 0)
                 r = output_commit(output, e);
         if (r == 0)
