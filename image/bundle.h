@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files that are put together into one thing: a folder, a tar, or (image/fat.h) a file system. What
+ * Files that are put together into one thing: a folder, a tar, or (image/bundle_fat.h) a file system. What
  * is large stays where it is and is read when it is written out, so the memory needed does not
  * depend on the sizes.
  *

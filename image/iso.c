@@ -8,7 +8,7 @@
 #include "base/codec.h"
 #include "base/limits.h"
 #include "base/spawn.h"
-#include "image/fat.h"
+#include "image/bundle_fat.h"
 
 #define ESP_TYPE "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 #define GUID_TEXT 37u
@@ -82,7 +82,7 @@ static int write_fat(const struct bundle *b, const char *label, uint32_t serial,
         int fd = output_fd(scratch), r;
 
         (void)snprintf(short_label, sizeof(short_label), "%.*s", (int)FAT_LABEL_SIZE, label);
-        r = fat_write(b, short_label, serial, fd, e);
+        r = bundle_fat_write(b, short_label, serial, fd, e);
         if (r < 0)
                 return r;
         r = digest_fd(fd, digest, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* image/fat: judged by fsck.fat and by what mtools read back. */
-#include "image/fat.h"
+#include "image/bundle_fat.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,7 +43,7 @@ static int write_out(const struct bundle *b)
                 openat(dir.fd, "fat", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
         assert_true(fd >= 0);
-        return fat_write(b, "TESTDATA", 0x12345678, fd, NULL);
+        return bundle_fat_write(b, "TESTDATA", 0x12345678, fd, NULL);
 }
 
 static void check(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "image/fat.h"
+#include "image/bundle_fat.h"
 
 #include <string.h>
 #include <time.h>
@@ -367,7 +367,8 @@ static int write_node(struct fat *f, size_t i, struct error *e)
                       : r;
 }
 
-int fat_write(const struct bundle *b, const char *label, uint32_t serial, int fd, struct error *e)
+int bundle_fat_write(const struct bundle *b, const char *label, uint32_t serial, int fd,
+                     struct error *e)
 {
         _cleanup_(fat_done) struct fat f = {.bundle = b,
                                             .label = label,

@@ -15,5 +15,5 @@
 
 /* label: at most FAT_LABEL_SIZE upper-case ASCII characters. serial is the volume's id. fd is at
  * the begin of an empty file. */
-int fat_write(const struct bundle *b, const char *label, uint32_t serial, int fd, struct error *e)
-        _must_check_;
+int bundle_fat_write(const struct bundle *b, const char *label, uint32_t serial, int fd,
+                     struct error *e) _must_check_;
