@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One new encrypted volume: format, enrol TPM and recovery key, prove. Installation and reset share
+ * this; both then make the file system.
+ *
+ *     volume_enrol() -> volume_prove() -> volume_activate() ... luks_deactivate() -> volume_done()
+ *
+ * Its key is a random secret that is sealed in the TPM and never stored elsewhere; a recovery key,
+ * when there is one, has a slot beside it. A live session cannot unseal (its policy is closed), so
+ * the enrolment proves itself another way (design, section 7).
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/secret.h"
+#include "partition/luks.h"
+#include "partition/tpm.h"
+#include "upgrade/image.h"
+
+/* PCRs the partitions are sealed to: the image's signed policy, and by value at least the Secure
+ * Boot state. */
+#define VOLUME_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
+#define VOLUME_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
+
+/* What all new volumes of a node have in common. Borrowed. */
+struct volume_keys {
+        struct tpm *tpm;
+        const struct verified_image *image; /* that will unlock them */
+        uint32_t literal_pcrs;              /* that they are bound to by value */
+        const uint8_t *literal_values;      /* these, ascending */
+        const struct secret *pin;           /* asked for at each start; NULL: none */
+        const struct secret *recovery_key;  /* NULL: none */
+};
+
+struct volume {
+        const char *device;
+        const char *label;      /* of the LUKS2 header */
+        uint64_t device_sector; /* logical sector of the disk, bytes */
+        bool allow_discards;
+        struct secret *passphrase; /* from here on set by volume_enrol() */
+        int keyslot;
+        char uuid[37];
+};
+
+/* Destroys what was at the start of the device. */
+int volume_enrol(const struct volume_keys *keys, struct volume *v, struct error *e) _must_check_;
+
+/*
+ * Works on what is on the disk, read again: the header passes the check of the boot stage, the
+ * stored token leads to its policy with the values and the signature the image will have, and each
+ * key opens its slot.
+ */
+int volume_prove(const struct volume_keys *keys, const struct volume *v, struct error *e)
+        _must_check_;
+
+/* Maps it at /dev/mapper/<name>. */
+int volume_activate(const struct volume *v, const char *name, struct error *e) _must_check_;
+
+void volume_done(struct volume *v);
