@@ -7,6 +7,7 @@
 #include "agent/boot_report.h"
 #include "agent/data.h"
 #include "agent/node.h"
+#include "base/buf.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "partition/module.h"
@@ -38,6 +39,7 @@ struct boot {
         bool counted; /* the entry is on trial */
         bool live;
         struct boot_pin pin;
+        struct buf why; /* recovery: what is wrong with the other entries, in lines */
 };
 
 /*
@@ -82,3 +84,10 @@ void boot_grow_file_system(struct boot *b, const char *device, const char *mount
 /* Starts the swap that the user wants on the persistent file system, or removes one that nobody
  * wants any more. What fails is a problem of the report. */
 void boot_swap(struct boot *b);
+
+/*
+ * Carries a reset on that was cut (agent/reset.h), before anything is unlocked. 0: go on, there is
+ * none, or it is complete, or it had destroyed nothing and was taken back; 1: it is complete, and
+ * another image than the running one is to find the new volumes: restart.
+ */
+int boot_reset(struct boot *b, struct error *e) _must_check_;
