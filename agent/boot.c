@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "agent/boot_folders.h"
+#include "agent/boot_issue.h"
 #include "agent/boot_root.h"
 #include "agent/machine_id.h"
 #include "agent/verbs.h"
@@ -344,6 +345,14 @@ static int make_folders(struct boot *b, struct boot_data data, struct error *e)
         return r;
 }
 
+static _Noreturn void restart(void)
+{
+        (void)sleep(REBOOT_DELAY_SECONDS);
+        sync();
+        (void)reboot(RB_AUTOBOOT);
+        _exit(1); /* the kernel panics, and its panic= reboots */
+}
+
 static int boot_installed(struct boot *b, char *uuid, struct error *e)
 {
         int r = wait_for_device(b, try_node, uuid, BOOT_COST_DISK, e);
@@ -352,6 +361,13 @@ static int boot_installed(struct boot *b, char *uuid, struct error *e)
                 return r;
         boot_report_set(b->report, "disk", b->node->disk->path);
         boot_report_step(b->report, "disk");
+        r = boot_reset(b, e);
+        if (r > 0) {
+                log_warning("restarting into the image that the reset made active");
+                restart();
+        }
+        if (r < 0)
+                return r;
         if (b->entry.role != ENTRY_ROLE_RECOVERY)
                 boot_grow_partition(b);
         r = unlock_all(b, e);
@@ -505,14 +521,6 @@ static void ask_for_fallback(const struct boot *b)
                           strerrordesc_np(-r));
         else
                 log_warning("the next boot is \"%s\"", next);
-}
-
-static _Noreturn void restart(void)
-{
-        (void)sleep(REBOOT_DELAY_SECONDS);
-        sync();
-        (void)reboot(RB_AUTOBOOT);
-        _exit(1); /* the kernel panics, and its panic= reboots */
 }
 
 /* The image is not to blame, and starting it again at once would only ask again. */
@@ -674,9 +682,21 @@ static int stage_mount(struct boot *b, bool unlocked, struct error *e)
         return r;
 }
 
+/* A person who comes to a node in recovery finds it on the console. */
+static void tell_recovery(const struct boot *b, bool unlocked)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_SMALL_FILE);
+
+        if (b->live || b->entry.role != ENTRY_ROLE_RECOVERY)
+                return;
+        if (boot_issue_text(buf_str(&b->why), boot_report_problems(b->report), unlocked, &text) ==
+            0)
+                boot_issue_show(b->env, buf_str(&text));
+}
+
 static _Noreturn void run_boot(const struct env *env)
 {
-        struct boot b = {.env = env, .live = true};
+        struct boot b = {.env = env, .live = true, .why = BUF_INIT(4096)};
         struct error error = ERROR_INIT;
         bool unlocked = true, closed = false;
 
@@ -701,6 +721,7 @@ static _Noreturn void run_boot(const struct env *env)
                 fail(&b, &error);
         log_info("%s boot of %s", b.live ? "live" : entry_role_name(b.entry.role),
                  b.node ? b.node->disk->path : "no disk");
+        tell_recovery(&b, unlocked);
         hand_over(&b);
 }
 

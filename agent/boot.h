@@ -8,6 +8,7 @@
 #include "agent/boot_report.h"
 #include "agent/data.h"
 #include "agent/node.h"
+#include "base/buf.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "partition/module.h"
@@ -39,7 +40,8 @@ struct boot {
         bool counted; /* the entry is on trial */
         bool live;
         struct boot_pin pin;
-        bool first; /* this boot makes the volumes of a disk image */
+        bool first;     /* this boot makes the volumes of a disk image */
+        struct buf why; /* recovery: what is wrong with the other entries, in lines */
 };
 
 /*
@@ -130,3 +132,10 @@ void boot_swap(struct boot *b);
  * /etc, /var and /run must be writable by now. What fails is a problem of the report.
  */
 void boot_userdata(struct boot *b, struct boot_data data);
+
+/*
+ * Carries a reset on that was cut (agent/reset.h), before anything is unlocked. 0: go on, there is
+ * none, or it is complete, or it had destroyed nothing and was taken back; 1: it is complete, and
+ * another image than the running one is to find the new volumes: restart.
+ */
+int boot_reset(struct boot *b, struct error *e) _must_check_;

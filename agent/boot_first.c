@@ -45,14 +45,13 @@ struct making {
         const char *config_device;
         int header; /* file in memory */
         char header_path[64];
-        struct secret *passphrase;
-        int keyslot;
+        struct volume_made made;
 };
 
 static void making_done(struct making *m)
 {
         close_p(&m->header);
-        secret_free(m->passphrase);
+        volume_made_done(&m->made);
         free(m->device);
 }
 
@@ -166,7 +165,7 @@ static int enrol(struct making *m, struct error *e)
         const struct volume_wish wish = {
                 .path = m->header_path,
                 .label = m->label,
-                .sector = volume_sector(m->boot->node->disk),
+                .sector = volume_sector(m->boot->node->disk->sector_size),
                 .allow_discards = m->blank.allow_discards,
                 .policy = &used,
         };
@@ -178,7 +177,7 @@ static int enrol(struct making *m, struct error *e)
                 return r;
         used = policy;
         used.key = key;
-        return volume_make(m->boot->tpm, &wish, &m->passphrase, &m->keyslot, e);
+        return volume_make(m->boot->tpm, &wish, &m->made, e);
 }
 
 /* Not by arithmetic, as an installation has to: this is the boot that the TPM opens it in. */
@@ -305,7 +304,7 @@ static int make_file_system(struct making *m, struct luks *luks, struct error *e
         }
         r = luks_set_data_device(luks, m->device, e);
         if (r == 0)
-                r = luks_activate(luks, MAPPING, m->keyslot, m->passphrase, NULL, e);
+                r = luks_activate(luks, MAPPING, m->made.keyslot, m->made.passphrase, NULL, e);
         if (r < 0)
                 return r;
         r = mkfs_ext4(mapped, m->label, e);

@@ -146,6 +146,11 @@ static void add_times(struct boot_report *b)
         boot_report_set_u64(b, "own_ms", total > waited ? total - waited : 0);
 }
 
+struct json_object *boot_report_problems(const struct boot_report *b)
+{
+        return b->problems;
+}
+
 static char *report_path(const struct env *env, const char *name)
 {
         char *path;

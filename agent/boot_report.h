@@ -55,6 +55,8 @@ struct boot_report_volume {
 void boot_report_partition(struct boot_report *b, const struct boot_report_volume *v);
 /* A problem that did not stop the boot. */
 void boot_report_problem(struct boot_report *b, const char *text);
+/* All of them: borrowed array of texts. */
+struct json_object *boot_report_problems(const struct boot_report *b);
 
 /* Writes the report to run/tb-agent/boot.json: also when this stage began after the start of the
  * kernel (started_ms), how long it took (total_ms), and what of that was the TPM (tpm_ms), the disk

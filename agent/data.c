@@ -55,6 +55,9 @@ int data_open_header(const struct node *n, const struct data_volume *v, char **r
                 r = luks_open(*ret_device, &l, e);
         if (r == 0)
                 r = luks_check_header(l, v->label ?: luks_label(l), e);
+        if (r == 0 && strcmp(luks_label(l), LAYOUT_RESET_LABEL) == 0)
+                r = error_set(e, ERROR_PRECONDITION, EBADMSG,
+                              "it was being made anew by a reset that was cut");
         if (r == 0)
                 *ret = TAKE_PTR(l);
         return r;

@@ -79,10 +79,9 @@ static int make_environment(struct hook_environment *v, enum hook_event event,
 const char *hook_event_name(enum hook_event event)
 {
         static const char *const names[HOOK_EVENT_MAX] = {
-                [HOOK_BEFORE_UPGRADE] = "before-upgrade",
-                [HOOK_AFTER_UPGRADE] = "after-upgrade",
-                [HOOK_BEFORE_INSTALL] = "before-install",
-                [HOOK_AFTER_INSTALL] = "after-install",
+                [HOOK_BEFORE_UPGRADE] = "before-upgrade", [HOOK_AFTER_UPGRADE] = "after-upgrade",
+                [HOOK_BEFORE_INSTALL] = "before-install", [HOOK_AFTER_INSTALL] = "after-install",
+                [HOOK_BEFORE_RESET] = "before-reset",     [HOOK_AFTER_RESET] = "after-reset",
         };
 
         return names[event];

@@ -5,16 +5,19 @@
  * the node; then those that a configuration names. They run as agent/scripts.h says, in the node's
  * own root, with a description of the operation in their environment:
  *
- *   TB_EVENT             before-upgrade, after-upgrade, before-install, after-install
+ *   TB_EVENT             before-upgrade, after-upgrade, before-install, after-install,
+ *                        before-reset, after-reset
  *   TB_SOURCE            where the image comes from, without a password
- *   TB_TARGET            active, recovery; empty for an installation
- *   TB_DISK              of an installation: the node of the disk, e.g. /dev/vda
+ *   TB_TARGET            active, recovery; empty for an installation; of a reset the
+ *                        partitions, with commas between them
+ *   TB_DISK              of an installation or a reset: the node of the disk, e.g. /dev/vda
  *   TB_FROM_VERSION      what runs now; empty when unknown
  *   TB_FROM_SHA256       digest of its image; empty when unknown
  *   TB_TO_VERSION        of the new image; empty when it is not known yet
  *   TB_TO_SHA256         digest of the new image; empty when it is not known yet
  *   TB_TO_MANIFEST       digest of the new manifest; empty when the source has none
- *   TB_RESULT            after-upgrade: upgraded; after-install: installed
+ *   TB_RESULT            after-upgrade: upgraded; after-install: installed;
+ *                        after-reset: reset
  */
 #pragma once
 
@@ -25,6 +28,8 @@ enum hook_event {
         HOOK_AFTER_UPGRADE,
         HOOK_BEFORE_INSTALL,
         HOOK_AFTER_INSTALL,
+        HOOK_BEFORE_RESET,
+        HOOK_AFTER_RESET,
         HOOK_EVENT_MAX,
 };
 

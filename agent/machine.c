@@ -249,7 +249,7 @@ static int read_keys(const struct env *env, const struct machine_options *o, str
 {
         if (o->policy_key)
                 return read_key_file(o->policy_key, m, e);
-        if (o->fresh || !is_node(env))
+        if (o->fresh || o->reset || !is_node(env))
                 return 0;
         return read_enrolled_keys(env, m, e);
 }

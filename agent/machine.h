@@ -24,6 +24,7 @@ struct machine_options {
         const char *policy_key; /* PEM file instead of the keys of the disk's tokens */
         bool tpm_named;         /* somebody asked for this TPM: it has to answer */
         bool fresh;             /* the disk is about to be made: nothing is sealed yet */
+        bool reset; /* the data partitions are about to be made: what they are sealed to is gone */
         bool allow_downgrade;
         /* Keys that will be the firmware's when the image starts, instead of the machine's db and
          * (when they have one) dbx; what PCR 7 will be is then the caller's to know. */

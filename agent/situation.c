@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/report.h"
+#include "agent/reset_journal.h"
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -198,6 +199,13 @@ static void fill_slots(struct situation *s)
                        s->running.image);
 }
 
+static bool is_reset_pending(const struct esp *esp)
+{
+        struct reset_journal journal;
+
+        return reset_journal_load(esp, &journal, NULL) == 0;
+}
+
 int situation_read(const struct env *env, const struct esp *esp, struct situation *ret,
                    struct error *e)
 {
@@ -209,6 +217,7 @@ int situation_read(const struct env *env, const struct esp *esp, struct situatio
         find_running(env, &s);
         fill_slots(&s);
         s.has_loader = loader_info(env, &s.loader) == 0;
+        s.reset_pending = is_reset_pending(esp);
         *ret = s;
         return 0;
 }

@@ -27,7 +27,8 @@ struct situation {
         struct esp esp;
         struct slots_situation slots; /* complete, for slots_plan() */
         struct running running;
-        bool has_loader; /* loader is filled */
+        bool reset_pending; /* there is a journal of a reset */
+        bool has_loader;    /* loader is filled */
         struct loader_info loader;
 };
 

@@ -385,6 +385,8 @@ int status_add_node(const struct env *env, struct json_object *root, const struc
                 r = add_fallback(root, s, state);
         if (r == 0)
                 r = add_pins(env, root);
+        if (r == 0)
+                r = json_add_bool(root, "reset_pending", s->reset_pending);
         return r < 0 ? r : add_memory(env, root, s, state);
 }
 
@@ -485,7 +487,10 @@ static void print_operation(struct json_object *root)
 void status_print_node(struct json_object *root)
 {
         const char *digest;
+        bool reset;
 
+        if (json_get_bool(root, "reset_pending", &reset) == 0 && reset)
+                report_text(stdout, "reset         is pending: the next boot carries it out\n");
         if (json_get_str(root, "pending_recovery", &digest) == 0)
                 report_text(stdout, "recovery      is to become %.12s, once that is confirmed\n",
                             digest);

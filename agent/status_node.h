@@ -11,6 +11,7 @@
 
 /*
  * Adds to the document: version, blessed, tries_left, entries, running, next, fallback, pinned,
+ * reset_pending,
  * and from the memory: failed_images, last_operation, pending_recovery. state NULL: it is not
  * known, and those three are null. -ENOMEM.
  */

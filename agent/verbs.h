@@ -10,6 +10,7 @@ int verb_bless(const struct env *env, int argc, char **argv);
 int verb_status(const struct env *env, int argc, char **argv);
 int verb_bootentry(const struct env *env, int argc, char **argv);
 int verb_upgrade(const struct env *env, int argc, char **argv);
+int verb_reset(const struct env *env, int argc, char **argv);
 int verb_config(const struct env *env, int argc, char **argv);
 int verb_verify(const struct env *env, int argc, char **argv);
 int verb_unlock(const struct env *env, int argc, char **argv);

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Making an encrypted volume: its key is a random secret that is sealed in the TPM and never stored
- * elsewhere; a recovery key, when there is one, has a slot beside it. Shared by the installation
- * and by the first boot of a disk image.
+ * One new encrypted volume: format, enrol TPM and recovery key, prove. Installation and reset share
+ * this; both then make the file system.
+ *
+ *     volume_enrol() -> volume_prove() -> volume_activate() ... luks_deactivate() -> volume_done()
+ *
+ * Its key is a random secret that is sealed in the TPM and never stored elsewhere; a recovery key,
+ * when there is one, has a slot beside it. A live session cannot unseal (its policy is closed), so
+ * the enrolment proves itself another way (design, section 7).
  */
 #pragma once
 
@@ -11,8 +16,15 @@
 
 #include "base/error.h"
 #include "base/secret.h"
-#include "partition/disk.h"
+#include "partition/luks.h"
 #include "partition/seal.h"
+#include "partition/tpm.h"
+#include "upgrade/image.h"
+
+/* PCRs the partitions are sealed to: the image's signed policy, and by value at least the Secure
+ * Boot state. */
+#define VOLUME_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
+#define VOLUME_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
 
 struct volume_wish {
         const char *path;  /* device, or file for the header (partition/luks.h) */
@@ -23,13 +35,54 @@ struct volume_wish {
         const struct secret *recovery_key; /* NULL: none */
 };
 
-/* Bytes of an encryption sector on this disk: its own sectors. What it writes as one is encrypted
+struct volume_made {
+        struct secret *passphrase; /* opens keyslot */
+        int keyslot;
+        char uuid[37];
+};
+
+/* Bytes of an encryption sector on a disk with these: its own. What it writes as one is encrypted
  * as one, and a volume looks to what is above it like the disk below. */
-uint32_t volume_sector(const struct disk *d);
+uint32_t volume_sector(uint64_t device_sector);
 
 /*
- * Formats and enrols. *ret_passphrase opens key slot *ret_keyslot; it is set on success alone.
- * Proving the enrolment and making a file system is the caller's.
+ * Formats and enrols: the first boot of a disk image needs no more. Destroys what was at the start
+ * of the device. *ret is set on success alone; its owner calls volume_made_done().
  */
-int volume_make(struct tpm *tpm, const struct volume_wish *wish, struct secret **ret_passphrase,
-                int *ret_keyslot, struct error *e) _must_check_;
+int volume_make(struct tpm *tpm, const struct volume_wish *wish, struct volume_made *ret,
+                struct error *e) _must_check_;
+void volume_made_done(struct volume_made *made);
+
+/* What all new volumes of a node have in common. Borrowed. */
+struct volume_keys {
+        struct tpm *tpm;
+        const struct verified_image *image; /* that will unlock them */
+        uint32_t literal_pcrs;              /* that they are bound to by value */
+        const uint8_t *literal_values;      /* these, ascending */
+        const struct secret *pin;           /* asked for at each start; NULL: none */
+        const struct secret *recovery_key;  /* NULL: none */
+};
+
+struct volume {
+        const char *device;
+        const char *label;      /* of the LUKS2 header */
+        uint64_t device_sector; /* logical sector of the disk, bytes */
+        bool allow_discards;
+        struct volume_made made; /* by volume_enrol() */
+};
+
+/* volume_make() for an image. Destroys what was at the start of the device. */
+int volume_enrol(const struct volume_keys *keys, struct volume *v, struct error *e) _must_check_;
+
+/*
+ * Works on what is on the disk, read again: the header passes the check of the boot stage, the
+ * stored token leads to its policy with the values and the signature the image will have, and each
+ * key opens its slot.
+ */
+int volume_prove(const struct volume_keys *keys, const struct volume *v, struct error *e)
+        _must_check_;
+
+/* Maps it at /dev/mapper/<name>. */
+int volume_activate(const struct volume *v, const char *name, struct error *e) _must_check_;
+
+void volume_done(struct volume *v);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files that are put together into one thing: a folder, a tar, or (image/bundle_fat.h) a file system. What
- * is large stays where it is and is read when it is written out, so the memory needed does not
- * depend on the sizes.
+ * Files that are put together into one thing: a folder, a tar, or (image/bundle_fat.h) a file
+ * system. What is large stays where it is and is read when it is written out, so the memory needed
+ * does not depend on the sizes.
  *
  * Names are relative paths with single slashes. Folders above a name are added when they are
  * missing, so that a folder stands before what is in it; apart from that the order is that of the

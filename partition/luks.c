@@ -149,11 +149,24 @@ const char *luks_label(const struct luks *l)
         return label ? label : "";
 }
 
+uint64_t luks_data_offset(const struct luks *l)
+{
+        return crypt_get_data_offset(l->cd) * SECTOR;
+}
+
+bool luks_allows_discards(const struct luks *l)
+{
+        uint32_t flags = 0;
+
+        return crypt_persistent_flags_get(l->cd, CRYPT_FLAGS_ACTIVATION, &flags) == 0 &&
+               (flags & CRYPT_ACTIVATE_ALLOW_DISCARDS) != 0;
+}
+
 int luks_set_label(struct luks *l, const char *label, struct error *e)
 {
         int r = crypt_set_label(l->cd, label, NULL);
 
-        return r < 0 ? luks_error(l, r, "setting the label", e) : 0;
+        return r < 0 ? luks_error(l, r, "cannot set the label", e) : 0;
 }
 
 int luks_add_keyslot(struct luks *l, const struct secret *volume_key,

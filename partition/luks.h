@@ -63,7 +63,16 @@ DEFINE_CLEANUP(struct luks, luks_free)
 const char *luks_uuid(const struct luks *l);
 const char *luks_label(const struct luks *l);
 
-/* Gives the volume another label. */
+/* Where the data begins, in bytes: headers and key slots lie before it. */
+uint64_t luks_data_offset(const struct luks *l);
+/* Whether the header has the flag allow-discards. */
+bool luks_allows_discards(const struct luks *l);
+
+/*
+ * Gives the volume another label. Both copies of the header are written, each with a checksum and
+ * the first one whole before the second: after a power cut the label is the old or the new one
+ * (LUKS2 On-Disk Format, section 2.4).
+ */
 int luks_set_label(struct luks *l, const char *label, struct error *e) _must_check_;
 
 /*

@@ -108,3 +108,21 @@ int mount_private(struct error *e)
                 return error_errno(e, errno, "making mounts private");
         return 0;
 }
+
+int mount_name_space(struct error *e)
+{
+        int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+        return fd < 0 ? error_errno(e, errno, "mount name space") : fd;
+}
+
+int mount_return(int name_space, struct error *e)
+{
+        _cleanup_close_ int here = file_open_dir(AT_FDCWD, ".");
+
+        if (setns(name_space, CLONE_NEWNS) < 0)
+                return error_errno(e, errno, "going back to the mount name space");
+        if (here >= 0 && fchdir(here) < 0)
+                return error_errno(e, errno, "going back to the working directory");
+        return 0;
+}

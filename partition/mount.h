@@ -38,3 +38,10 @@ int mount_unmount(const char *target, struct error *e) _must_check_;
  * disappear with the process. Used before the ESP is mounted for a moment.
  */
 int mount_private(struct error *e) _must_check_;
+
+/* A descriptor of the mount name space this process is in. */
+int mount_name_space(struct error *e) _must_check_;
+
+/* Goes back there after mount_private(): what is unmounted then is unmounted for everybody. The
+ * working directory stays. */
+int mount_return(int name_space, struct error *e) _must_check_;

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/reset_node.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mount.h>
+
+#include "agent/install_escrow.h"
+#include "base/file.h"
+#include "partition/mkfs.h"
+#include "partition/mount.h"
+
+/* Not a name of the boot stage. One volume is open at a time. */
+#define MAPPING "tb-reset"
+#define CERTIFICATE_FOLDER ".tb-agent"
+#define CERTIFICATE_FILE CERTIFICATE_FOLDER "/reset.json"
+
+static int find(void *arg, const struct reset_volume *v, char **ret, struct error *e)
+{
+        const struct reset_node *n = arg;
+
+        for (size_t i = 0; i < n->node->layout.n; i++) {
+                const struct layout_partition *p = &n->node->layout.partitions[i];
+
+                if (strcmp(p->name, v->name) == 0 && strcasecmp(p->uuid, v->partition) == 0)
+                        return disk_partition_path(n->node->disk, p->number, ret, e);
+        }
+        return error_set(e, ERROR_PRECONDITION, ESTALE, "%s has no partition \"%s\" with UUID %s",
+                         n->node->disk->path, v->name, v->partition);
+}
+
+static int put_certificate(const struct env *env, const char *mapped,
+                           struct json_object *certificate, struct error *e)
+{
+        const char *text = json_object_to_json_string_ext(
+                certificate, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+        _cleanup_free_ char *target = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        int r, unmounted;
+
+        if (asprintf(&target, "%s/tb-agent/reset", env->run) < 0) {
+                target = NULL;
+                return error_oom(e);
+        }
+        if (!text)
+                return error_oom(e);
+        r = mount_fs(mapped, target, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
+        if (r < 0)
+                return r;
+        fd = file_open_dir(AT_FDCWD, target);
+        r = fd < 0 ? fd : file_make_dirs(fd, CERTIFICATE_FOLDER, 0700);
+        if (r == 0)
+                r = file_replace(fd, CERTIFICATE_FILE, text, strlen(text), 0600);
+        close_p(&fd);
+        if (r < 0)
+                (void)error_errno(e, -r, "certificate of the reset");
+        unmounted = mount_unmount(target, r < 0 ? NULL : e);
+        return r < 0 ? r : unmounted;
+}
+
+static int fill(void *arg, const struct reset_volume *v, const struct volume *made,
+                struct json_object *certificate, struct error *e)
+{
+        const struct reset_node *n = arg;
+        _cleanup_free_ char *mapped = NULL;
+        int r, closed;
+
+        if (asprintf(&mapped, "%s/mapper/" MAPPING, n->env->dev) < 0) {
+                mapped = NULL;
+                return error_oom(e);
+        }
+        r = volume_activate(made, MAPPING, e);
+        if (r < 0)
+                return r;
+        r = mkfs_ext4(mapped, v->label, e);
+        if (r == 0 && certificate)
+                r = put_certificate(n->env, mapped, certificate, e);
+        /* The first failure is the one to report. */
+        closed = luks_deactivate(MAPPING, r < 0 ? NULL : e);
+        return r < 0 ? r : closed;
+}
+
+static int deliver(void *arg, struct error *e)
+{
+        const struct reset_node *n = arg;
+
+        return n->escrow ? install_escrow_deliver(n->escrow, e) : 0;
+}
+
+static void tell(void *arg, const char *phase, const char *name, uint64_t done, uint64_t total)
+{
+        struct reset_node *n = arg;
+        char text[sizeof(n->phase)];
+
+        (void)snprintf(text, sizeof(text), "%s %s", phase, name);
+        if (strcmp(text, n->phase) != 0 || (total != 0 && done == 0)) {
+                memcpy(n->phase, text, sizeof(text));
+                progress_phase(n->progress, text, total);
+        }
+        progress_update(n->progress, done, 0);
+}
+
+void reset_node_world(struct reset_node *n, struct reset_world *w)
+{
+        w->disk = n->node->disk;
+        w->device_sector = n->node->disk->sector_size;
+        w->recovery_key = n->escrow ? n->escrow->key : NULL;
+        w->find = find;
+        w->fill = fill;
+        w->deliver = deliver;
+        w->tell = tell;
+        w->arg = n;
+}
+
+int reset_node_drop_stale(const struct env *env, struct error *e)
+{
+        _cleanup_free_ char *path = NULL;
+
+        if (asprintf(&path, "%s/mapper/" MAPPING, env->dev) < 0) {
+                path = NULL;
+                return error_oom(e);
+        }
+        return file_exists(AT_FDCWD, path) ? luks_deactivate(MAPPING, e) : 0;
+}

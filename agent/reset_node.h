@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The partitions and file systems of a real node for a reset: the callbacks of struct reset_world,
+ * shared by the verb and the boot stage.
+ */
+#pragma once
+
+#include "agent/node.h"
+#include "agent/progress.h"
+#include "agent/reset.h"
+
+struct install_escrow;
+
+struct reset_node {
+        const struct env *env;
+        const struct node *node;
+        struct install_escrow *escrow; /* NULL: no recovery key */
+        struct progress *progress;     /* may be NULL */
+        char phase[80];                /* that was told last */
+};
+
+/* Fills disk, sector, callbacks and recovery key of the world. */
+void reset_node_world(struct reset_node *n, struct reset_world *w);
+
+/* Ends the mapping of a run that was killed. With the node's lock held. */
+int reset_node_drop_stale(const struct env *env, struct error *e) _must_check_;
