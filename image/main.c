@@ -55,6 +55,24 @@ static const struct verb {
          "  --keys DIR   directory made by \"tb-image keys\"\n"
          "  --out OUT    signed image to write\n",
          verb_sign},
+        {"upgrade-image", "put an image into a container for upgrades",
+         "Usage: tb-image upgrade-image --usi FILE --out OUT [OPTIONS]\n"
+         "\n"
+         "Puts a signed system image into a container image that a registry carries and nodes\n"
+         "upgrade from. No container engine is needed; \"skopeo copy\" pushes the result.\n"
+         "\n"
+         "  --usi FILE           image made by \"tb-image usi\"\n"
+         "  --out OUT            what to write: a new folder for oci, a file otherwise\n"
+         "  --format FORMAT      oci (a layout; the default), oci-archive or docker-archive\n"
+         "  --artifact           an OCI artifact that is the image itself, without a tree\n"
+         "  --loader FILE        signed systemd-boot that comes along\n"
+         "  --enroll-keys DIR    bring the public PK.auth, KEK.auth, db.auth of DIR; everything\n"
+         "                       has to be signed by its db.pem\n"
+         "  --name NAME          name of the repository in a docker-archive\n"
+         "  --tag TAG            default: the version of the image\n"
+         "  --title TEXT         title of the boot entry (default: PRETTY_NAME)\n"
+         "  --json               print the result as JSON\n",
+         verb_upgrade_image},
         {"inspect", "show what is in an image",
          "Usage: tb-image inspect [--json] FILE\n"
          "\n"
@@ -73,7 +91,7 @@ static void print_overview(void)
                "Builds, signs and inspects Trusted Boot system images.\n"
                "\n");
         for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
-                printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+                printf("  %-14s %s\n", verbs[i].name, verbs[i].summary);
         printf("\n"
                "  --help     this text; after a verb: its options\n"
                "  --version  version of the program\n");

@@ -10,17 +10,12 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "base/num.h"
 #include "base/version.h"
 #include "upgrade/authenticode_image.h"
 #include "upgrade/esp_path.h"
 #include "upgrade/pe.h"
 #include "upgrade/proof.h"
 #include "upgrade/trust.h"
-
-/* systemd-boot(7): section .sdmagic holds this text. */
-#define MAGIC_START "#### LoaderInfo: systemd-boot "
-#define MAGIC_END " ####"
 
 #if defined(__x86_64__)
 #define REMOVABLE_NAME "BOOTX64.EFI"
@@ -33,46 +28,12 @@ void bootloader_done(struct bootloader *b)
         buf_done(&b->image);
 }
 
-static int not_ours(struct error *e)
-{
-        error_set(e, ERROR_REFUSED, EBADMSG, "not a systemd-boot image");
-        error_advise(e, "the source must bring systemd-boot, signed for this machine");
-        return -EBADMSG;
-}
-
 static int read_version(int fd, struct bootloader *b, struct error *e)
 {
         _cleanup_(pe_free_p) struct pe *pe = NULL;
-        _cleanup_(buf_done) struct buf magic = BUF_INIT(4096);
-        const struct pe_section *section;
-        const char *start, *end;
-        uint64_t major;
-        int r;
+        int r = pe_open(fd, &pe, e);
 
-        r = pe_open(fd, &pe, e);
-        if (r < 0)
-                return r;
-        section = pe_find(pe, ".sdmagic");
-        if (!section)
-                return not_ours(e);
-        r = pe_read(pe, section, &magic, e);
-        if (r < 0)
-                return r;
-        start = strstr(buf_str(&magic), MAGIC_START);
-        end = start ? strstr(start, MAGIC_END) : NULL;
-        if (!end)
-                return not_ours(e);
-        start += strlen(MAGIC_START);
-        if ((size_t)(end - start) >= sizeof(b->version))
-                return not_ours(e);
-        (void)snprintf(b->version, sizeof(b->version), "%.*s", (int)(end - start), start);
-        /* "252.39-1~deb12u1": the number before the first other character. */
-        buf_reset(&magic);
-        if (buf_add(&magic, b->version, strspn(b->version, "0123456789")) < 0 ||
-            parse_u64_max(buf_str(&magic), 99999, &major) < 0)
-                return not_ours(e);
-        b->major = (unsigned)major;
-        return 0;
+        return r < 0 ? r : bootloader_probe(pe, b->version, &b->major, e);
 }
 
 int bootloader_take(const struct buf *image, struct bootloader *ret, struct error *e)

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "efivars/sigdb.h"
 #include "partition/eventlog.h"
+#include "upgrade/bootloader_probe.h"
 #include "upgrade/esp.h"
 
 #if defined(__x86_64__)
@@ -19,9 +20,9 @@
 #define BOOTLOADER_PATH "EFI/systemd/" BOOTLOADER_NAME
 
 struct bootloader {
-        struct buf image; /* the whole file */
-        char version[64]; /* "252.39-1~deb12u1" */
-        unsigned major;   /* 252 */
+        struct buf image;                      /* the whole file */
+        char version[BOOTLOADER_VERSION_SIZE]; /* "252.39-1~deb12u1" */
+        unsigned major;                        /* 252 */
 };
 
 /*

@@ -38,7 +38,7 @@ def registry(workshop, images):
     with DockerRegistry(workshop.work / 'registry') as registry:
         for tag, image in images.items():
             if tag == 'v2':
-                registry.push_image('demo', image.read_bytes(), tag, loader=workshop.loader().read_bytes())
+                registry.push_made(workshop.tb_image, 'demo', image, tag, '--loader', workshop.loader())
             else:
                 registry.push_artifact('demo', image, tag)
         yield registry

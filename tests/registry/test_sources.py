@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tools import DOCKER, HERE, OCI, DockerRegistry, Layout, tar, tool, tree
+from tools import DOCKER, HERE, OCI, DockerRegistry, Layout, tar, tb_image, tool, tree
 
 ARM = {"architecture": "arm64", "os": "linux"}
 pytestmark = pytest.mark.parametrize("judge", ["verify", "upgrade"], indirect=True)
@@ -180,3 +180,20 @@ def test_real_registry(judge, certificate, tmp_path, image, loader, tls):
         judge(f"oci:{where}/a/demo:raw", *options, rc=0, image=image)
         judge(f"oci:{where}/a/demo:tree", *options, rc=0, image=image)
         judge(f"oci:{where}/a/demo:other", *options, rc=6)
+
+
+@pytest.mark.parametrize("how", ["oci", "oci-archive", "docker-archive", "artifact"])
+def test_upgrade_images_of_our_own(judge, certificate, tmp_path, images, image, loader, how):
+    """What tb-image makes is taken from where it lies, and from a registry that skopeo copied it to."""
+    (tmp_path / "loader.efi").write_bytes(loader)
+    options = ["--artifact"] if how == "artifact" else ["--format", how, "--loader", tmp_path / "loader.efi"]
+    out = tmp_path / "out"
+    tb_image("upgrade-image", "--usi", images.path(2), "--out", out, "--tag", "v2", "--name", "a/demo", *options)
+    judge(f"{'ocifile' if how.endswith('archive') else 'dir'}:{out}", rc=0, image=image)
+    transport = "oci" if how == "artifact" else how
+    with DockerRegistry(tmp_path / "registry", certificate) as registry:
+        tool("skopeo", "--insecure-policy", "--tmpdir", tmp_path, "copy", "-q", "--dest-tls-verify=false",
+             *([] if how == "docker-archive" else ["--preserve-digests"]),
+             f"{transport}:{out}" + (":a/demo:v2" if how == "docker-archive" else ":v2"),
+             f"docker://localhost:{registry.port}/a/demo:v2")
+        judge(f"oci:localhost:{registry.port}/a/demo:v2", rc=0, image=image)

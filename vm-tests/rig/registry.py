@@ -64,9 +64,12 @@ class DockerRegistry:
 
     def push(self, layout, name, tag='latest'):
         """Pushes the image with this tag from a layout, byte for byte. Returns its digest."""
+        return self._push(layout.folder, name, tag)
+
+    def _push(self, folder, name, tag):
         digest_file = self.dir / 'digest'
         run('skopeo', '--insecure-policy', 'copy', '--quiet', '--preserve-digests', '--dest-tls-verify=false', '--digestfile',
-            digest_file, f'oci:{layout.folder}:{tag}', f'docker://127.0.0.1:{self.port}/{name}:{tag}')
+            digest_file, f'oci:{folder}:{tag}', f'docker://127.0.0.1:{self.port}/{name}:{tag}')
         return digest_file.read_text().strip()
 
     def push_artifact(self, name, image, tag='latest', **more):
@@ -74,6 +77,13 @@ class DockerRegistry:
         layout = self.layout()
         layout.put_artifact(image, tag, **more)
         return self.push(layout, name, tag)
+
+    def push_made(self, tb_image, name, usi, tag='latest', *options):
+        """An upgrade image as tb-image makes it from a system image."""
+        self.uploads += 1
+        folder = self.dir / f'layout{self.uploads}'
+        run(tb_image, 'upgrade-image', '--usi', usi, '--out', folder, '--tag', tag, *options)
+        return self._push(folder, name, tag)
 
     def push_image(self, name, image, tag='latest', loader=None, how='zstd', **more):
         """An image inside a container, in the layout of Kairos."""
