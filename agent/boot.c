@@ -25,9 +25,11 @@
 #include "base/log.h"
 #include "efivars/loader.h"
 #include "partition/mount.h"
+#include "partition/optical.h"
 #include "upgrade/esp.h"
 
 #define LIVE_MOUNT "/run/initramfs/live"
+#define LIVE_IMAGE "EFI/kairos/norole.efi"
 /* How long a person can read the reason on the console before the node tries again. */
 #define REBOOT_DELAY_SECONDS 5
 /* Further tries of a confirmed entry that failed once. */
@@ -143,10 +145,11 @@ static bool firmware_has_tpm(const struct env *env)
  * -ENODEV or the time is over. Drivers of devices that appeared in between are loaded; when that
  * does not help soon, those of all devices.
  */
-static int wait_for_device(struct boot *b, int (*attempt)(struct boot *, void *, struct error *),
-                           void *arg, enum boot_cost cost, struct error *e)
+static int wait_seconds(struct boot *b, unsigned seconds,
+                        int (*attempt)(struct boot *, void *, struct error *), void *arg,
+                        enum boot_cost cost, struct error *e)
 {
-        int64_t start = now_ms(), deadline = start + (int64_t)LIMIT_DEVICE_WAIT_SECONDS * 1000;
+        int64_t start = now_ms(), deadline = start + (int64_t)seconds * 1000;
         int64_t soon = start + LIMIT_DEVICE_FIRST_WAIT_MS;
         _cleanup_close_ int events = uevent_open(e);
         int r;
@@ -166,6 +169,12 @@ static int wait_for_device(struct boot *b, int (*attempt)(struct boot *, void *,
                         return r;
         }
         return r;
+}
+
+static int wait_for_device(struct boot *b, int (*attempt)(struct boot *, void *, struct error *),
+                           void *arg, enum boot_cost cost, struct error *e)
+{
+        return wait_seconds(b, LIMIT_DEVICE_WAIT_SECONDS, attempt, arg, cost, e);
 }
 
 static int try_tpm(struct boot *b, void *arg, struct error *e)
@@ -333,22 +342,66 @@ static int boot_installed(struct boot *b, char *uuid, struct error *e)
         return r;
 }
 
+/* The boot image of the disc in one drive, if an image of ours is on it. */
+static int mount_disc(struct boot *b, const char *drive, struct error *e)
+{
+        _cleanup_free_ char *device = NULL;
+        _cleanup_close_ int loop = -EBADF;
+        int r = optical_attach(b->env, drive, &loop, &device, e);
+
+        if (r == 0)
+                r = node_mount_vfat(device, LIVE_MOUNT, false, e);
+        if (r < 0)
+                return r;
+        if (file_exists(AT_FDCWD, LIVE_MOUNT "/" LIVE_IMAGE))
+                return 0;
+        (void)umount2(LIVE_MOUNT, MNT_DETACH);
+        return error_set(e, ERROR_IO, ENODATA, "%s: a disc without an image", drive);
+}
+
+static int try_discs(struct boot *b, void *arg, struct error *e)
+{
+        _cleanup_(sysblock_names_done) struct sysblock_names drives = {0};
+        int r = optical_list(b->env, &drives, e);
+
+        (void)arg;
+        if (r < 0)
+                return r;
+        error_set(e, ERROR_PRECONDITION, ENODEV, "no disc with an image in any drive");
+        for (size_t i = 0; i < drives.n; i++)
+                if (mount_disc(b, drives.name[i], e) == 0)
+                        return 0;
+        return -ENODEV;
+}
+
+/* Firmware that starts from a CD names no partition, and neither does firmware that starts from
+ * the network: nobody waits long for a drive. */
+static int mount_live_disc(struct boot *b, struct error *e)
+{
+        int r = module_load(b->modules, "loop", e);
+
+        return r == 0 ? wait_seconds(b, LIMIT_DISC_WAIT_SECONDS, try_discs, NULL, BOOT_COST_DISK, e)
+                      : r;
+}
+
+static int mount_live_partition(struct boot *b, char *uuid, struct error *e)
+{
+        _cleanup_free_ char *device = NULL;
+        int r = wait_for_device(b, try_node, uuid, BOOT_COST_DISK, e);
+
+        if (r == 0)
+                r = disk_partition_path(b->node->disk, b->node->esp->number, &device, e);
+        return r == 0 ? node_mount_vfat(device, LIVE_MOUNT, false, e) : r;
+}
+
 /* The installer finds its image on the medium this session came from. */
 static void mount_live_medium(struct boot *b, char *uuid)
 {
         struct error error = ERROR_INIT;
-        _cleanup_free_ char *device = NULL;
-        int r;
+        int r = module_load(b->modules, "vfat", &error);
 
-        if (!*uuid)
-                return;
-        r = wait_for_device(b, try_node, uuid, BOOT_COST_DISK, &error);
         if (r == 0)
-                r = module_load(b->modules, "vfat", &error);
-        if (r == 0)
-                r = disk_partition_path(b->node->disk, b->node->esp->number, &device, &error);
-        if (r == 0)
-                r = node_mount_vfat(device, LIVE_MOUNT, false, &error);
+                r = *uuid ? mount_live_partition(b, uuid, &error) : mount_live_disc(b, &error);
         if (r < 0) {
                 log_warning("live medium: %s", error.text);
                 boot_report_problem(b->report, error.text);

@@ -216,6 +216,9 @@
 /* How long drivers of the usual kinds alone get for that, before those of all devices are loaded.
  */
 #define LIMIT_DEVICE_FIRST_WAIT_MS 500
+/* The same for a drive with the disc of a live session: CD drives are slow to tell what they hold,
+ * but a machine that started from the network has none. */
+#define LIMIT_DISC_WAIT_SECONDS 15u
 
 /* Configuration: Kairos skips files above 1 MiB; real ones have a few KiB and nest six deep. What
  * is counted as nodes includes those of sections that are left alone (files in write_files). */
@@ -245,3 +248,9 @@
 #define LIMIT_TREE_DEPTH 256u
 #define LIMIT_CPIO_FILE (4 * GIB - 1)
 #define LIMIT_KEY_FILE (64 * KIB)
+/* Directory records of one folder: FAT itself has 65536 of 32 bytes. */
+#define LIMIT_FAT_FOLDER (2 * MIB)
+/* Large files of an installer medium's overlay, which stay open; and how long xorriso may write:
+ * a medium of 4 GiB to a slow disk. */
+#define LIMIT_OVERLAY_LARGE 64u
+#define LIMIT_XORRISO_SECONDS 3600u

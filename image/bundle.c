@@ -82,8 +82,6 @@ static int append(struct bundle *b, const char *name, size_t n, struct bundle_en
 {
         _cleanup_(entry_done) struct bundle_entry fresh = *entry;
 
-        if (n > TAR_NAME_MAX - 1)
-                return bad_name(e, ENAMETOOLONG, name, "the name is too long for a tar");
         if (find(b, name, n))
                 return bad_name(e, EEXIST, name, "there twice");
         if (b->n == b->allocated) {
@@ -261,6 +259,8 @@ static int write_header(const struct bundle *b, const struct bundle_entry *entry
         char h[TAR_BLOCK] = {0};
         unsigned sum = 0;
 
+        if (strlen(entry->name) > TAR_NAME_MAX)
+                return bad_name(e, ENAMETOOLONG, entry->name, "the name is too long for a tar");
         if (entry->size > TAR_SIZE_MAX)
                 return error_set(e, ERROR_CONFIG, EFBIG, "%s is too large for a tar", entry->name);
         memcpy(h, entry->name, strlen(entry->name));

@@ -9,7 +9,7 @@
  * calls, and the same calls with the same content give the same bytes: owners are 0, modes 0644 and
  * 0755, all times the same.
  *
- * Errors: -EINVAL, -EEXIST, -ENOTDIR and -ENAMETOOLONG (ERROR_CONFIG) for names, ERROR_BUSY with
+ * Errors: -EINVAL, -EEXIST and -ENOTDIR (ERROR_CONFIG) for names, ERROR_BUSY with
  * -ESTALE for a file whose size changed since it was added.
  */
 #pragma once
@@ -62,7 +62,8 @@ const struct bundle_entry *bundle_at(const struct bundle *b, size_t i);
 int bundle_write_entry(const struct bundle_entry *entry, bundle_sink sink, void *ctx,
                        struct error *e) _must_check_;
 
-/* Size, SHA-256 and bytes of the bundle as tar (POSIX.1-1988 "ustar"). */
+/* Size, SHA-256 and bytes of the bundle as tar (POSIX.1-1988 "ustar"). -ENAMETOOLONG (ERROR_CONFIG)
+ * for names above 100 bytes. */
 uint64_t bundle_tar_size(const struct bundle *b);
 int bundle_tar_digest(const struct bundle *b, uint8_t ret[SHA256_SIZE], struct error *e)
         _must_check_;

@@ -73,6 +73,29 @@ static const struct verb {
          "  --title TEXT         title of the boot entry (default: PRETTY_NAME)\n"
          "  --json               print the result as JSON\n",
          verb_upgrade_image},
+        {"iso", "make an installer medium",
+         "Usage: tb-image iso --usi FILE --loader FILE --out FILE [OPTIONS]\n"
+         "\n"
+         "Makes an ISO that UEFI firmware starts from CD and, copied to it byte for byte, from a\n"
+         "USB stick, with Secure Boot on. Its session installs the image.\n"
+         "\n"
+         "  --usi FILE                  image made by \"tb-image usi\"\n"
+         "  --loader FILE               signed systemd-boot\n"
+         "  --out FILE                  ISO to write\n"
+         "  --enroll-keys DIR           bring the public PK.auth, KEK.auth, db.auth of DIR for\n"
+         "                              firmware in setup mode; everything has to be signed by "
+         "its\n"
+         "                              db.pem\n"
+         "  --secure-boot-enroll MODE   off, manual, if-safe (default) or force: when "
+         "systemd-boot\n"
+         "                              enrols them\n"
+         "  --config FILE               configuration of the installation (install.yaml on it)\n"
+         "  --overlay DIR               more files, as they are to be on the medium\n"
+         "  --title TEXT                title of the boot entry (default: PRETTY_NAME)\n"
+         "  --timeout N                 seconds of the boot menu (default 5)\n"
+         "  --label LABEL               volume label (default TB_INSTALL)\n"
+         "  --json                      print the result as JSON\n",
+         verb_iso},
         {"inspect", "show what is in an image",
          "Usage: tb-image inspect [--json] FILE\n"
          "\n"

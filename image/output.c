@@ -16,7 +16,8 @@ struct output {
         char *path; /* as given, for messages */
         char *name; /* inside dir */
         char *temporary;
-        bool named; /* the temporary name exists */
+        bool named;     /* the temporary name exists */
+        char *name_now; /* path of it, once asked for */
 };
 
 static int set_names(struct output *o, const char *path)
@@ -129,6 +130,20 @@ int output_fd(const struct output *o)
         return o->fd;
 }
 
+int output_name(struct output *o, const char **ret, struct error *e)
+{
+        int above = (int)(strlen(o->path) - strlen(o->name)), r = give_name(o);
+
+        if (r < 0)
+                return error_errno(e, -r, "cannot create %s", o->path);
+        if (!o->name_now && asprintf(&o->name_now, "%.*s%s", above, o->path, o->temporary) < 0) {
+                o->name_now = NULL;
+                return error_oom(e);
+        }
+        *ret = o->name_now;
+        return 0;
+}
+
 int output_commit(struct output *o, struct error *e)
 {
         mode_t mode;
@@ -159,5 +174,6 @@ void output_free(struct output *o)
         free(o->path);
         free(o->name);
         free(o->temporary);
+        free(o->name_now);
         free(o);
 }

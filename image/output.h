@@ -26,6 +26,10 @@ int output_open(const char *path, struct output **ret, struct error *e) _must_ch
 /* Readable and writable descriptor, borrowed. */
 int output_fd(const struct output *o);
 
+/* Gives the unfinished file a name of its own beside the output, for a program that writes it by
+ * name. Borrowed. */
+int output_name(struct output *o, const char **ret, struct error *e) _must_check_;
+
 /* Puts the file in its place, replacing an older one. When it returns 0 the file is durable.
  * Refuses as output_open() does when something else took the name meanwhile. */
 int output_commit(struct output *o, struct error *e) _must_check_;

@@ -33,10 +33,11 @@ def demo(workshop):
     step('building the demo OS root (the first time takes minutes)', workshop.base)
     usi = step('packing and signing the system image', workshop.usi)
     print(f'           {usi.name}: {usi.stat().st_size / 1e6:.0f} MB, one signed file that is the whole OS')
-    step('signing systemd-boot and writing the installer medium', workshop.live_medium)
+    medium = step('signing systemd-boot and making the installer ISO', workshop.live_medium)
+    print(f'           {medium.name}: {medium.stat().st_size / 1e6:.0f} MB, for CD drives and USB sticks')
     step('enrolling the keys into the firmware, Secure Boot on', workshop.vars)
-    with workshop.live_machine(workshop.work / 'node') as node:
-        step('booting the installer medium', node.boot)
+    with workshop.live_machine(workshop.work / 'node', bus='cdrom') as node:
+        step('booting the ISO as a CD', node.boot)
         step('tb-agent install: partitions, encryption, TPM, images', workshop.install, node)
         step('booting the node from its own disk', node.boot)
         status = node.run(['tb-agent', 'status', '--json'], check=True)
@@ -71,7 +72,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--build', default='build', help='build directory (default: %(default)s)')
     arguments = parser.parse_args()
-    needed = ('qemu-system-x86_64', 'swtpm', 'swtpm_setup', 'mmdebstrap', 'mcopy', 'sfdisk', 'mkfs.vfat', 'depmod')
+    needed = ('qemu-system-x86_64', 'swtpm', 'swtpm_setup', 'mmdebstrap', 'mcopy', 'sfdisk', 'mkfs.vfat', 'depmod', 'xorriso')
     missing = [tool for tool in needed if not shutil.which(tool)]
     if missing:
         print(f'demo: missing {", ".join(missing)}: install the packages of vm-tests/packages.txt', file=sys.stderr)

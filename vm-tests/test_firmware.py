@@ -17,7 +17,7 @@ def medium(workshop):
         'unsigned': lambda: unsigned,
         'foreign': lambda: unsigned_signed_by(workshop, unsigned, 'foreign-keys'),
     }
-    return lambda kind: workshop.live_medium(make[kind]())
+    return lambda kind: workshop.hand_made_medium(make[kind]())
 
 
 def unsigned_signed_by(workshop, image, keys):

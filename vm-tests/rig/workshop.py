@@ -118,9 +118,17 @@ class Workshop:
         """What tb-image said about an image when it made it, e.g. its predicted PCR 11."""
         return json.loads((self.work / f'usi-{label}.json').read_bytes())
 
-    def live_medium(self, usi=None, loader=None):
+    def live_medium(self, usi=None, loader=None, label='', options=()):
+        """The installer medium: an ISO, for a CD drive as well as for a disk. label tells those with other options apart."""
         usi, loader = usi or self.usi(), loader or self.loader()
-        return self._kept(f'live-{usi.stem}.img', digest(usi, loader, Path(HERE / 'esp.py')),
+        words = ['--timeout', '0', *options]
+        return self._kept(f'live{label}-{usi.stem}.iso', digest(usi, loader, self.tb_image, words),
+                          lambda path: run(self.tb_image, 'iso', '--usi', usi, '--loader', loader, *words, '--out', path))
+
+    def hand_made_medium(self, usi):
+        """A medium with an image that tb-image would not put on one."""
+        loader = self.loader()
+        return self._kept(f'made-{usi.stem}.img', digest(usi, loader, Path(HERE / 'esp.py')),
                           lambda path: make_live_medium(path, loader, usi))
 
     def vars(self, keys='keys'):
@@ -128,14 +136,14 @@ class Workshop:
 
     # Machines ----------------------------------------------------------------------------------------------------
 
-    def live_machine(self, dir, usi=None, **settings):
-        """A machine with the installer medium and an empty disk "target", off."""
+    def live_machine(self, dir, usi=None, bus='virtio', **settings):
+        """A machine with the installer medium, as a disk or on another bus, and an empty disk "target", off."""
         shutil.rmtree(dir, ignore_errors=True)
         Path(dir).mkdir(parents=True)
         target = Path(dir) / 'target.img'
         with open(target, 'wb') as f:
             f.truncate(TARGET_SIZE)
-        disks = [Disk(self.live_medium(usi), serial='live', readonly=True), Disk(target, serial='target')]
+        disks = [Disk(self.live_medium(usi), serial='live', bus=bus, readonly=True), Disk(target, serial='target')]
         return Machine(dir, **{'disks': disks, 'vars': self.vars(), **settings})
 
     def install(self, machine, *options):
