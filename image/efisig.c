@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/codec.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/num.h"
@@ -23,6 +24,9 @@
 /* GUIDs in EFI byte order: the first three fields little-endian. */
 static const uint8_t guid_x509[EFISIG_GUID_SIZE] = {0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a,
                                                     0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72};
+static const uint8_t guid_sha256[EFISIG_GUID_SIZE] = {0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50,
+                                                      0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9,
+                                                      0x36, 0x93, 0x43, 0x28};
 static const uint8_t guid_pkcs7[EFISIG_GUID_SIZE] = {0x9d, 0xd2, 0xaf, 0x4a, 0xdf, 0x68,
                                                      0xee, 0x49, 0x8a, 0xa9, 0x34, 0x7d,
                                                      0x37, 0x56, 0x65, 0xa7};
@@ -90,29 +94,38 @@ int efisig_guid_random(uint8_t ret[EFISIG_GUID_SIZE])
         return 0;
 }
 
-int efisig_list(const uint8_t owner[EFISIG_GUID_SIZE], X509 *cert, struct buf *out)
+static int add_list(const uint8_t type[EFISIG_GUID_SIZE], const uint8_t owner[EFISIG_GUID_SIZE],
+                    const uint8_t *data, uint32_t n, struct buf *out)
 {
-        _cleanup_(openssl_free_p) uint8_t *der = NULL;
+        uint32_t entry = EFISIG_GUID_SIZE + n;
         uint8_t header[LIST_HEADER_SIZE];
-        uint32_t entry;
-        int n, r;
+        int r;
 
-        n = i2d_X509(cert, &der);
-        if (n <= 0)
-                return -ENOMEM;
-        if ((uint64_t)n > LIMIT_KEY_FILE)
-                return -E2BIG;
-        entry = EFISIG_GUID_SIZE + (uint32_t)n;
-        memcpy(header, guid_x509, EFISIG_GUID_SIZE);
+        memcpy(header, type, EFISIG_GUID_SIZE);
         put_le32(header + 16, LIST_HEADER_SIZE + entry);
         put_le32(header + 20, 0);
         put_le32(header + 24, entry);
         r = buf_add(out, header, sizeof(header));
         if (r == 0)
                 r = buf_add(out, owner, EFISIG_GUID_SIZE);
-        if (r == 0)
-                r = buf_add(out, der, (size_t)n);
-        return r;
+        return r == 0 ? buf_add(out, data, n) : r;
+}
+
+int efisig_list(const uint8_t owner[EFISIG_GUID_SIZE], X509 *cert, struct buf *out)
+{
+        _cleanup_(openssl_free_p) uint8_t *der = NULL;
+        int n = i2d_X509(cert, &der);
+
+        if (n <= 0)
+                return -ENOMEM;
+        if ((uint64_t)n > LIMIT_KEY_FILE)
+                return -E2BIG;
+        return add_list(guid_x509, owner, der, (uint32_t)n, out);
+}
+
+int efisig_hash_list(const uint8_t owner[EFISIG_GUID_SIZE], const uint8_t *sha256, struct buf *out)
+{
+        return add_list(guid_sha256, owner, sha256, SHA256_SIZE, out);
 }
 
 static int make_time(uint64_t epoch, uint8_t ret[EFI_TIME_SIZE])

@@ -35,6 +35,10 @@ int efisig_guid_random(uint8_t ret[EFISIG_GUID_SIZE]) _must_check_;
 /* Appends a list that holds one X.509 certificate. -ENOMEM, -E2BIG. */
 int efisig_list(const uint8_t owner[EFISIG_GUID_SIZE], X509 *cert, struct buf *out) _must_check_;
 
+/* Appends a list that holds the SHA-256 Authenticode digest of one image. -ENOMEM, -E2BIG. */
+int efisig_hash_list(const uint8_t owner[EFISIG_GUID_SIZE], const uint8_t *sha256, struct buf *out)
+        _must_check_;
+
 /*
  * Appends the authenticated form of a write of payload (signature lists) to a variable, signed by
  * key and cert: the variable's current owner is PK for PK and KEK, KEK for db. epoch is the

@@ -24,6 +24,9 @@ static const struct verb {
          "overwritten.\n"
          "\n"
          "  --name CN    common name of the certificates (default \"Trusted Boot\")\n"
+         "  --from DIR   take more certificates into KEK and db: DIR/KEK.esl and DIR/db.esl as a\n"
+         "               machine exports them (or .auth, .der, .pem), and all files in DIR/KEK/\n"
+         "               and DIR/db/\n"
          "  --days N     validity of the certificates (default 3650)\n"
          "  --bits N     RSA key size, 2048 to 4096 (default 2048)\n",
          verb_keys},

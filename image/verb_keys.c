@@ -16,6 +16,7 @@
 #include "image/efisig.h"
 #include "image/epoch.h"
 #include "image/keyfile.h"
+#include "image/vendor.h"
 #include "image/verb.h"
 #include "image/words.h"
 
@@ -27,6 +28,7 @@
 struct settings {
         const char *dir;
         const char *name;
+        const char *from; /* certificates of others; NULL: none */
         unsigned days;
         unsigned bits;
         uint64_t epoch; /* timestamp of the variable writes */
@@ -35,7 +37,8 @@ struct settings {
 struct keys {
         int dir;
         bool dir_made;
-        unsigned n_files; /* what to remove when something fails */
+        unsigned n_vendor; /* entries of others */
+        unsigned n_files;  /* what to remove when something fails */
         char files[FILES_MAX][FILE_NAME_MAX];
         uint8_t owner[EFISIG_GUID_SIZE];
         EVP_PKEY *key[EFISIG_VARIABLE_MAX];
@@ -187,6 +190,17 @@ static int certify(const struct settings *s, enum efisig_variable v, EVP_PKEY *k
         return X509_sign(cert, key, EVP_sha256()) > 0 ? 0 : -EIO;
 }
 
+/* What is to be in the databases besides our own. A machine has one PK: that is ours. */
+static int add_vendors(struct keys *k, const struct settings *s, enum efisig_variable v,
+                       struct buf *list, struct error *e)
+{
+        unsigned n = 0;
+        int r = vendor_add(s->from, v, k->owner, list, &n, e);
+
+        k->n_vendor += n;
+        return r;
+}
+
 /* Key, certificate and signature list of one variable. list gets the content of the latter. */
 static int make_pair(struct keys *k, const struct settings *s, enum efisig_variable v,
                      struct buf *list, struct error *e)
@@ -209,6 +223,11 @@ static int make_pair(struct keys *k, const struct settings *s, enum efisig_varia
             i2d_X509_bio(der, k->cert[v]) != 1 || efisig_list(k->owner, k->cert[v], list) < 0)
                 return error_set(e, ERROR_INTERNAL, EIO, "cannot make the %s certificate",
                                  efisig_name(v));
+        if (s->from && v != EFISIG_PK) {
+                r = add_vendors(k, s, v, list, e);
+                if (r < 0)
+                        return r;
+        }
         (void)snprintf(name, sizeof(name), "%s.key", efisig_name(v));
         r = put_private(k, name, k->key[v], e);
         if (r < 0)
@@ -343,6 +362,7 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
         const char *days = NULL, *bits = NULL;
         const struct words_option options[] = {
                 {.name = "name", .value = &s.name, .not_empty = true},
+                {.name = "from", .value = &s.from, .not_empty = true},
                 {.name = "days", .value = &days},
                 {.name = "bits", .value = &bits},
         };
@@ -369,10 +389,14 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
                 r = open_target(&k, &s, e);
         if (r == 0)
                 r = make_all(&k, &s, e);
+        if (r == 0 && s.from && k.n_vendor == 0)
+                r = error_set(e, ERROR_CONFIG, ENODATA, "nothing for KEK or db is in %s", s.from);
         if (r < 0) {
                 roll_back(&k, s.dir);
                 return r;
         }
         printf("keys in %s\n", s.dir);
+        if (s.from)
+                printf("with %u entries of %s in KEK and db\n", k.n_vendor, s.from);
         return 0;
 }

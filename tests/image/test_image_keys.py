@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from imagetools import tb_image, tool
+from imagetools import BOOT, tb_image, tool
 
 VARIABLES = ["PK", "KEK", "db"]
 OWNER = {"PK": "PK", "KEK": "PK", "db": "KEK"}
@@ -130,3 +130,55 @@ def test_keys_differ(keys, tmp_path):
     tb_image("keys", tmp_path / "k")
     for name in FILES:
         assert (tmp_path / "k" / name).read_bytes() != (keys / name).read_bytes(), name
+
+
+def vendor(folder, name):
+    """A stranger's certificate: (PEM, DER)."""
+    tool("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", folder / "x.key",
+         "-out", folder / f"{name}.pem")
+    tool("openssl", "x509", "-in", folder / f"{name}.pem", "-outform", "DER", "-out", folder / f"{name}.der")
+    return folder / f"{name}.pem", folder / f"{name}.der"
+
+
+def certificates(esl, folder):
+    """Subjects and owners in a signature list, as efitools see them."""
+    folder.mkdir()
+    said = tool("sig-list-to-certs", esl, folder / "cert").stdout.decode()
+    subjects = [tool("openssl", "x509", "-inform", "DER", "-noout", "-subject", "-in", p).stdout.decode().strip()
+                for p in sorted(folder.glob("cert-*.der"))]
+    return subjects, said
+
+
+def test_certificates_of_others(tmp_path, keys):
+    """An export of a machine (here: other keys of ours), and files of vendors beside it."""
+    source = tmp_path / "from"
+    (source / "db").mkdir(parents=True)
+    (source / "KEK.esl").write_bytes((keys / "KEK.esl").read_bytes())
+    (source / "PK.esl").write_bytes((keys / "PK.esl").read_bytes())
+    pem, _ = vendor(tmp_path, "one")
+    _, der = vendor(tmp_path, "two")
+    (source / "db/b.crt").write_bytes(pem.read_bytes())
+    (source / "db/a").write_bytes(der.read_bytes())
+    tool("hash-to-efi-sig-list", BOOT, source / "db/image.esl")
+    out = tmp_path / "keys"
+    said = tb_image("keys", "--name", "Mine", "--from", source, out).stdout.decode()
+    assert "with 4 entries" in said
+    assert certificates(out / "KEK.esl", tmp_path / "KEK")[0] == ["subject=CN = Mine KEK", "subject=CN = Trusted Boot KEK"]
+    subjects, listing = certificates(out / "db.esl", tmp_path / "db")
+    assert subjects == ["subject=CN = Mine db", "subject=CN = two", "subject=CN = one"]
+    assert certificates(out / "PK.esl", tmp_path / "PK")[0] == ["subject=CN = Mine PK"]
+    # The signed writes carry the same, and the owner of the exported one is still told.
+    for name in ("KEK", "db"):
+        assert (out / f"{name}.auth").read_bytes().endswith((out / f"{name}.esl").read_bytes())
+    assert (out / "KEK.esl").read_bytes().endswith((keys / "KEK.esl").read_bytes())
+    assert (out / "db.esl").read_bytes()[-32:] == (source / "db/image.esl").read_bytes()[-32:]
+
+
+@pytest.mark.parametrize("content, text", [(None, "nothing for KEK or db"), (b"rubbish", "db.esl")])
+def test_bad_certificates_of_others(tmp_path, content, text):
+    (tmp_path / "from").mkdir()
+    if content:
+        (tmp_path / "from/db.esl").write_bytes(content)
+    done = tb_image("keys", "--from", tmp_path / "from", tmp_path / "keys", check=False)
+    assert done.returncode == 4 and text in done.stderr.decode()
+    assert [p.name for p in tmp_path.iterdir()] == ["from"]

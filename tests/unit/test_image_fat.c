@@ -85,20 +85,20 @@ static void test_empty(void **state)
 static void test_names_and_sizes(void **state)
 {
         _cleanup_(bundle_free_p) struct bundle *b = fresh();
-        static const char *const names[] = {"EFI/BOOT/BOOTX64.EFI",
-                                            "EFI/kairos/norole.efi",
-                                            "loader/entries/norole.conf",
-                                            "loader/entries/norole-2.conf",
-                                            "loader/entries/norole-3.conf",
-                                            "a.b.c/with blanks and. dots.text",
-                                            "noextension",
-                                            ".hidden",
-                                            "UPPER.TXT",
-                                            "Ünï/日本語.txt",
-                                            "exactly-thirte",
-                                            "exactly-thirt",
-                                            "name-of-many-signs-so-that-it-needs-more-than-two-"
-                                            "records-of-its-folder.configuration"};
+        static const char *const names[] = {
+                "EFI/BOOT/BOOTX64.EFI",
+                "EFI/kairos/norole.efi",
+                "loader/entries/norole.conf",
+                "loader/entries/norole-2.conf",
+                "loader/entries/norole-3.conf",
+                "a.b.c/with blanks and. dots.text",
+                "noextension",
+                ".hidden",
+                "UPPER.TXT",
+                "Ünï/日本語.txt",
+                "exactly-thirte",
+                "exactly-thirt",
+                "a-name-of-many-signs-with-more-than-four-records.configuration"};
         static uint8_t data[ARRAY_SIZE(names) * 1000];
 
         (void)state;
