@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "image/input.h"
+#include "image/token.h"
 
 /* What the firmware and TPMs of today accept as a minimum. */
 #define RSA_BITS_MIN 2048
@@ -70,22 +71,68 @@ static int no_passphrase(char *buf, int size, int writing, void *ctx)
         return -1;
 }
 
+static int read_pem(int dirfd, const char *name, EVP_PKEY **ret, struct error *e)
+{
+        _cleanup_(bio_free_p) BIO *bio = NULL;
+        int r = open_bio(dirfd, name, &bio, e);
+
+        if (r < 0)
+                return r;
+        *ret = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+        if (!*ret)
+                return error_set(
+                        e, ERROR_CONFIG, EBADMSG,
+                        "%s: no unencrypted private key in PEM, and no " TOKEN_SCHEME " URI", name);
+        return 0;
+}
+
+/* 1: the file names a key in a token, and does not hold one. Of a key itself not more is read than
+ * this. */
+static int names_token(int dirfd, const char *name, struct error *e)
+{
+        char head[sizeof(TOKEN_SCHEME)] = {0};
+        _cleanup_close_ int fd = -EBADF;
+        int r = input_open_at(dirfd, name, &fd, e);
+        ssize_t n;
+
+        if (r < 0)
+                return r;
+        n = file_pread(fd, head, sizeof(head) - 1, 0);
+        if (n < 0)
+                return error_errno(e, (int)-n, "cannot read %s", name);
+        return token_is_uri(head);
+}
+
+static int read_token(int dirfd, const char *name, EVP_PKEY **ret, struct error *e)
+{
+        _cleanup_(buf_done) struct buf uri = BUF_INIT(TOKEN_URI_MAX);
+        int r = file_read_line(dirfd, name, &uri);
+
+        if (r < 0)
+                return error_set(e, ERROR_CONFIG, -r, "cannot read %s: %s", name, file_strerror(r));
+        r = token_private(buf_str(&uri), ret, e);
+        return r < 0 ? error_wrap(e, r, "%s", name) : 0;
+}
+
+int keyfile_check_private(const EVP_PKEY *key, const char *name, struct error *e)
+{
+        if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && EVP_PKEY_get_bits(key) >= RSA_BITS_MIN)
+                return 0;
+        return error_set(e, ERROR_CONFIG, EOPNOTSUPP, "%s: not an RSA key of %d bits or more", name,
+                         RSA_BITS_MIN);
+}
+
 int keyfile_private(int dirfd, const char *name, EVP_PKEY **ret, struct error *e)
 {
         _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;
-        _cleanup_(bio_free_p) BIO *bio = NULL;
-        int r;
+        int r = names_token(dirfd, name, e);
 
-        r = open_bio(dirfd, name, &bio, e);
+        if (r >= 0)
+                r = r > 0 ? read_token(dirfd, name, &key, e) : read_pem(dirfd, name, &key, e);
+        if (r == 0)
+                r = keyfile_check_private(key, name, e);
         if (r < 0)
                 return r;
-        key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
-        if (!key)
-                return error_set(e, ERROR_CONFIG, EBADMSG, "%s: no unencrypted private key in PEM",
-                                 name);
-        if (EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA || EVP_PKEY_get_bits(key) < RSA_BITS_MIN)
-                return error_set(e, ERROR_CONFIG, EOPNOTSUPP,
-                                 "%s: not an RSA key of %d bits or more", name, RSA_BITS_MIN);
         *ret = TAKE_PTR(key);
         return 0;
 }

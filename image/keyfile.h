@@ -34,8 +34,12 @@ static inline void keyfile_x509_p(X509 **cert)
 /* Opens a key directory; refuses one that a killed "tb-image keys" left half-made. */
 int keyfile_open_dir(const char *path, struct error *e) _must_check_;
 
-/* An unencrypted RSA private key of at least 2048 bits. */
+/* An unencrypted RSA private key of at least 2048 bits, or the key in a token that the file names
+ * (image/token.h). */
 int keyfile_private(int dirfd, const char *name, EVP_PKEY **ret, struct error *e) _must_check_;
+
+/* Whether a key is of a kind that firmware and TPMs take; name is for the message. ERROR_CONFIG. */
+int keyfile_check_private(const EVP_PKEY *key, const char *name, struct error *e) _must_check_;
 
 int keyfile_cert(int dirfd, const char *name, X509 **ret, struct error *e) _must_check_;
 

@@ -27,6 +27,8 @@ static const struct verb {
          "  --from DIR   take more certificates into KEK and db: DIR/KEK.esl and DIR/db.esl as a\n"
          "               machine exports them (or .auth, .der, .pem), and all files in DIR/KEK/\n"
          "               and DIR/db/\n"
+         "  --pkcs11 URI make no keys: use those of the token that are called PK, KEK, db and\n"
+         "               tpm2-pcr\n"
          "  --days N     validity of the certificates (default 3650)\n"
          "  --bits N     RSA key size, 2048 to 4096 (default 2048)\n",
          verb_keys},

@@ -16,6 +16,7 @@
 #include "image/efisig.h"
 #include "image/epoch.h"
 #include "image/keyfile.h"
+#include "image/token.h"
 #include "image/vendor.h"
 #include "image/verb.h"
 #include "image/words.h"
@@ -23,12 +24,15 @@
 #define FILE_NAME_MAX 40u
 #define FILES_MAX 32u
 #define SERIAL_SIZE 16u
+/* Label of the policy key in a token; the others are called as their variables are. */
+#define TOKEN_POLICY_OBJECT "tpm2-pcr"
 #define SECONDS_PER_DAY 86400L
 
 struct settings {
         const char *dir;
         const char *name;
-        const char *from; /* certificates of others; NULL: none */
+        const char *from;  /* certificates of others; NULL: none */
+        const char *token; /* URI of the token that has the keys; NULL: make them */
         unsigned days;
         unsigned bits;
         uint64_t epoch; /* timestamp of the variable writes */
@@ -117,6 +121,41 @@ static int generate(unsigned bits, EVP_PKEY **ret, struct error *e)
                                  bits);
         *ret = key;
         return 0;
+}
+
+/* The key of that name in the token. Attributes of the path stand in front of those of the query
+ * (pin-source), which begin with a question mark. */
+static int take_from_token(struct keys *k, const char *token, const char *file, const char *object,
+                           EVP_PKEY **ret, struct error *e)
+{
+        const char *query = strchr(token, '?');
+        int path = (int)(query ? query - token : (long)strlen(token)), r;
+        bool first = token[strlen(TOKEN_SCHEME)] == '\0' || path == (int)strlen(TOKEN_SCHEME);
+        _cleanup_(buf_done) struct buf uri = BUF_INIT(TOKEN_URI_MAX);
+
+        if (buf_printf(&uri, "%.*s%sobject=%s;type=private%s\n", path, token, first ? "" : ";",
+                       object, query ? query : "") < 0)
+                return error_set(e, ERROR_USAGE, E2BIG, "--pkcs11 is too long");
+        uri.data[uri.len - 1] = '\0';
+        r = token_private(buf_str(&uri), ret, e);
+        if (r == 0)
+                r = keyfile_check_private(*ret, object, e);
+        if (r < 0)
+                return error_wrap(e, r, "key \"%s\"", object);
+        uri.data[uri.len - 1] = '\n';
+        return put_file(k, file, uri.data, uri.len, 0600, e);
+}
+
+/* A private key, and the file that holds or names it. object is its label in a token. */
+static int make_key(struct keys *k, const struct settings *s, const char *file, const char *object,
+                    EVP_PKEY **ret, struct error *e)
+{
+        int r;
+
+        if (s->token)
+                return take_from_token(k, s->token, file, object, ret, e);
+        r = generate(s->bits, ret, e);
+        return r == 0 ? put_private(k, file, *ret, e) : r;
 }
 
 static int add_extension(X509 *cert, int nid, const char *value)
@@ -209,7 +248,8 @@ static int make_pair(struct keys *k, const struct settings *s, enum efisig_varia
         char name[FILE_NAME_MAX];
         int r;
 
-        r = generate(s->bits, &k->key[v], e);
+        (void)snprintf(name, sizeof(name), "%s.key", efisig_name(v));
+        r = make_key(k, s, name, efisig_name(v), &k->key[v], e);
         if (r < 0)
                 return r;
         k->cert[v] = X509_new();
@@ -228,10 +268,6 @@ static int make_pair(struct keys *k, const struct settings *s, enum efisig_varia
                 if (r < 0)
                         return r;
         }
-        (void)snprintf(name, sizeof(name), "%s.key", efisig_name(v));
-        r = put_private(k, name, k->key[v], e);
-        if (r < 0)
-                return r;
         (void)snprintf(name, sizeof(name), "%s.pem", efisig_name(v));
         r = put_bio(k, name, pem, 0644, e);
         if (r < 0)
@@ -265,7 +301,7 @@ static int make_hierarchy(struct keys *k, const struct settings *s, struct error
         return 0;
 }
 
-static int make_policy_key(struct keys *k, unsigned bits, struct error *e)
+static int make_policy_key(struct keys *k, const struct settings *s, struct error *e)
 {
         _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;
         _cleanup_(bio_free_p) BIO *bio = BIO_new(BIO_s_mem());
@@ -273,9 +309,7 @@ static int make_policy_key(struct keys *k, unsigned bits, struct error *e)
 
         if (!bio)
                 return error_oom(e);
-        r = generate(bits, &key, e);
-        if (r == 0)
-                r = put_private(k, KEYFILE_POLICY_PRIVATE, key, e);
+        r = make_key(k, s, KEYFILE_POLICY_PRIVATE, TOKEN_POLICY_OBJECT, &key, e);
         if (r < 0)
                 return r;
         if (PEM_write_bio_PUBKEY(bio, key) != 1)
@@ -335,7 +369,7 @@ static int make_all(struct keys *k, const struct settings *s, struct error *e)
         if (r == 0)
                 r = make_hierarchy(k, s, e);
         if (r == 0)
-                r = make_policy_key(k, s->bits, e);
+                r = make_policy_key(k, s, e);
         if (r < 0)
                 return r;
         r = file_sync(k->dir);
@@ -363,6 +397,7 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
         const struct words_option options[] = {
                 {.name = "name", .value = &s.name, .not_empty = true},
                 {.name = "from", .value = &s.from, .not_empty = true},
+                {.name = "pkcs11", .value = &s.token, .not_empty = true},
                 {.name = "days", .value = &days},
                 {.name = "bits", .value = &bits},
         };
@@ -378,6 +413,11 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
                 return r;
         if (s.bits % 8 != 0)
                 return error_set(e, ERROR_USAGE, EINVAL, "--bits is a multiple of 8");
+        if (s.token && !token_is_uri(s.token))
+                return error_set(e, ERROR_USAGE, EINVAL, "--pkcs11 begins with " TOKEN_SCHEME);
+        if (s.token && bits)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--bits is for keys that are made: a token has its own");
         if (!s.name)
                 s.name = "Trusted Boot";
         for (const char *p = s.name; *p; p++)

@@ -11,7 +11,7 @@ import pytest
 
 from imagetools import BOOT, BUILD, STUB, TOP, build_usi, tb_image, tool
 
-VERBS = ["keys", "usi", "sign", "inspect"]
+VERBS = ["keys", "usi", "sign", "upgrade-image", "iso", "inspect"]
 
 
 @pytest.mark.parametrize("image", [BOOT, STUB])
@@ -210,7 +210,7 @@ def test_help_and_version():
 def test_options_are_in_the_manual():
     manual = (TOP / "man/tb-image.1.scd").read_text().replace("\\", "")
     for verb in VERBS:
-        for option in re.findall(r"--[a-z-]+", tb_image(verb, "--help").stdout.decode()):
+        for option in re.findall(r"--[a-z0-9-]+", tb_image(verb, "--help").stdout.decode()):
             assert f"*{option}*" in manual, (verb, option)
 
 
