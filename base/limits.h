@@ -247,6 +247,8 @@
 #define LIMIT_TREE_ENTRIES 4000000u
 #define LIMIT_TREE_DEPTH 256u
 #define LIMIT_CPIO_FILE (4 * GIB - 1)
+/* Everything in the files of all layers of a root. */
+#define LIMIT_ROOT_CONTENT (64 * GIB)
 #define LIMIT_KEY_FILE (64 * KIB)
 /* Directory records of one folder: FAT itself has 65536 of 32 bytes. */
 #define LIMIT_FAT_FOLDER (2 * MIB)

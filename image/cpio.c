@@ -137,12 +137,13 @@ static int write_content(struct writer *w, const struct tree *t, const struct tr
 
         if (fd < 0)
                 return fd;
-        if (fgetxattr(fd, "security.capability", NULL, 0) > 0 && w->capabilities++ == 0)
+        if ((entry->capabilities || fgetxattr(fd, "security.capability", NULL, 0) > 0) &&
+            w->capabilities++ == 0)
                 w->first = entry->path;
         while (done < entry->size) {
                 uint64_t left = entry->size - done;
                 size_t n = left < FILE_CHUNK ? (size_t)left : FILE_CHUNK;
-                ssize_t got = file_pread(fd, w->chunk, n, done);
+                ssize_t got = file_pread(fd, w->chunk, n, entry->offset + done);
 
                 if (got < 0)
                         return error_errno(e, (int)-got, "cannot read %s", entry->path);

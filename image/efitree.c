@@ -13,6 +13,9 @@
 #define KEYS_PATH "loader/keys/auto"
 /* From this version on systemd-boot wants images under the key "uki". */
 #define UKI_KEY_MAJOR 258u
+/* And from this one it knows to enrol keys in virtual machines alone. */
+#define IF_SAFE "if-safe"
+#define IF_SAFE_MAJOR 253u
 
 static const char *const variables[] = {"PK", "KEK", "db"};
 
@@ -61,13 +64,34 @@ static int add_entry(const struct efitree *t, struct bundle *b, struct error *e)
         return bundle_add_data(b, ENTRY_PATH, text.data, text.len, e);
 }
 
+/* A boot loader says of a word that it does not know that it is wrong, and enrols nothing. */
+static int choose_enroll(const struct efitree *t, const char **ret, struct error *e)
+{
+        bool old = t->loader && t->loader->major < IF_SAFE_MAJOR;
+
+        if (!t->enroll)
+                *ret = old ? "manual" : IF_SAFE;
+        else if (old && strcmp(t->enroll, IF_SAFE) == 0)
+                return error_set(e, ERROR_CONFIG, EOPNOTSUPP,
+                                 "systemd-boot %u does not know the enrolment " IF_SAFE
+                                 ": that begins with %u",
+                                 t->loader->major, IF_SAFE_MAJOR);
+        else
+                *ret = t->enroll;
+        return 0;
+}
+
 static int add_conf(const struct efitree *t, struct bundle *b, struct error *e)
 {
+        const char *enroll = NULL;
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_LOADER_CONF);
-        int r = buf_printf(&text, "timeout %u\nconsole-mode max\neditor no\n", t->timeout);
+        int r = choose_enroll(t, &enroll, e);
 
+        if (r < 0)
+                return r;
+        r = buf_printf(&text, "timeout %u\nconsole-mode max\neditor no\n", t->timeout);
         if (r == 0 && t->keys >= 0)
-                r = buf_printf(&text, "secure-boot-enroll %s\n", t->enroll);
+                r = buf_printf(&text, "secure-boot-enroll %s\n", enroll);
         if (r < 0)
                 return error_oom(e);
         return bundle_add_data(b, CONF_PATH, text.data, text.len, e);

@@ -17,10 +17,12 @@ struct efitree {
         const struct finished_usi *image;
         const struct finished_loader *loader; /* NULL: none comes along */
         int keys;                             /* directory with the .auth files; -EBADF: none */
-        const char *enroll; /* for loader.conf: "off", "manual", "if-safe" or "force" */
+        const char *enroll; /* for loader.conf: "off", "manual", "if-safe" or "force"; NULL:
+                               "if-safe", or "manual" for a loader that does not know that */
         const char *title;  /* of the entry; NULL: the image's name */
         unsigned timeout;   /* of the menu, in seconds */
 };
 
-/* Adds all of it. ERROR_CONFIG for a title that a line cannot carry and for missing keys. */
+/* Adds all of it. ERROR_CONFIG for a title that a line cannot carry, for missing keys, and for an
+ * enrolment that the boot loader does not know. */
 int efitree_add(const struct efitree *t, struct bundle *b, struct error *e) _must_check_;

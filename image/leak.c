@@ -38,13 +38,14 @@ static bool is_private(const char *name)
 }
 
 /* 1, 0, or a negative errno. The buffers hold key material for a moment. */
-static int same_content(int a, int b, uint64_t size)
+static int same_content(int a, int b, uint64_t b_offset, uint64_t size)
 {
         uint8_t x[PIECE], y[PIECE];
         int r = 1;
 
         for (uint64_t at = 0; r > 0 && at < size; at += PIECE) {
-                ssize_t n = file_pread(a, x, PIECE, at), m = file_pread(b, y, PIECE, at);
+                size_t want = size - at < PIECE ? (size_t)(size - at) : PIECE;
+                ssize_t n = file_pread(a, x, want, at), m = file_pread(b, y, want, b_offset + at);
 
                 if (n < 0 || m < 0)
                         r = (int)(n < 0 ? n : m);
@@ -73,7 +74,7 @@ static int is_key(const struct tree *t, const struct tree_entry *entry, int key,
         fd = tree_open(t, entry, e);
         if (fd < 0)
                 return fd;
-        r = same_content(key, fd, entry->size);
+        r = same_content(key, fd, entry->offset, entry->size);
         return r < 0 ? error_errno(e, -r, "cannot read %s", entry->path) : r;
 }
 

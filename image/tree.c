@@ -16,7 +16,10 @@
 #include "image/say.h"
 
 struct tree {
-        int root;
+        int root;    /* directory; -EBADF: there is none */
+        int content; /* in its stead: all files in one */
+        int init_error;
+        mode_t init_mode;
         struct tree_entry *entries;
         size_t n;
         size_t allocated;
@@ -251,6 +254,7 @@ int tree_scan(const char *root, struct tree **ret, struct error *e)
 
         if (!t)
                 return error_oom(e);
+        t->content = -EBADF;
         t->root = file_open_dir(AT_FDCWD, root);
         if (t->root < 0)
                 return error_set(e, ERROR_CONFIG, -t->root, "cannot open root directory %s: %s",
@@ -275,16 +279,47 @@ int tree_scan(const char *root, struct tree **ret, struct error *e)
         return 0;
 }
 
+int tree_from_entries(struct tree_entry *entries, size_t n, int content, int init_error,
+                      mode_t init_mode, struct tree **ret, struct error *e)
+{
+        _cleanup_(tree_free_p) struct tree *t = calloc(1, sizeof(*t));
+        int r;
+
+        if (!t) {
+                tree_free_entries(entries, n);
+                close_p(&content);
+                return error_oom(e);
+        }
+        *t = (struct tree){.root = -EBADF,
+                           .content = content,
+                           .init_error = init_error,
+                           .init_mode = init_mode,
+                           .entries = entries,
+                           .n = n};
+        qsort(t->entries, t->n, sizeof(*t->entries), compare_path);
+        r = number(t, e);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+void tree_free_entries(struct tree_entry *entries, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                free(entries[i].path);
+                free(entries[i].link);
+        }
+        free(entries);
+}
+
 void tree_free(struct tree *t)
 {
         if (!t)
                 return;
-        for (size_t i = 0; i < t->n; i++) {
-                free(t->entries[i].path);
-                free(t->entries[i].link);
-        }
-        free(t->entries);
+        tree_free_entries(t->entries, t->n);
         close_p(&t->root);
+        close_p(&t->content);
         free(t);
 }
 
@@ -295,9 +330,14 @@ const struct tree_entry *tree_at(const struct tree *t, size_t i)
 
 int tree_open(const struct tree *t, const struct tree_entry *entry, struct error *e)
 {
-        _cleanup_close_ int fd = open_beneath(t->root, entry->path, 0);
+        _cleanup_close_ int fd = -EBADF;
         struct stat st;
 
+        if (t->root < 0) {
+                fd = fcntl(t->content, F_DUPFD_CLOEXEC, 0);
+                return fd < 0 ? failed(e, errno, entry->path) : TAKE_FD(fd);
+        }
+        fd = open_beneath(t->root, entry->path, 0);
         if (fd < 0)
                 return failed(e, -fd, entry->path);
         if (fstat(fd, &st) < 0)
@@ -317,22 +357,32 @@ static int no_init(struct error *e, int code, const char *why)
         return r;
 }
 
+static int check_init_mode(mode_t mode, struct error *e)
+{
+        if (!S_ISREG(mode))
+                return no_init(e, EINVAL, "it is no regular file");
+        if ((mode & 0111) == 0)
+                return no_init(e, EACCES, "it is not executable");
+        return 0;
+}
+
 int tree_check_init(const struct tree *t, struct error *e)
 {
         struct open_how how = {
                 .flags = O_PATH | O_CLOEXEC,
                 .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
         };
-        _cleanup_close_ int fd = (int)syscall(SYS_openat2, t->root, "/init", &how, sizeof(how));
+        _cleanup_close_ int fd = -EBADF;
         struct stat st;
 
+        if (t->root < 0 && t->init_error > 0)
+                return no_init(e, t->init_error, strerrordesc_np(t->init_error));
+        if (t->root < 0)
+                return check_init_mode(t->init_mode, e);
+        fd = (int)syscall(SYS_openat2, t->root, "/init", &how, sizeof(how));
         if (fd < 0)
                 return no_init(e, errno, strerrordesc_np(errno));
         if (fstat(fd, &st) < 0)
                 return failed(e, errno, "init");
-        if (!S_ISREG(st.st_mode))
-                return no_init(e, EINVAL, "it is no regular file");
-        if ((st.st_mode & 0111) == 0)
-                return no_init(e, EACCES, "it is not executable");
-        return 0;
+        return check_init_mode(st.st_mode, e);
 }

@@ -33,6 +33,9 @@ struct tree_entry {
         uint32_t links;
         bool last_link; /* of the entries with this number, the last one */
 
+        uint64_t offset; /* where the content of a regular file begins in what tree_open() gives */
+        bool capabilities; /* it has some; of files in a directory that is found out later */
+
         uint64_t dev; /* identity in the source file system */
         uint64_t ino;
 };
@@ -45,12 +48,23 @@ int tree_scan(const char *root, struct tree **ret, struct error *e) _must_check_
 void tree_free(struct tree *t);
 DEFINE_CLEANUP(struct tree, tree_free)
 
+/*
+ * A tree of other origin (image/rootfs.h): entries in any order, with paths, of which the root is
+ * "."; hard links have the same ino. content holds what is in the files. init_error and init_mode
+ * tell what /init leads to. The entries, which have been allocated, and content are taken over in
+ * every case.
+ */
+int tree_from_entries(struct tree_entry *entries, size_t n, int content, int init_error,
+                      mode_t init_mode, struct tree **ret, struct error *e) _must_check_;
+void tree_free_entries(struct tree_entry *entries, size_t n);
+
 /* Entry i in order; NULL past the end. */
 const struct tree_entry *tree_at(const struct tree *t, size_t i);
 
 /*
- * Opens the regular file of an entry for reading, without following any link on the way; -ESTALE
- * when it is not the file that was found by the walk. Returns a descriptor the caller closes.
+ * Opens the regular file of an entry for reading, at its offset, without following any link on the
+ * way; -ESTALE when it is not the file that was found by the walk. Returns a descriptor the caller
+ * closes.
  */
 int tree_open(const struct tree *t, const struct tree_entry *entry, struct error *e) _must_check_;
 

@@ -59,14 +59,14 @@ static void inputs_done(struct inputs *in)
 static int check_settings(const struct settings *s, struct error *e)
 {
         size_t n = strlen(s->label);
-        bool known = false;
+        bool known = !s->enroll;
 
         if (n == 0 || n > ISO_LABEL_MAX || strspn(s->label, LABEL_CHARACTERS) != n)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--label has 1 to %u upper-case letters, digits and \"_\"",
                                  ISO_LABEL_MAX);
         for (unsigned i = 0; i < ARRAY_SIZE(enroll_modes); i++)
-                known = known || strcmp(s->enroll, enroll_modes[i]) == 0;
+                known = known || (s->enroll && strcmp(s->enroll, enroll_modes[i]) == 0);
         if (!known)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--secure-boot-enroll is off, manual, if-safe or force");
@@ -96,8 +96,6 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
         if (s->enroll && !s->enroll_keys)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--secure-boot-enroll wants --enroll-keys");
-        if (!s->enroll)
-                s->enroll = "if-safe";
         if (!s->label)
                 s->label = "TB_INSTALL";
         r = check_settings(s, e);

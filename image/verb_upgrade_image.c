@@ -157,7 +157,6 @@ static int make(const struct settings *s, const struct inputs *in, const char *t
         const struct efitree tree = {.image = &in->image,
                                      .loader = s->loader ? &in->loader : NULL,
                                      .keys = in->keys,
-                                     .enroll = "if-safe",
                                      .title = s->title,
                                      .timeout = 5};
         _cleanup_(bundle_free_p) struct bundle *layer = NULL;

@@ -11,9 +11,11 @@
 #include "image/document.h"
 #include "image/epoch.h"
 #include "image/input.h"
+#include "image/inroot.h"
 #include "image/keyfile.h"
 #include "image/leak.h"
 #include "image/output.h"
+#include "image/rootfs_tar.h"
 #include "image/say.h"
 #include "image/stub.h"
 #include "image/tree.h"
@@ -83,12 +85,9 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
         const char *level = NULL;
         const struct words_option options[] = {
                 {.name = "rootfs", .value = &s->rootfs, .required = true, .not_empty = true},
-                {.name = "kernel", .value = &s->kernel, .required = true, .not_empty = true},
+                {.name = "kernel", .value = &s->kernel, .not_empty = true},
                 {.name = "cmdline", .value = &s->cmdline, .required = true},
-                {.name = "os-release",
-                 .value = &s->os_release,
-                 .required = true,
-                 .not_empty = true},
+                {.name = "os-release", .value = &s->os_release, .not_empty = true},
                 {.name = "keys", .value = &s->keys, .not_empty = true},
                 {.name = "out", .value = &s->out, .required = true, .not_empty = true},
                 {.name = "stub", .value = &s->stub, .not_empty = true},
@@ -176,12 +175,16 @@ static int check_names(const struct settings *s, const struct osrelease *release
         return 0;
 }
 
-static int load_os_release(const struct settings *s, struct inputs *in, struct error *e)
+/* Where none is named, that of the root; messages then name it by its place there. */
+static int load_os_release(struct settings *s, struct inputs *in, struct error *e)
 {
         _cleanup_(osrelease_free_p) struct osrelease *release = NULL;
         int r;
 
-        r = input_read(s->os_release, &in->os_release, e);
+        if (s->os_release)
+                r = input_read(s->os_release, &in->os_release, e);
+        else
+                r = inroot_os_release(in->tree, &in->os_release, &s->os_release, e);
         if (r < 0)
                 return r;
         if (in->os_release.len == 0)
@@ -272,11 +275,15 @@ static int check_programs(const struct settings *s, const struct inputs *in, str
 
 static int load_tree(const struct settings *s, struct inputs *in, struct error *e)
 {
-        int r;
+        if (rootfs_is_source(s->rootfs))
+                return rootfs_from_source(s->rootfs, &in->tree, e);
+        return tree_scan(s->rootfs, &in->tree, e);
+}
 
-        r = tree_scan(s->rootfs, &in->tree, e);
-        if (r == 0)
-                r = tree_check_init(in->tree, e);
+static int check_tree(const struct settings *s, const struct inputs *in, struct error *e)
+{
+        int r = tree_check_init(in->tree, e);
+
         if (r == 0)
                 r = leak_check(in->tree, s->policy_keys, e);
         if (r == 0 && s->keys && strcmp(s->keys, s->policy_keys) != 0)
@@ -284,22 +291,30 @@ static int load_tree(const struct settings *s, struct inputs *in, struct error *
         return r;
 }
 
-static int load_inputs(const struct settings *s, struct inputs *in, struct error *e)
+static int load_kernel(struct settings *s, struct inputs *in, struct error *e)
+{
+        return s->kernel ? input_open(s->kernel, &in->kernel_fd, e)
+                         : inroot_kernel(in->tree, &in->kernel_fd, &s->kernel, e);
+}
+
+static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
 {
         int r;
 
         r = check_cmdline(s->cmdline, e);
         if (r == 0)
-                r = load_os_release(s, in, e);
-        if (r == 0)
                 r = input_open(s->stub, &in->stub_fd, e);
-        if (r == 0)
-                r = input_open(s->kernel, &in->kernel_fd, e);
         if (r == 0)
                 r = load_keys(s, in, e);
         if (r == 0)
+                r = load_tree(s, in, e);
+        if (r == 0)
+                r = load_os_release(s, in, e);
+        if (r == 0)
+                r = load_kernel(s, in, e);
+        if (r == 0)
                 r = check_programs(s, in, e);
-        return r == 0 ? load_tree(s, in, e) : r;
+        return r == 0 ? check_tree(s, in, e) : r;
 }
 
 /* Signature document for a PCR value. Its length is the same for every value. */

@@ -18,7 +18,7 @@ def session(workshop, tmp_path_factory):
     (place / 'more/notes').mkdir(parents=True)
     (place / 'more/notes/Läsmich, bitte.txt').write_text('hello\n')
     iso = workshop.live_medium(label='-enrol', options=[
-        '--enroll-keys', workshop.keys(), '--config', place / 'install.yaml', '--overlay', place / 'more'])
+        '--enroll-keys', workshop.keys(), '--secure-boot-enroll', 'force', '--config', place / 'install.yaml', '--overlay', place / 'more'])
     with open(place / 'target.img', 'wb') as f:
         f.truncate(TARGET_SIZE)
     disks = [Disk(iso, serial='live', bus='cdrom', readonly=True), Disk(place / 'target.img', serial='target')]

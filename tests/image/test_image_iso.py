@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from imagetools import BOOT, BUILD, build_usi, make_rootfs, tb_image, tool
+from imagetools import BOOT, BUILD, build_usi, make_rootfs, section, tb_image, tool
 
 NAMES = ["EFI/BOOT/BOOTX64.EFI", "EFI/kairos/norole.efi", "loader/entries/norole.conf", "loader/loader.conf"]
 
@@ -139,6 +139,22 @@ def test_ordinary_user(made, tmp_path):
              user=65534, group=65534, extra_groups=[], cwd="/")
         assert [p.name for p in out.iterdir()] == ["a.iso"]
         Medium(out / "a.iso", tmp_path).check()
+
+
+def test_enrolment_that_the_loader_knows(made, tmp_path, keys):
+    """Debian 12's is 252: a word that it does not know would keep it from enrolling anything."""
+    def conf(*options):
+        iso(made, tmp_path / "a.iso", "--enroll-keys", keys, *options)
+        return Medium(tmp_path / "a.iso", tmp_path).read("loader/loader.conf").splitlines()[-1]
+    assert conf() == b"secure-boot-enroll manual"
+    assert conf("--secure-boot-enroll", "force") == b"secure-boot-enroll force"
+    refused(iso(made, tmp_path / "b.iso", "--enroll-keys", keys, "--secure-boot-enroll", "if-safe", check=False), 4, "begins with 253")
+    text = section(made / "loader.efi", ".sdmagic", tmp_path)
+    text.write_bytes(text.read_bytes().replace(b"systemd-boot 252", b"systemd-boot 253"))
+    tool("objcopy", "--update-section", f".sdmagic={text}", BOOT, tmp_path / "newer.efi")
+    tb_image("sign", "--keys", keys, "--out", tmp_path / "newer.efi", tmp_path / "newer.efi")
+    tb_image("iso", "--usi", made / "image.efi", "--loader", tmp_path / "newer.efi", "--out", tmp_path / "c.iso", "--enroll-keys", keys)
+    assert Medium(tmp_path / "c.iso", tmp_path).read("loader/loader.conf").endswith(b"\nsecure-boot-enroll if-safe\n")
 
 
 def refused(done, rc, text):

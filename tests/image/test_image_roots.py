@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tb-image usi from a tar and from container images: what the layers say arrives in the initrd, whoever builds. The archives
+are made by tar(1), Python and skopeo; the initrd is read by a small reader of its own, because cpio(1) would need to be root."""
+import io
+import json
+import os
+import stat
+import subprocess
+import tarfile
+
+import pytest
+
+from imagetools import BUILD, CMDLINE, EPOCH, OS_RELEASE, build_usi, make_kernel, section, tb_image, tool
+
+OCI = "application/vnd.oci.image."
+
+
+def member(name, content=b"", type=tarfile.REGTYPE, mode=0o644, **more):
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.mtime = type, mode, 1600000000
+    for key, value in more.items():
+        setattr(info, key, value)
+    if type == tarfile.REGTYPE:
+        info.size = len(content)
+    return info, content
+
+
+def folder(name, mode=0o755, **more):
+    return member(name, type=tarfile.DIRTYPE, mode=mode, **more)
+
+
+def symlink(name, target):
+    return member(name, type=tarfile.SYMTYPE, mode=0o777, linkname=target)
+
+
+def hardlink(name, target):
+    return member(name, type=tarfile.LNKTYPE, linkname=target)
+
+
+def pack(members, path, format=tarfile.PAX_FORMAT):
+    with tarfile.open(path, "w", format=format) as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content) if info.isreg() else None)
+    return path
+
+
+INIT = member("init", b"#!/bin/sh\n", mode=0o755)
+
+
+def read_newc(data):
+    """{path: (mode, uid, gid, nlink, mtime, rdev, content, inode)} of a newc archive."""
+    found, at = {}, 0
+    while True:
+        assert data[at:at + 6] == b"070701"
+        f = [int(data[at + 6 + 8 * i:at + 14 + 8 * i], 16) for i in range(13)]
+        name = data[at + 110:at + 110 + f[11] - 1].decode()
+        at = (at + 110 + f[11] + 3) & ~3
+        content = data[at:at + f[6]]
+        at = (at + f[6] + 3) & ~3
+        if name == "TRAILER!!!":
+            return found
+        assert name not in found, name
+        found[name] = dict(mode=f[1], uid=f[2], gid=f[3], links=f[4], mtime=f[5], rdev=(f[9], f[10]), content=content, inode=f[0])
+
+
+def build(work, rootfs, keys, **kwargs):
+    """The initrd of an image made from rootfs, and what was said."""
+    done = build_usi(work, keys, rootfs, **kwargs)
+    return read_newc(tool("zstd", "-q", "-d", "-c", section(work / "image.efi", ".initrd", work)).stdout), done.stderr.decode()
+
+
+def layout(path, layers, how="gzip"):
+    """An OCI layout of tar files, made by skopeo from a docker-archive."""
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
+    for layer in layers:
+        config["rootfs"]["diff_ids"].append("sha256:" + tool("sha256sum", layer).stdout.decode().split()[0])
+    work = path.parent / (path.name + ".docker.tar")
+    manifest = [{"Config": "c.json", "RepoTags": ["x/y:z"], "Layers": [f"{i}.tar" for i in range(len(layers))]}]
+    pack([member("manifest.json", json.dumps(manifest).encode()), member("c.json", json.dumps(config).encode())]
+         + [member(f"{i}.tar", layer.read_bytes()) for i, layer in enumerate(layers)], work)
+    if how != "docker":
+        tool("skopeo", "--insecure-policy", "copy", "-q", "--dest-compress-format", how, f"docker-archive:{work}", f"oci:{path}:z")
+    return work if how == "docker" else path
+
+
+def test_everything_that_a_root_may_hold(tmp_path, keys):
+    names = {"n" * 200: b"long", "d/" + "e" * 150 + "/" + "f" * 120: b"deeper", "Größe 日本語": b"utf"}
+    members = [folder("."), INIT, folder("etc", 0o750, uid=5, gid=6), member("etc/shadow", b"secret", mode=0o640, gid=42),
+               member("suid", b"x", mode=0o6755, uid=1000, gid=1001), member("big-ids", b"", uid=3000000, gid=4000000),
+               hardlink("second", "suid"), symlink("link", "/etc/shadow"), folder("tmp", 0o1777),
+               member("null", type=tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3),
+               member("loop", type=tarfile.BLKTYPE, mode=0o660, devmajor=7, devminor=300), member("fifo", type=tarfile.FIFOTYPE),
+               *[member(n, c) for n, c in names.items()]]
+    found, said = build(tmp_path, f"tar:{pack(members, tmp_path / 'root.tar')}", keys)
+    assert said == ""
+
+    def facts(name):
+        e = found[name]
+        return stat.S_IFMT(e["mode"]), stat.S_IMODE(e["mode"]), e["uid"], e["gid"]
+    assert facts("etc") == (stat.S_IFDIR, 0o750, 5, 6)
+    assert facts("etc/shadow") == (stat.S_IFREG, 0o640, 0, 42) and found["etc/shadow"]["content"] == b"secret"
+    assert facts("suid") == facts("second") == (stat.S_IFREG, 0o6755, 1000, 1001)
+    assert found["suid"]["inode"] == found["second"]["inode"] and found["suid"]["links"] == 2
+    assert found["suid"]["content"] + found["second"]["content"] == b"x"
+    assert facts("big-ids")[2:] == (3000000, 4000000)
+    assert facts("link")[0] == stat.S_IFLNK and found["link"]["content"] == b"/etc/shadow"
+    assert facts("tmp")[:2] == (stat.S_IFDIR, 0o1777)
+    assert facts("null")[:2] == (stat.S_IFCHR, 0o666) and found["null"]["rdev"] == (1, 3)
+    assert facts("loop")[:2] == (stat.S_IFBLK, 0o660) and found["loop"]["rdev"] == (7, 300)
+    assert facts("fifo")[0] == stat.S_IFIFO
+    for name, content in names.items():
+        assert found[name]["content"] == content
+    assert found["init"]["mtime"] == 1600000000
+
+
+def test_tar_of_a_folder_gives_what_the_folder_gives(tmp_path, keys, rootfs):
+    """Byte for byte the same image, with tar(1) between, and a sparse file in it."""
+    with open(rootfs / "sparse", "wb") as f:
+        f.truncate(5 << 20)
+        f.seek(2 << 20)
+        f.write(b"middle")
+    (rootfs / "usr/hard").hardlink_to(rootfs / "etc/hostname")
+    build_usi(tmp_path, keys, rootfs, out="folder.efi")
+    for format in ("gnu", "posix"):
+        tool("tar", "-S", f"--format={format}", "--xattrs", "-C", rootfs, "-cf", tmp_path / "root.tar", ".")
+        build_usi(tmp_path, keys, f"tar:{tmp_path / 'root.tar'}", out="tar.efi")
+        assert (tmp_path / "folder.efi").read_bytes() == (tmp_path / "tar.efi").read_bytes()
+    for program in ("gzip", "xz", "zstd"):
+        with open(tmp_path / "packed", "wb") as out:
+            tool_out = subprocess.run([program, "-c", tmp_path / "root.tar"], stdout=out, check=True)
+        assert tool_out.returncode == 0
+        build_usi(tmp_path, keys, f"tar:{tmp_path / 'packed'}", out="tar.efi")
+        assert (tmp_path / "folder.efi").read_bytes() == (tmp_path / "tar.efi").read_bytes()
+
+
+LOWER = [INIT, folder("usr"), folder("usr/lib"), symlink("lib", "usr/lib"), member("usr/lib/one", b"1", uid=7),
+         member("usr/lib/two", b"2"), hardlink("usr/lib/same", "usr/lib/two"), folder("gone"), member("gone/file", b"x"),
+         folder("opaque", 0o700), member("opaque/old", b"x"), folder("opaque/sub"), member("opaque/sub/old", b"x"),
+         member("was-file", b"x"), folder("was-folder"), member("was-folder/in", b"x")]
+UPPER = [member("lib/three", b"3"), member("usr/lib/two", b"22"), member("usr/lib/.wh.one"), member(".wh.gone"),
+         folder("opaque", 0o711), member("opaque/new", b"n"), member("opaque/.wh..wh..opq"), folder("opaque/sub"),
+         member("opaque/sub/new", b"n"), folder("was-file"), member("was-file/in", b"i"), member("was-folder", b"f"),
+         member(".wh..wh.plnk"), folder("gone2"), member("gone2/.wh.nothing")]
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd", "docker"])
+def test_layers(tmp_path, keys, how):
+    source = layout(tmp_path / "image", [pack(LOWER, tmp_path / "1.tar"), pack(UPPER, tmp_path / "2.tar")], how)
+    found, said = build(tmp_path, f"{'ocifile' if how == 'docker' else 'dir'}:{source}", keys)
+    assert said == ""
+    assert sorted(found) == [".", "gone2", "init", "lib", "opaque", "opaque/new", "opaque/sub", "opaque/sub/new", "usr", "usr/lib",
+                             "usr/lib/same", "usr/lib/three", "usr/lib/two", "was-file", "was-file/in", "was-folder"]
+    assert found["usr/lib/two"]["content"] == b"22" and found["usr/lib/same"]["content"] == b"2"
+    assert found["usr/lib/two"]["inode"] != found["usr/lib/same"]["inode"]
+    assert stat.S_IMODE(found["opaque"]["mode"]) == 0o711
+    assert stat.S_ISDIR(found["was-file"]["mode"]) and found["was-folder"]["content"] == b"f"
+
+
+def test_whiteouts_of_a_layer_are_not_about_itself(tmp_path, keys):
+    """In whatever order they stand."""
+    lower = pack([INIT, folder("d"), member("d/a", b"1"), member("d/b", b"1")], tmp_path / "1.tar")
+    upper = pack([member("d/a", b"2"), member("d/.wh.a"), member("d/.wh.b"), member("d/b", b"2")], tmp_path / "2.tar")
+    found, _ = build(tmp_path, f"dir:{layout(tmp_path / 'image', [lower, upper])}", keys)
+    assert found["d/a"]["content"] == found["d/b"]["content"] == b"2"
+
+
+def test_archives_of_skopeo(tmp_path, keys):
+    first = layout(tmp_path / "image", [pack(LOWER, tmp_path / "1.tar"), pack(UPPER, tmp_path / "2.tar")])
+    expected, _ = build(tmp_path, f"dir:{first}", keys)
+    for kind in ("oci-archive", "docker-archive"):
+        tool("skopeo", "--insecure-policy", "copy", "-q", f"oci:{first}:z", f"{kind}:{tmp_path / kind}:x/y:z")
+        assert build(tmp_path, f"ocifile:{tmp_path / kind}", keys)[0] == expected
+
+
+def test_in_a_plain_tar_a_whiteout_is_a_file(tmp_path, keys):
+    found, _ = build(tmp_path, f"tar:{pack([INIT, member('.wh.x', b'1')], tmp_path / 'r.tar')}", keys)
+    assert found[".wh.x"]["content"] == b"1"
+
+
+def test_links_stay_in_the_root(tmp_path, keys):
+    """What would leave the root by a link lands inside of it."""
+    members = [INIT, folder("real"), symlink("away", "/../../real"), member("away/file", b"1"), symlink("a", "b"), symlink("b", "/real"),
+               member("a/other", b"2")]
+    found, _ = build(tmp_path, f"tar:{pack(members, tmp_path / 'r.tar')}", keys)
+    assert found["real/file"]["content"] == b"1" and found["real/other"]["content"] == b"2"
+
+
+def test_capabilities_are_missed(tmp_path, keys):
+    info, _ = member("usr/ping", b"x")
+    info.pax_headers = {"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00", "SCHILY.xattr.user.x": "y"}
+    _, said = build(tmp_path, f"tar:{pack([INIT, (info, b'x')], tmp_path / 'r.tar')}", keys)
+    assert "usr/ping has capabilities" in said
+
+
+def test_ordinary_user_and_nothing_left(tmp_path, keys):
+    """Devices and owners need no root. TMPDIR holds the content, without a name."""
+    work = tmp_path / "tmp"
+    work.mkdir()
+    os.mkdir(tmp_path / "empty")
+    (tmp_path / "os-release").write_text(OS_RELEASE)
+    source = pack([INIT, member("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3), member("f", b"x", uid=5)], tmp_path / "r.tar")
+    tool("unshare", "-r", "setpriv", "--bounding-set=-all", "--inh-caps=-all", BUILD / "tb-image", "usi", "--rootfs", f"tar:{source}",
+         "--kernel", make_kernel(tmp_path), "--cmdline", CMDLINE, "--os-release", tmp_path / "os-release", "--keys", keys, "--out",
+         tmp_path / "image.efi", env={"PATH": os.environ["PATH"], "TMPDIR": str(work), "SOURCE_DATE_EPOCH": EPOCH})
+    assert list(work.iterdir()) == []
+
+
+def refused(tmp_path, keys, rootfs, text):
+    done = build_usi(tmp_path, keys, rootfs, check=False)
+    assert done.returncode == 4 and text in done.stderr.decode(), done.stderr
+    assert not (tmp_path / "image.efi").exists()
+
+
+@pytest.mark.parametrize("members, text", [
+    ([member("etc/x", b"1")], "no usable /init"), ([INIT, member("../x", b"1"), member("a/..", b"")], "leads up"),
+    ([INIT, symlink("a", "b"), symlink("b", "a"), member("a/x", b"1")], "too many links"),
+    ([INIT, hardlink("x", "nothing")], "nothing in the root"), ([INIT, member("f", b"1"), member("f/x", b"1")], "a file where a folder"),
+    ([member("init", b"x", mode=0o644)], "not executable"), ([symlink("init", "/nowhere")], "no usable /init")])
+def test_roots_that_are_none(tmp_path, keys, members, text):
+    refused(tmp_path, keys, f"tar:{pack(members, tmp_path / 'r.tar')}", text)
+
+
+def test_private_key_in_a_layer(tmp_path, keys):
+    members = [INIT, member("root/mine", (keys / "db.key").read_bytes())]
+    refused(tmp_path, keys, f"tar:{pack(members, tmp_path / 'r.tar')}", "holds the private key")
+
+
+def test_damaged_sources(tmp_path, keys):
+    tar = pack([INIT, member("f", os.urandom(100000))], tmp_path / "r.tar")
+    (tmp_path / "cut.tar").write_bytes(tar.read_bytes()[:50000])
+    refused(tmp_path, keys, f"tar:{tmp_path / 'cut.tar'}", "not a good archive")
+    (tmp_path / "noise").write_bytes(os.urandom(4096))
+    refused(tmp_path, keys, f"tar:{tmp_path / 'noise'}", "not a good archive")
+    refused(tmp_path, keys, f"tar:{tmp_path / 'none'}", "cannot read")
+    image = layout(tmp_path / "image", [tar])
+    blob = max((image / "blobs/sha256").iterdir(), key=lambda p: p.stat().st_size)
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+    refused(tmp_path, keys, f"dir:{image}", "layer 1")
+    refused(tmp_path, keys, f"dir:{tmp_path}", "no OCI layout")
+
+
+def test_artifact_has_no_root(tmp_path, keys, rootfs):
+    build_usi(tmp_path, keys, rootfs)
+    tb_image("upgrade-image", "--usi", tmp_path / "image.efi", "--artifact", "--out", tmp_path / "image")
+    (tmp_path / "image.efi").unlink()
+    refused(tmp_path, keys, f"dir:{tmp_path / 'image'}", "no root in it")
+
+
+# --- kernel and os-release of the root ---
+
+def found_in(tmp_path, keys, members, *options, check=True):
+    return tb_image("usi", "--rootfs", f"tar:{pack(members, tmp_path / 'r.tar')}", "--cmdline", CMDLINE, "--keys", keys, "--out",
+                    tmp_path / "image.efi", *options, check=check)
+
+
+RELEASE = [folder("usr"), folder("usr/lib"), member("usr/lib/os-release", OS_RELEASE.encode()), symlink("etc/os-release", "../usr/lib/os-release")]
+
+
+@pytest.mark.parametrize("place", ["usr/lib/modules/6.1/vmlinuz", "boot/vmlinuz-6.1", "boot/vmlinuz"])
+def test_kernel_and_release_of_the_root(tmp_path, keys, place):
+    kernel = make_kernel(tmp_path).read_bytes()
+    others = [symlink("vmlinuz", place), symlink("boot/vmlinuz-old", "x"), member("boot/vmlinuz", kernel)] if place[0] == "u" else []
+    found_in(tmp_path, keys, [INIT, *RELEASE, *others, member(place, kernel)])
+    assert section(tmp_path / "image.efi", ".linux", tmp_path).read_bytes() == kernel
+    assert section(tmp_path / "image.efi", ".osrel", tmp_path).read_text() == OS_RELEASE
+
+
+def test_release_below_etc_and_options_first(tmp_path, keys):
+    kernel = make_kernel(tmp_path).read_bytes()
+    found_in(tmp_path, keys, [INIT, member("etc/os-release", OS_RELEASE.encode()), member("boot/vmlinuz", b"bad")],
+             "--kernel", tmp_path / "kernel")
+    assert section(tmp_path / "image.efi", ".linux", tmp_path).read_bytes() == kernel
+    assert section(tmp_path / "image.efi", ".osrel", tmp_path).read_text() == OS_RELEASE
+
+
+def test_from_a_directory(tmp_path, keys, rootfs):
+    (rootfs / "boot").mkdir()
+    kernel = make_kernel(tmp_path).rename(rootfs / "boot/vmlinuz")
+    (rootfs / "usr/lib").mkdir()
+    (rootfs / "usr/lib/os-release").write_text(OS_RELEASE)
+    tb_image("usi", "--rootfs", rootfs, "--cmdline", CMDLINE, "--keys", keys, "--out", tmp_path / "image.efi")
+    assert section(tmp_path / "image.efi", ".linux", tmp_path).read_bytes() == kernel.read_bytes()
+
+
+@pytest.mark.parametrize("more, text", [([], "no kernel in the root"), ([member("boot/vmlinuz-1", b"1"), member("boot/vmlinuz-2", b"2")],
+                                                                        "several kernels in the root: boot/vmlinuz-1, boot/vmlinuz-2"),
+                                        ([member("boot/vmlinuz", b"no kernel")], "kernel boot/vmlinuz")])
+def test_no_kernel_to_be_had(tmp_path, keys, more, text):
+    done = found_in(tmp_path, keys, [INIT, *RELEASE, *more], check=False)
+    assert done.returncode == 4 and text in done.stderr.decode()
+
+
+def test_no_release_to_be_had(tmp_path, keys):
+    done = found_in(tmp_path, keys, [INIT, member("boot/vmlinuz", b"x")], check=False)
+    assert done.returncode == 4 and "--os-release" in done.stderr.decode()
