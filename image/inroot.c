@@ -86,6 +86,19 @@ int inroot_kernel(const struct tree *t, int *ret_fd, const char **ret_path, stru
         return 0;
 }
 
+const char *inroot_kernel_release(const char *path, size_t *ret_n)
+{
+        static const char modules[] = "usr/lib/modules/", boot[] = "boot/vmlinuz-";
+        const char *begin = NULL;
+
+        if (strncmp(path, modules, strlen(modules)) == 0)
+                begin = path + strlen(modules);
+        else if (strncmp(path, boot, strlen(boot)) == 0)
+                begin = path + strlen(boot);
+        *ret_n = begin ? strcspn(begin, "/") : 0;
+        return begin;
+}
+
 int inroot_os_release(const struct tree *t, struct buf *out, const char **ret_path, struct error *e)
 {
         static const char *const places[] = {"usr/lib/os-release", "etc/os-release"};

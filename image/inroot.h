@@ -14,6 +14,9 @@
 int inroot_kernel(const struct tree *t, int *ret_fd, const char **ret_path, struct error *e)
         _must_check_;
 
+/* The release in the path of such a kernel, borrowed, and its length; NULL and 0: it has none. */
+const char *inroot_kernel_release(const char *path, size_t *ret_n);
+
 /* usr/lib/os-release, or else etc/os-release; appended. ERROR_CONFIG with -ENOENT when neither is a
  * file. *ret_path is borrowed from the tree. */
 int inroot_os_release(const struct tree *t, struct buf *out, const char **ret_path, struct error *e)

@@ -49,6 +49,8 @@ static const struct verb {
          "  --out FILE              image to write\n"
          "  --stub FILE             systemd-stub (default\n"
          "                          /usr/lib/systemd/boot/efi/linuxx64.efi.stub)\n"
+         "  --uname RELEASE         release of the kernel (default: by its place in the root)\n"
+         "  --splash FILE           picture that is shown meanwhile (BMP)\n"
          "  --policy-keys DIR       take the PCR policy key from here instead of --keys\n"
          "  --unsigned              do not sign the image (the PCR policy is still signed)\n"
          "  --compression-level N   zstd level, 1 to 19 (default 9)\n"

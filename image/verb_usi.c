@@ -17,6 +17,7 @@
 #include "image/output.h"
 #include "image/rootfs_tar.h"
 #include "image/say.h"
+#include "image/splash.h"
 #include "image/stub.h"
 #include "image/tree.h"
 #include "image/verb.h"
@@ -30,6 +31,10 @@
 #define DEFAULT_STUB "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 /* The only phase in which volumes may be unlocked. */
 #define SIGNED_PHASE "enter-initrd"
+/* Sections that every image has besides those of the stub. */
+#define SECTIONS 6u
+/* From this version on the stub knows .uname; older ones have no room to waste in their headers. */
+#define UNAME_STUB 254u
 /* What a node's version floor and its boot entries hold (partition/floor.h, upgrade/entry.h). A
  * version is compared by the rules of UAPI.10; the last two signs separate there. */
 #define ID_MAX 64u
@@ -38,6 +43,7 @@
 
 struct settings {
         const char *rootfs, *kernel, *cmdline, *os_release, *keys, *out, *stub, *policy_keys;
+        const char *uname, *splash;
         bool without_signature;
         unsigned level;
         uint64_t epoch;
@@ -46,9 +52,13 @@ struct settings {
 /* Everything that goes into the image besides the root. */
 struct inputs {
         int stub_fd;
+        unsigned stub_version;
         int kernel_fd;
+        bool kernel_found; /* in the root */
         struct buf os_release;
         struct buf policy_public;
+        struct buf splash;
+        char release[LIMIT_KERNEL_RELEASE + 1]; /* of the kernel; "": not known */
         EVP_PKEY *policy_private;
         EVP_PKEY *key;
         X509 *cert;
@@ -65,7 +75,7 @@ struct result {
 #define INPUTS_INIT                                                                                \
         {                                                                                          \
                 .stub_fd = -EBADF, .kernel_fd = -EBADF, .os_release = BUF_INIT(LIMIT_OS_RELEASE),  \
-                .policy_public = BUF_INIT(LIMIT_PCRPKEY)                                           \
+                .policy_public = BUF_INIT(LIMIT_PCRPKEY), .splash = BUF_INIT(LIMIT_SPLASH)         \
         }
 
 static void inputs_done(struct inputs *in)
@@ -74,6 +84,7 @@ static void inputs_done(struct inputs *in)
         close_p(&in->kernel_fd);
         buf_done(&in->os_release);
         buf_done(&in->policy_public);
+        buf_done(&in->splash);
         EVP_PKEY_free(in->policy_private);
         EVP_PKEY_free(in->key);
         X509_free(in->cert);
@@ -92,6 +103,8 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 {.name = "out", .value = &s->out, .required = true, .not_empty = true},
                 {.name = "stub", .value = &s->stub, .not_empty = true},
                 {.name = "policy-keys", .value = &s->policy_keys, .not_empty = true},
+                {.name = "uname", .value = &s->uname, .not_empty = true},
+                {.name = "splash", .value = &s->splash, .not_empty = true},
                 {.name = "unsigned", .flag = &s->without_signature},
                 {.name = "compression-level", .value = &level},
                 {.name = "json", .flag = json},
@@ -219,14 +232,13 @@ static int load_keys(const struct settings *s, struct inputs *in, struct error *
 }
 
 /* Only of systemd-stub is known what it measures. */
-static int check_stub(const struct settings *s, const struct inputs *in, struct error *e)
+static int check_stub(const struct settings *s, struct inputs *in, struct error *e)
 {
-        unsigned version = 0;
-        int r = usi_probe_stub(in->stub_fd, &version, e);
+        int r = usi_probe_stub(in->stub_fd, &in->stub_version, e);
 
         if (r < 0)
                 return bad_input(e, r, "stub", s->stub);
-        if (version > 0)
+        if (in->stub_version > 0)
                 return 0;
         r = error_set(e, ERROR_REFUSED, EOPNOTSUPP,
                       "stub %s does not say that it is systemd-stub (section .sdmagic): what it "
@@ -252,7 +264,7 @@ static int check_kernel(const struct settings *s, const struct inputs *in, uint1
         return r;
 }
 
-static int check_programs(const struct settings *s, const struct inputs *in, struct error *e)
+static int check_programs(const struct settings *s, struct inputs *in, struct error *e)
 {
         uint16_t stub_type = 0, kernel_type = 0;
         int r;
@@ -291,10 +303,46 @@ static int check_tree(const struct settings *s, const struct inputs *in, struct 
         return r;
 }
 
+/* Of a kernel in the root its place tells the release; of another one, who names it. */
+static int set_release(const struct settings *s, struct inputs *in, struct error *e)
+{
+        const char *begin = s->uname;
+        size_t n = begin ? strlen(begin) : 0;
+
+        if (!begin && in->kernel_found && in->stub_version >= UNAME_STUB)
+                begin = inroot_kernel_release(s->kernel, &n);
+        for (size_t i = 0; i < n; i++)
+                if (begin[i] <= ' ' || begin[i] > '~')
+                        n = LIMIT_KERNEL_RELEASE + 1;
+        if (n > LIMIT_KERNEL_RELEASE)
+                return error_set(e, ERROR_CONFIG, EINVAL,
+                                 "no release of a kernel: at most %u printable characters without "
+                                 "blanks",
+                                 LIMIT_KERNEL_RELEASE);
+        if (n > 0)
+                memcpy(in->release, begin, n);
+        in->release[n] = '\0';
+        return 0;
+}
+
 static int load_kernel(struct settings *s, struct inputs *in, struct error *e)
 {
-        return s->kernel ? input_open(s->kernel, &in->kernel_fd, e)
-                         : inroot_kernel(in->tree, &in->kernel_fd, &s->kernel, e);
+        in->kernel_found = !s->kernel;
+        return in->kernel_found ? inroot_kernel(in->tree, &in->kernel_fd, &s->kernel, e)
+                                : input_open(s->kernel, &in->kernel_fd, e);
+}
+
+static int load_splash(const struct settings *s, struct inputs *in, struct error *e)
+{
+        int r;
+
+        if (!s->splash)
+                return 0;
+        r = input_read(s->splash, &in->splash, e);
+        if (r < 0)
+                return r;
+        r = splash_check(&in->splash, e);
+        return r < 0 ? bad_input(e, r, "picture", s->splash) : 0;
 }
 
 static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
@@ -305,6 +353,8 @@ static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
         if (r == 0)
                 r = input_open(s->stub, &in->stub_fd, e);
         if (r == 0)
+                r = load_splash(s, in, e);
+        if (r == 0)
                 r = load_keys(s, in, e);
         if (r == 0)
                 r = load_tree(s, in, e);
@@ -314,6 +364,8 @@ static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
                 r = load_kernel(s, in, e);
         if (r == 0)
                 r = check_programs(s, in, e);
+        if (r == 0)
+                r = set_release(s, in, e);
         return r == 0 ? check_tree(s, in, e) : r;
 }
 
@@ -352,6 +404,10 @@ static int add_sections(const struct settings *s, const struct inputs *in, struc
                 r = stub_add(stub, ".pcrpkey", in->policy_public.data, in->policy_public.len, e);
         if (r == 0)
                 r = stub_add(stub, ".pcrsig", place.data, place.len, e);
+        if (r == 0 && in->release[0] != '\0')
+                r = stub_add(stub, ".uname", in->release, strlen(in->release), e);
+        if (r == 0 && in->splash.len > 0)
+                r = stub_add(stub, ".splash", in->splash.data, in->splash.len, e);
         if (r == 0)
                 r = stub_add_file(stub, ".linux", in->kernel_fd, e);
         if (r == 0)
@@ -398,7 +454,8 @@ static int build(const struct settings *s, const struct inputs *in, int fd, stru
         _cleanup_(stub_free_p) struct stub *stub = NULL;
         int r;
 
-        r = stub_begin(in->stub_fd, fd, 6, &stub, e);
+        r = stub_begin(in->stub_fd, fd, SECTIONS + (in->release[0] != '\0') + (in->splash.len > 0),
+                       &stub, e);
         if (r < 0)
                 return bad_input(e, r, "stub", s->stub);
         r = add_sections(s, in, stub, e);

@@ -10,7 +10,7 @@ import tarfile
 
 import pytest
 
-from imagetools import BUILD, CMDLINE, EPOCH, OS_RELEASE, build_usi, make_kernel, section, tb_image, tool
+from imagetools import BUILD, CMDLINE, EPOCH, OS_RELEASE, STUB, build_usi, make_kernel, section, tb_image, tool
 
 OCI = "application/vnd.oci.image."
 
@@ -295,3 +295,24 @@ def test_no_kernel_to_be_had(tmp_path, keys, more, text):
 def test_no_release_to_be_had(tmp_path, keys):
     done = found_in(tmp_path, keys, [INIT, member("boot/vmlinuz", b"x")], check=False)
     assert done.returncode == 4 and "--os-release" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("place, release", [("usr/lib/modules/6.1.0-28/vmlinuz", "6.1.0-28"), ("boot/vmlinuz-6.2", "6.2"), ("boot/vmlinuz", None)])
+def test_release_of_the_kernel(tmp_path, keys, place, release):
+    kernel = member(place, make_kernel(tmp_path).read_bytes())
+
+    def uname():
+        headers = tool("objdump", "-h", tmp_path / "image.efi").stdout.decode()
+        return section(tmp_path / "image.efi", ".uname", tmp_path).read_text() if " .uname " in headers else None
+    found_in(tmp_path, keys, [INIT, *RELEASE, kernel])
+    assert uname() is None, "this stub has no use for it"
+    text = section(STUB, ".sdmagic", tmp_path)
+    text.write_bytes(text.read_bytes().replace(b"systemd-stub 252", b"systemd-stub 254"))
+    tool("objcopy", "--update-section", f".sdmagic={text}", STUB, tmp_path / "newer.stub")
+    found_in(tmp_path, keys, [INIT, *RELEASE, kernel], "--stub", tmp_path / "newer.stub")
+    assert uname() == release
+    tool("sbverify", "--cert", keys / "db.pem", tmp_path / "image.efi")
+    found_in(tmp_path, keys, [INIT, *RELEASE, kernel], "--uname", "1.2.3")
+    assert uname() == "1.2.3"
+    for wrong in ("a b", "x" * 200, "ü"):
+        assert found_in(tmp_path, keys, [INIT, *RELEASE, kernel], "--uname", wrong, check=False).returncode == 4
