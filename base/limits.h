@@ -250,6 +250,8 @@
 /* Everything in the files of all layers of a root. */
 #define LIMIT_ROOT_CONTENT (64 * GIB)
 #define LIMIT_KEY_FILE (64 * KIB)
+/* The list of installed packages: a full desktop has 5 MB. */
+#define LIMIT_PACKAGE_DATABASE (64 * MIB)
 /* The picture of an image: a screen of today in 32 bits has 33 MB. */
 #define LIMIT_SPLASH (64 * MIB)
 /* Directory records of one folder: FAT itself has 65536 of 32 bytes. */

@@ -51,6 +51,7 @@ static const struct verb {
          "                          /usr/lib/systemd/boot/efi/linuxx64.efi.stub)\n"
          "  --uname RELEASE         release of the kernel (default: by its place in the root)\n"
          "  --splash FILE           picture that is shown meanwhile (BMP)\n"
+         "  --sbom FILE             also write a list of the packages in the root (CycloneDX)\n"
          "  --policy-keys DIR       take the PCR policy key from here instead of --keys\n"
          "  --unsigned              do not sign the image (the PCR policy is still signed)\n"
          "  --compression-level N   zstd level, 1 to 19 (default 9)\n"

@@ -17,6 +17,7 @@
 #include "image/output.h"
 #include "image/rootfs_tar.h"
 #include "image/say.h"
+#include "image/sbom.h"
 #include "image/splash.h"
 #include "image/stub.h"
 #include "image/tree.h"
@@ -43,7 +44,7 @@
 
 struct settings {
         const char *rootfs, *kernel, *cmdline, *os_release, *keys, *out, *stub, *policy_keys;
-        const char *uname, *splash;
+        const char *uname, *splash, *sbom;
         bool without_signature;
         unsigned level;
         uint64_t epoch;
@@ -56,6 +57,7 @@ struct inputs {
         int kernel_fd;
         bool kernel_found; /* in the root */
         struct buf os_release;
+        struct osrelease *release_file; /* what it says */
         struct buf policy_public;
         struct buf splash;
         char release[LIMIT_KERNEL_RELEASE + 1]; /* of the kernel; "": not known */
@@ -83,6 +85,7 @@ static void inputs_done(struct inputs *in)
         close_p(&in->stub_fd);
         close_p(&in->kernel_fd);
         buf_done(&in->os_release);
+        osrelease_free(in->release_file);
         buf_done(&in->policy_public);
         buf_done(&in->splash);
         EVP_PKEY_free(in->policy_private);
@@ -105,6 +108,7 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 {.name = "policy-keys", .value = &s->policy_keys, .not_empty = true},
                 {.name = "uname", .value = &s->uname, .not_empty = true},
                 {.name = "splash", .value = &s->splash, .not_empty = true},
+                {.name = "sbom", .value = &s->sbom, .not_empty = true},
                 {.name = "unsigned", .flag = &s->without_signature},
                 {.name = "compression-level", .value = &level},
                 {.name = "json", .flag = json},
@@ -191,7 +195,6 @@ static int check_names(const struct settings *s, const struct osrelease *release
 /* Where none is named, that of the root; messages then name it by its place there. */
 static int load_os_release(struct settings *s, struct inputs *in, struct error *e)
 {
-        _cleanup_(osrelease_free_p) struct osrelease *release = NULL;
         int r;
 
         if (s->os_release)
@@ -204,9 +207,9 @@ static int load_os_release(struct settings *s, struct inputs *in, struct error *
                 r = error_set(e, ERROR_CONFIG, ENODATA,
                               "%s is empty: it has to say which system this is", s->os_release);
         else
-                r = osrelease_parse(in->os_release.data, in->os_release.len, &release, e);
+                r = osrelease_parse(in->os_release.data, in->os_release.len, &in->release_file, e);
         if (r == 0)
-                r = check_names(s, release, e);
+                r = check_names(s, in->release_file, e);
         return r < 0 ? bad_input(e, r, "file", s->os_release) : 0;
 }
 
@@ -508,6 +511,22 @@ static int print(const struct settings *s, bool json, const struct result *res, 
         return 0;
 }
 
+static int write_sbom(const struct settings *s, const struct inputs *in, const struct result *res,
+                      struct error *e)
+{
+        char digest[SHA256_HEX_SIZE];
+        const struct sbom_subject subject = {
+                .name = osrelease_get(in->release_file, "IMAGE_ID"),
+                .version = osrelease_get(in->release_file, "IMAGE_VERSION"),
+                .distribution = osrelease_get(in->release_file, "ID"),
+                .sha256 = digest,
+                .epoch = s->epoch};
+        unsigned n;
+
+        hex_encode(res->digest, SHA256_SIZE, digest);
+        return sbom_write(in->tree, &subject, s->sbom, &n, e);
+}
+
 int verb_usi(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.level = CPIO_LEVEL_DEFAULT};
@@ -526,6 +545,8 @@ int verb_usi(char *const argv[], bool *json, struct error *e)
                 r = output_open(s.out, &output, e);
         if (r == 0)
                 r = build(&s, &in, output_fd(output), &res, e);
+        if (r == 0 && s.sbom)
+                r = write_sbom(&s, &in, &res, e);
         if (r == 0)
                 r = output_commit(output, e);
         if (r == 0)
