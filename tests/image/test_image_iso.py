@@ -185,11 +185,12 @@ def test_overlay_with_a_link(made, tmp_path):
 
 
 def test_without_xorriso(made, tmp_path):
-    """Said before it is missed."""
-    done = tool("unshare", "-m", "sh", "-c", 'mount --bind /dev/null "$(command -v xorriso)" && exec "$@"', "sh",
-                BUILD / "tb-image", "iso", "--usi", made / "image.efi", "--loader", made / "loader.efi",
-                "--out", tmp_path / "a.iso", check=False)
-    assert done.returncode in (9, 10) and list(tmp_path.iterdir()) == []
+    done = tool("unshare", "--mount", "--propagation", "private", "sh", "-c",
+                'mount -t tmpfs none "$(dirname "$(command -v xorriso)")" && exec "$@"', "sh", BUILD / "tb-image", "iso", "--usi",
+                made / "image.efi", "--loader", made / "loader.efi", "--out", tmp_path / "a.iso", check=False)
+    if b"unshare failed" in done.stderr or b"permission denied" in done.stderr:
+        pytest.skip("this machine does not let tests mount")
+    assert done.returncode == 10 and b"xorriso: program not found" in done.stderr and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("options, text", [

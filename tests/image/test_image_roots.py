@@ -4,9 +4,12 @@ are made by tar(1), Python and skopeo; the initrd is read by a small reader of i
 import io
 import json
 import os
+import pathlib
+import shutil
 import stat
 import subprocess
 import tarfile
+import tempfile
 
 import pytest
 
@@ -44,6 +47,7 @@ def pack(members, path, format=tarfile.PAX_FORMAT):
     return path
 
 
+RELEASE = [folder("usr"), folder("usr/lib"), member("usr/lib/os-release", OS_RELEASE.encode()), symlink("etc/os-release", "../usr/lib/os-release")]
 INIT = member("init", b"#!/bin/sh\n", mode=0o755)
 
 
@@ -194,15 +198,22 @@ def test_capabilities_are_missed(tmp_path, keys):
 
 def test_ordinary_user_and_nothing_left(tmp_path, keys):
     """Devices and owners need no root. TMPDIR holds the content, without a name."""
-    work = tmp_path / "tmp"
-    work.mkdir()
-    os.mkdir(tmp_path / "empty")
-    (tmp_path / "os-release").write_text(OS_RELEASE)
-    source = pack([INIT, member("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3), member("f", b"x", uid=5)], tmp_path / "r.tar")
-    tool("unshare", "-r", "setpriv", "--bounding-set=-all", "--inh-caps=-all", BUILD / "tb-image", "usi", "--rootfs", f"tar:{source}",
-         "--kernel", make_kernel(tmp_path), "--cmdline", CMDLINE, "--os-release", tmp_path / "os-release", "--keys", keys, "--out",
-         tmp_path / "image.efi", env={"PATH": os.environ["PATH"], "TMPDIR": str(work), "SOURCE_DATE_EPOCH": EPOCH})
-    assert list(work.iterdir()) == []
+    source = pack([INIT, *RELEASE, member("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3), member("f", b"x", uid=5)],
+                  tmp_path / "r.tar")
+    with tempfile.TemporaryDirectory() as name:
+        place = pathlib.Path(name)
+        shutil.copytree(keys, place / "keys")
+        for path in (BUILD / "tb-image", make_kernel(tmp_path), source):
+            shutil.copy(path, place)
+        (place / "tmp").mkdir()
+        for path in (place, *place.rglob("*")):
+            os.chown(path, 65534, 65534)
+        tool(place / "tb-image", "usi", "--rootfs", "tar:r.tar", "--kernel", "kernel", "--cmdline", CMDLINE, "--keys", "keys", "--out",
+             "image.efi", cwd=place, user=65534, group=65534, extra_groups=[],
+             env={"PATH": os.environ["PATH"], "TMPDIR": str(place / "tmp"), "SOURCE_DATE_EPOCH": EPOCH})
+        assert list((place / "tmp").iterdir()) == []
+        data = tool("zstd", "-q", "-d", "-c", section(place / "image.efi", ".initrd", tmp_path)).stdout
+    assert read_newc(data)["null"]["rdev"] == (1, 3) and read_newc(data)["f"]["uid"] == 5
 
 
 def refused(tmp_path, keys, rootfs, text):
@@ -255,7 +266,6 @@ def found_in(tmp_path, keys, members, *options, check=True):
                     tmp_path / "image.efi", *options, check=check)
 
 
-RELEASE = [folder("usr"), folder("usr/lib"), member("usr/lib/os-release", OS_RELEASE.encode()), symlink("etc/os-release", "../usr/lib/os-release")]
 
 
 @pytest.mark.parametrize("place", ["usr/lib/modules/6.1/vmlinuz", "boot/vmlinuz-6.1", "boot/vmlinuz"])
