@@ -153,6 +153,20 @@ int keyfile_cert(int dirfd, const char *name, X509 **ret, struct error *e)
         return 0;
 }
 
+int keyfile_open_public(const char *path, int *ret_dir, X509 **ret_cert, struct error *e)
+{
+        _cleanup_close_ int dir = keyfile_open_dir(path, e);
+        int r;
+
+        if (dir < 0)
+                return dir;
+        r = keyfile_cert(dir, KEYFILE_DB_CERT, ret_cert, e);
+        if (r < 0)
+                return error_wrap(e, r, "%s", path);
+        *ret_dir = TAKE_FD(dir);
+        return 0;
+}
+
 int keyfile_signer(int dirfd, EVP_PKEY **ret_key, X509 **ret_cert, struct error *e)
 {
         _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;

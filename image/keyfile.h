@@ -43,6 +43,11 @@ int keyfile_check_private(const EVP_PKEY *key, const char *name, struct error *e
 
 int keyfile_cert(int dirfd, const char *name, X509 **ret, struct error *e) _must_check_;
 
+/* A key directory of which only the public files are wanted, and the certificate that has to have
+ * signed what goes with them. */
+int keyfile_open_public(const char *path, int *ret_dir, X509 **ret_cert, struct error *e)
+        _must_check_;
+
 /* db.key and db.pem, which have to belong together. */
 int keyfile_signer(int dirfd, EVP_PKEY **ret_key, X509 **ret_cert, struct error *e) _must_check_;
 

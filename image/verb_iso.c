@@ -176,12 +176,9 @@ static int load_inputs(const struct settings *s, struct inputs *in, struct error
         int r = 0;
 
         if (s->enroll_keys) {
-                in->keys = keyfile_open_dir(s->enroll_keys, e);
-                if (in->keys < 0)
-                        return in->keys;
-                r = keyfile_cert(in->keys, KEYFILE_DB_CERT, &in->signer, e);
+                r = keyfile_open_public(s->enroll_keys, &in->keys, &in->signer, e);
                 if (r < 0)
-                        return error_wrap(e, r, "%s", s->enroll_keys);
+                        return r;
         }
         r = finished_usi_open(s->usi, in->signer, &in->image, e);
         if (r == 0)
