@@ -233,7 +233,7 @@ fuzz-build: $(B)/tb-image
 	+$(Q)$(SELF) B=$(B)/fuzz CC=clang OPT='-O1 -g' SANITIZE='$(FUZZ_FLAGS)' fuzz-targets
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZ_BIN)
-$(FUZZ_BIN): $(B)/%: $(B)/obj/%.o $(AGENT_LIB) $(LIB)
+$(FUZZ_BIN): $(B)/%: $(B)/obj/%.o $(AGENT_LIB) $(IMAGE_LIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer $^ $(pkg_libs) -o $@

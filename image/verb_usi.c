@@ -290,6 +290,15 @@ static int check_programs(const struct settings *s, struct inputs *in, struct er
 
 static int load_tree(const struct settings *s, struct inputs *in, struct error *e)
 {
+        int r;
+
+        if (strncmp(s->rootfs, "oci:", 4) == 0) {
+                r = error_set(e, ERROR_USAGE, EINVAL, "registries are not read: %s", s->rootfs);
+                error_advise(e,
+                             "bring the image here by \"skopeo copy docker://... oci:FOLDER\" and "
+                             "name it as dir:FOLDER");
+                return r;
+        }
         if (rootfs_is_source(s->rootfs))
                 return rootfs_from_source(s->rootfs, &in->tree, e);
         return tree_scan(s->rootfs, &in->tree, e);

@@ -252,6 +252,11 @@ def test_damaged_sources(tmp_path, keys):
     refused(tmp_path, keys, f"dir:{tmp_path}", "no OCI layout")
 
 
+def test_registry_is_named(tmp_path, keys):
+    done = build_usi(tmp_path, keys, "oci:registry.example.com/x:1", check=False)
+    assert done.returncode == 2 and "skopeo copy" in done.stderr.decode()
+
+
 def test_artifact_has_no_root(tmp_path, keys, rootfs):
     build_usi(tmp_path, keys, rootfs)
     tb_image("upgrade-image", "--usi", tmp_path / "image.efi", "--artifact", "--out", tmp_path / "image")
