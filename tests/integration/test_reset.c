@@ -258,7 +258,7 @@ static int fill(void *arg, const struct reset_volume *v, const struct volume *ma
 
         (void)arg;
         (void)e;
-        assert_int_equal(buf_printf(&note, "%s %s", made->uuid, text), 0);
+        assert_int_equal(buf_printf(&note, "%s %s", made->made.uuid, text), 0);
         return file_write_volatile(AT_FDCWD, path, note.data, note.len, 0600);
 }
 
