@@ -22,6 +22,7 @@ struct config_node {
         enum config_kind kind;
         bool plain;  /* a scalar without quotes: 1, true and null are no texts then */
         bool broken; /* a problem was noted; of the root: the file is not known to its end */
+        bool binary; /* a scalar of bytes, its text is their base64 form (user data only) */
         char *key;   /* member of a map; NULL in a list and for the root */
         char *text;  /* of a scalar */
         struct config_place at; /* of the value */

@@ -239,6 +239,15 @@
 /* Sizes in a configuration: more than any disk of today has. */
 #define LIMIT_CONFIG_SIZE (1024 * 1024 * GIB)
 
+/* User data: names as useradd and systemd accept them, a name of a host in the kernel, and all the
+ * files of an engine together, which lie in memory twice for a moment. */
+#define LIMIT_USER_NAME 31u
+#define LIMIT_NODE_NAME 64u
+#define LIMIT_USERDATA (4 * MIB)
+/* /etc/passwd: a system has some dozen accounts, a directory server's cache some thousand. */
+#define LIMIT_ACCOUNTS 4096u
+#define LIMIT_PASSWD_FILE (1 * MIB)
+
 /* Building images: files of one operating system tree (a full desktop has half a million), the
  * newc format's size field, and PEM files. */
 #define LIMIT_TREE_ENTRIES 4000000u
