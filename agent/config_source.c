@@ -263,6 +263,67 @@ static int read_folder(const char *folder, struct config_problems *problems,
         return r;
 }
 
+/* A folder whose files may be wrong. */
+static int read_forgiving(const char *folder, struct config_problems *problems,
+                          struct config_documents *list, struct error *e)
+{
+        struct error error = ERROR_INIT;
+        char **names = NULL;
+        size_t n = 0;
+        int r = list_folder(folder, &names, &n, &error);
+
+        if (r < 0)
+                config_error(problems, (struct config_place){folder, 1, 1}, "%s", error.text);
+        r = r == -ENOMEM ? error_oom(e) : 0;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                _cleanup_free_ char *path = NULL;
+
+                if (asprintf(&path, "%s/%s", folder, names[i]) < 0) {
+                        path = NULL;
+                        r = error_oom(e);
+                        break;
+                }
+                config_problems_next(problems);
+                if (take_known(path, problems, list, &error) < 0)
+                        config_error(problems, (struct config_place){path, 1, 1}, "%s", error.text);
+        }
+        free_names(names, n);
+        return r;
+}
+
+int config_source_read_at_boot(const struct env *env, bool persistent, bool oem,
+                               struct config_problems *problems, struct config_documents *ret,
+                               struct error *e)
+{
+        const struct {
+                const char *base, *rest;
+                bool there;
+        } folders[] = {{env->root, "/etc/kairos", true},
+                       {env->persistent, "/cloud-config", persistent},
+                       {env->oem, "", oem}};
+        struct config_documents list = {.item = NULL};
+        int r = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(folders) && r == 0; i++) {
+                char path[FOLDER_ROOM];
+
+                if (!folders[i].there)
+                        continue;
+                if ((size_t)snprintf(path, sizeof(path), "%s%s", folders[i].base,
+                                     folders[i].rest) >= sizeof(path))
+                        r = error_set(e, ERROR_USAGE, ENAMETOOLONG, "%s: too long",
+                                      folders[i].base);
+                else
+                        r = read_forgiving(path, problems, &list, e);
+        }
+        if (r < 0) {
+                config_documents_free(list.item, list.n);
+                return r;
+        }
+        *ret = list;
+        return 0;
+}
+
 static int read_known(const struct env *env, struct config_problems *problems,
                       struct config_documents *list, struct error *e)
 {
