@@ -6,6 +6,7 @@
 #include "agent/config.h"
 #include "agent/config_schema.h"
 #include "agent/config_show.h"
+#include "agent/config_userdata.h"
 #include "agent/options.h"
 #include "agent/report.h"
 #include "agent/root.h"
@@ -13,8 +14,10 @@
 #include "agent/stop.h"
 #include "agent/verbs.h"
 
+#define USER_DATA "user-data"
+
 struct config_options {
-        const char *action, *root;
+        const char *action, *root, *engine;
         struct option_list sources;
         struct source_options from;
         bool use_default_dirs, json;
@@ -23,16 +26,19 @@ struct config_options {
 static void print_help(void)
 {
         (void)printf(
-                "Usage: tb-agent config check | show [FILE | URL | -]... [OPTION...]\n"
+                "Usage: tb-agent config check | show | user-data [FILE | URL | -]... [OPTION...]\n"
                 "       tb-agent config schema\n\n"
                 "Checks configurations (tb-agent-config(5)) and shows what they come to.\n\n"
-                "  check   every mistake, with its place; exit status 0 or 4\n"
-                "  show    the merged values, and where each was said\n"
-                "  schema  the JSON schema of a configuration\n"
+                "  check      every mistake, with its place; exit status 0 or 4\n"
+                "  show       the merged values, and where each was said\n"
+                "  user-data  the files that a boot gives to the engine of user data; there may\n"
+                "             be passwords in them\n"
+                "  schema     the JSON schema of a configuration\n"
                 "Later ones overrule earlier ones. Without FILE, URL or \"-\" (standard input): "
                 "what is in\n"
                 "/run/initramfs/live, /etc/kairos, /usr/local/cloud-config and /oem.\n\n"
                 "  --use-default-dirs  also what is in those folders, before what is named\n"
+                "  --engine ENGINE     cloud-init or systemd; default: what the image has\n"
                 "  --ca FILE           PEM certificates to trust instead of the system's\n"
                 "  --insecure HOST     HOST[:PORT] may be spoken to without TLS; several times\n"
                 "  --attempts N        tries of a step that fails for the moment\n"
@@ -90,28 +96,31 @@ static int add_files(struct json_object *root, const struct config *c)
         return r;
 }
 
-/* c NULL: it is wrong, and why says the first reason. */
+/* c NULL: it is wrong beyond use; why says the first reason when anything is wrong. */
 static int print_json(const struct config_options *o, const struct config_problems *p,
-                      const struct config *c, const struct error *why, struct error *e)
+                      const struct config *c, const struct userdata_files *files,
+                      const struct error *why, struct error *e)
 {
         _cleanup_json_ struct json_object *root = report_new("config");
         int r = json_add_str(root, "action", o->action);
 
         if (r == 0)
-                r = json_add_bool(root, "valid", c != NULL);
+                r = json_add_bool(root, "valid", why->code == 0);
         if (r == 0)
                 r = add_problems(root, p);
         if (r == 0 && c)
                 r = add_files(root, c);
         if (r == 0 && c && strcmp(o->action, "show") == 0)
                 r = json_add_obj(root, "values", config_show_json(c));
-        if (r == 0 && !c)
+        if (r == 0 && c && strcmp(o->action, USER_DATA) == 0)
+                r = json_add_obj(root, "written", config_userdata_json(files));
+        if (r == 0 && why->code != 0)
                 r = report_add_error(root, why);
         return r < 0 ? error_oom(e) : report_print(root, e);
 }
 
 static int print_text(const struct config_options *o, const struct config_problems *p,
-                      const struct config *c)
+                      const struct config *c, const struct userdata_files *files)
 {
         config_problems_print(p);
         if (!c)
@@ -119,42 +128,69 @@ static int print_text(const struct config_options *o, const struct config_proble
                             p->errors + p->left_out == 1 ? "error" : "errors");
         else if (strcmp(o->action, "show") == 0)
                 return config_show_text(c, stdout);
+        else if (strcmp(o->action, USER_DATA) == 0)
+                config_userdata_print(files);
         else
                 report_text(stdout, "%zu %s, no errors\n", c->n_documents,
                             c->n_documents == 1 ? "file" : "files");
         return 0;
 }
 
-static int run(const struct env *env, const struct config_options *o)
+/* A configuration whose user data is wrong is wrong. */
+static int load(const struct env *env, const struct config_options *o,
+                struct config_problems *problems, struct userdata_files *files, struct config **ret,
+                struct error *e)
 {
-        _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
         _cleanup_(config_free_p) struct config *c = NULL;
+        bool user_data = strcmp(o->action, USER_DATA) == 0;
         struct fetch_options fetch;
         const struct config_wish wish = {.sources = o->sources.item,
                                          .n_sources = o->sources.n,
                                          .known_folders = o->use_default_dirs,
                                          .fetch = &fetch};
-        struct error error = ERROR_INIT, output = ERROR_INIT;
-        int r = stop_prepare(&error);
+        int r;
 
         source_fetch_options(&o->from, &fetch);
+        r = config_load(env, &wish, problems, &c, e);
+        if (r == 0 && strcmp(o->action, "show") != 0)
+                r = config_userdata_make(env, c, o->engine, user_data, problems, files, e);
+        /* What a boot does with the rest is worth seeing. */
+        if (r == 0 || (user_data && r == -EBADMSG))
+                *ret = TAKE_PTR(c);
+        return r;
+}
+
+static int print(const struct config_options *o, const struct config_problems *problems,
+                 const struct config *c, const struct userdata_files *files,
+                 const struct error *why, struct error *e)
+{
+        if (o->json)
+                return print_json(o, problems, c, files, why, e);
+        return print_text(o, problems, c, files) < 0 ? error_oom(e) : 0;
+}
+
+static int run(const struct env *env, const struct config_options *o)
+{
+        _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
+        _cleanup_(config_free_p) struct config *c = NULL;
+        struct userdata_files files = {.item = NULL};
+        struct error error = ERROR_INIT, output = ERROR_INIT;
+        int r = stop_prepare(&error), printed;
+
         if (r == 0)
-                r = config_load(env, &wish, &problems, &c, &error);
+                r = load(env, o, &problems, &files, &c, &error);
         /* No configuration was wrong: one could not be had. */
         if (r < 0 && problems.errors == 0) {
                 if (!o->json)
                         config_problems_print(&problems);
+                userdata_files_done(&files);
                 return report_failure("config", o->json, &error);
         }
-        if (o->json)
-                r = print_json(o, &problems, c, &error, &output);
-        else if (print_text(o, &problems, c) < 0)
-                r = error_oom(&output);
-        else
-                r = 0;
-        if (r < 0)
+        printed = print(o, &problems, c, &files, &error, &output);
+        userdata_files_done(&files);
+        if (printed < 0)
                 return report_failure("config", o->json, &output);
-        return c ? 0 : error_exit_code(error.class);
+        return r < 0 ? error_exit_code(error.class) : 0;
 }
 
 static int print_schema(struct error *e)
@@ -176,19 +212,19 @@ static int print_schema(struct error *e)
 
 static int check_action(const struct config_options *o, struct error *e)
 {
-        static const char *const actions[] = {"check", "show", "schema"};
+        static const char *const actions[] = {"check", "show", USER_DATA, "schema"};
 
         for (size_t i = 0; i < ARRAY_SIZE(actions) && o->action; i++) {
                 if (strcmp(o->action, actions[i]) != 0)
                         continue;
-                if (i == 2 && o->sources.n > 0)
+                if (i == 3 && o->sources.n > 0)
                         return error_set(e, ERROR_USAGE, EINVAL, "unexpected argument \"%s\"",
                                          o->sources.item[0]);
                 return 0;
         }
         error_set(e, ERROR_USAGE, EINVAL, "%s%s",
                   o->action ? "unknown action " : "an action is missing", o->action ?: "");
-        error_advise(e, "give one of check, show, schema");
+        error_advise(e, "give one of check, show, user-data, schema");
         return -EINVAL;
 }
 
@@ -198,6 +234,7 @@ static int parse_options(int argc, char **argv, struct config_options *o, struct
         const struct option_spec specs[] = {
                 {"", OPTION_LIST, &o->sources},
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
+                {"engine", OPTION_TEXT, &o->engine},
                 {"ca", OPTION_TEXT, &o->from.ca},
                 {"insecure", OPTION_LIST, &o->from.insecure},
                 {"attempts", OPTION_NUMBER, &o->from.attempts},

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/config_install.h"
+#include "agent/config_userdata.h"
 #include "agent/install_choose.h"
 #include "agent/install_keep.h"
 #include "agent/lock.h"
@@ -150,6 +151,8 @@ static int read_config(const struct env *env, struct install_options *o, struct 
                 return 0;
         source_fetch_options(&o->wishes.from, &fetch);
         r = config_load(env, &wish, &problems, ret, e);
+        if (r == 0)
+                r = config_userdata_check(env, *ret, &problems, e);
         config_problems_print(&problems);
         return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);
 }

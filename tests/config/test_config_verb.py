@@ -49,7 +49,8 @@ def test_configuration_of_kairos_works_unchanged():
     answer = said("check", example)
     assert not answer["errors"]
     assert [w["text"].split(":")[0] for w in answer["warnings"]] == [
-        "install.auto", "install.grub_options", "install.skip-entries", "install.system.size"]
+        "install.auto", "install.grub_options", "install.skip-entries", "install.system.size", "users",
+        "hostname is left out"]
     shown = values(example)
     assert shown["install.device"]["value"] == "auto" and shown["install.partitions.oem.size"]["value"] == 512 << 20
     assert shown["install.extra-partitions"]["value"] == [
@@ -102,7 +103,7 @@ def test_texts_are_what_another_reader_takes_them_for(style):
 
 
 def test_secrets_of_others_are_not_shown():
-    text = HEAD + "users: [{name: a, passwd: hunter2}]\nwrite_files: [{content: hunter2}]\ninstall: {device: auto}\n"
+    text = HEAD + "users: [{name: a, passwd: hunter2}]\nwrite_files: [{path: /x, content: hunter2}]\ninstall: {device: auto}\n"
     for argv in (("show", "-"), ("show", "-", "--json"), ("check", "-"), ("check", "-", "--json")):
         done = config(*argv, text=text)
         assert done.returncode == 0 and "hunter2" not in done.stdout + done.stderr
@@ -242,7 +243,7 @@ AGREED = {
     "upgrade: {entry: %s}": (("active", 1), ("recovery", 1), ("passive", 0)),
     "reset: {hooks: {before: %s}}": (("[/oem/x]", 1), ("[x]", 0)),
     "cosign: %s": (("true", 0), ("false", 1)),
-    "users: %s": (("[x]", 1), ("{a: 1}", 1)),
+    "users: %s": (("[x]", 1), ("{a: {uid: 1}}", 1)),
     "install: %s": (("~", 1), ("{}", 1), ("[]", 0), ("{devise: x}", 0)),
 }
 CASES = [(key % value, right) for key, list_ in AGREED.items() for value, right in list_]
