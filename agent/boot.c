@@ -313,6 +313,9 @@ static int make_folders(struct boot *b, struct boot_data data, struct error *e)
                 r = machine_id_apply(b->env->persistent, "/etc", b->report, e);
         if (r == 0 && data.oem && data.persistent)
                 boot_swap(b);
+        boot_report_step(b->report, "folders");
+        if (r == 0)
+                boot_userdata(b, data);
         return r;
 }
 
@@ -466,11 +469,33 @@ static _Noreturn void fail(const struct boot *b, const struct error *e)
         restart();
 }
 
+/*
+ * systemd takes credentials (a password of root, keys, files to write) from the firmware's tables
+ * and from the boot partition, which nobody has signed and no policy of ours knows. It does not
+ * look there when it is told that it has its credentials already: an empty folder.
+ */
+static int close_credentials(const struct boot *b, struct error *e)
+{
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        if (asprintf(&path, "%s/credentials/@system", b->env->run) < 0) {
+                path = NULL;
+                return error_oom(e);
+        }
+        r = file_make_dirs(AT_FDCWD, path, 0700);
+        if (r == 0 && setenv("CREDENTIALS_DIRECTORY", path, 1) < 0)
+                r = -errno;
+        return r < 0 ? error_errno(e, -r, "%s", path) : 0;
+}
+
 static _Noreturn void hand_over(const struct boot *b)
 {
         struct error error = ERROR_INIT;
 
         (void)unsetenv("TSS2_LOG"); /* ours, not the system's */
+        if (close_credentials(b, &error) < 0)
+                fail(b, &error);
 
         for (size_t i = 0; i < ARRAY_SIZE(init_paths); i++) {
                 char *argv[] = {(char *)(uintptr_t)init_paths[i], NULL};
@@ -569,7 +594,7 @@ static int stage_mount(struct boot *b, bool unlocked, struct error *e)
         boot_report_step(b->report, "mount");
         if (r == 0)
                 r = make_folders(b, data, e);
-        boot_report_step(b->report, "folders");
+        boot_report_step(b->report, "user data");
         if (r == 0)
                 r = write_sentinels(b, e);
         if (r == 0)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "agent/boot_folders.h"
 #include "agent/boot_report.h"
 #include "agent/data.h"
 #include "agent/node.h"
@@ -82,3 +83,9 @@ void boot_grow_file_system(struct boot *b, const char *device, const char *mount
 /* Starts the swap that the user wants on the persistent file system, or removes one that nobody
  * wants any more. What fails is a problem of the report. */
 void boot_swap(struct boot *b);
+
+/*
+ * Gives the user data of the configurations to the engine of the image (agent/userdata_engine.h);
+ * /etc, /var and /run must be writable by now. What fails is a problem of the report.
+ */
+void boot_userdata(struct boot *b, struct boot_data data);

@@ -94,6 +94,11 @@ void boot_report_set_bool(struct boot_report *b, const char *key, bool value)
         ignore(json_add_bool(b->root, key, value));
 }
 
+void boot_report_set_json(struct boot_report *b, const char *key, struct json_object *value)
+{
+        ignore(json_add_obj(b->root, key, value));
+}
+
 static struct json_object *record(const struct boot_report_volume *v)
 {
         struct json_object *o = json_object_new_object();

@@ -38,6 +38,9 @@ void boot_report_set(struct boot_report *b, const char *key, const char *value);
 void boot_report_set_u64(struct boot_report *b, const char *key, uint64_t value);
 void boot_report_set_bool(struct boot_report *b, const char *key, bool value);
 
+/* Sets a value, which the report owns then (also when memory runs out). */
+void boot_report_set_json(struct boot_report *b, const char *key, struct json_object *value);
+
 /* How one partition was opened. Texts may be NULL: not known, or none. */
 struct boot_report_volume {
         const char *name, *device, *uuid;

@@ -76,6 +76,31 @@ static void print_grown(struct json_object *boot, const char *key, const char *w
                 report_text(stdout, "%s grew to %s\n", what, format_size(size, text, sizeof(text)));
 }
 
+static void print_words(struct json_object *o, const char *key, const char *before)
+{
+        struct json_object *list;
+
+        if (json_get_array(o, key, &list) < 0 || json_object_array_length(list) == 0)
+                return;
+        report_text(stdout, "%s", before);
+        for (size_t i = 0; i < json_object_array_length(list); i++)
+                report_text(stdout, " %s",
+                            json_object_get_string(json_object_array_get_idx(list, i)));
+}
+
+/* "user data     systemd: users runcmd, of /oem/90_custom.yaml" */
+static void print_user_data(struct json_object *boot)
+{
+        struct json_object *o;
+
+        if (json_get_obj(boot, "user_data", &o) < 0)
+                return;
+        report_text(stdout, "user data     %s", status_text(o, "engine"));
+        print_words(o, "given", ":");
+        print_words(o, "files", ", of");
+        report_text(stdout, "\n");
+}
+
 static void print_problems(struct json_object *boot)
 {
         struct json_object *problems;
@@ -108,5 +133,6 @@ void status_boot_print(struct json_object *document)
                             count);
         print_grown(boot, "grown_partition", "persistent partition");
         print_grown(boot, "grown_file_system", "its file system");
+        print_user_data(boot);
         print_problems(boot);
 }
