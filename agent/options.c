@@ -53,8 +53,10 @@ struct reading {
         char **argv;
         const struct option_spec *specs;
         size_t n;
-        uint32_t seen; /* bit i: specs[i] was given */
+        uint64_t seen; /* bit i: specs[i] was given */
 };
+
+static_assert(OPTIONS_MAX <= 64, "a bit for each option");
 
 static const struct option_spec *find(const struct reading *r, const char *name, size_t length)
 {
@@ -72,13 +74,13 @@ static int read_option(struct reading *r, const char *word, struct error *e)
         const char *equals = strchr(word, '='), *value = equals ? equals + 1 : NULL;
         size_t length = equals ? (size_t)(equals - word) : strlen(word);
         const struct option_spec *spec = NULL;
-        uint32_t bit;
+        uint64_t bit;
 
         if (strncmp(word, "--", 2) == 0 && length > 2)
                 spec = find(r, word + 2, length - 2);
         if (!spec)
                 return error_set(e, ERROR_USAGE, EINVAL, "unknown option \"%s\"", word);
-        bit = UINT32_C(1) << (spec - r->specs);
+        bit = UINT64_C(1) << (spec - r->specs);
         if ((r->seen & bit) && spec->kind != OPTION_LIST)
                 return error_set(e, ERROR_USAGE, EINVAL, "--%s is given twice", spec->name);
         r->seen |= bit;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/options.h"
@@ -183,6 +184,30 @@ static void lists_have_an_end(void **state)
         assert_int_equal(parse(args, &w, false, &e), -EINVAL);
 }
 
+/* As many as a table may have: each is told from all others. */
+static void the_longest_table_tells_all_apart(void **state)
+{
+        static char names[OPTIONS_MAX][8];
+        struct option_spec specs[OPTIONS_MAX];
+        char *argv[OPTIONS_MAX + 2], words[OPTIONS_MAX][12], verb[] = "verb";
+        bool given[OPTIONS_MAX] = {0};
+
+        (void)state;
+        argv[0] = verb;
+        for (unsigned i = 0; i < OPTIONS_MAX; i++) {
+                (void)snprintf(names[i], sizeof(names[i]), "o%u", i);
+                (void)snprintf(words[i], sizeof(words[i]), "--o%u", i);
+                specs[i] = (struct option_spec){names[i], OPTION_FLAG, &given[i]};
+                argv[i + 1] = words[i];
+        }
+        argv[OPTIONS_MAX + 1] = words[OPTIONS_MAX - 1];
+        assert_int_equal(options_parse(OPTIONS_MAX + 1, argv, specs, OPTIONS_MAX, NULL, NULL), 0);
+        for (unsigned i = 0; i < OPTIONS_MAX; i++)
+                assert_true(given[i]);
+        assert_int_equal(options_parse(OPTIONS_MAX + 2, argv, specs, OPTIONS_MAX, NULL, NULL),
+                         -EINVAL);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -193,6 +218,7 @@ int main(void)
                 cmocka_unit_test(words_after_the_dashes_are_arguments),
                 cmocka_unit_test(json_is_known_before_the_failure),
                 cmocka_unit_test(lists_have_an_end),
+                cmocka_unit_test(the_longest_table_tells_all_apart),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
