@@ -39,6 +39,8 @@ static int on_esp(const struct boot *b,
         }
         r = disk_partition_path(b->node->disk, b->node->esp->number, &device, e);
         if (r == 0)
+                r = node_check_esp(device, target, e);
+        if (r == 0)
                 r = node_mount_vfat(device, target, true, e);
         if (r < 0)
                 return r;

@@ -217,11 +217,7 @@ static char *esp_target(const struct env *env)
         return asprintf(&target, "%s/tb-agent/esp", env->run) < 0 ? NULL : target;
 }
 
-/*
- * An ESP that was cut from its system is looked at before it is repaired: the repair cuts one of
- * two files that share clusters, and does not know which of them starts this node.
- */
-static int check_esp(const char *device, const char *target, struct error *e)
+int node_check_esp(const char *device, const char *target, struct error *e)
 {
         _cleanup_close_ int fd = -EBADF;
         int r = mkfs_vfat_was_cut(device, e), unmounted;
@@ -262,7 +258,7 @@ int node_mount_esp(const struct env *env, const struct node *n, bool writable, i
         if (r == 0)
                 r = mount_private(e);
         if (r == 0 && writable)
-                r = check_esp(device, target, e);
+                r = node_check_esp(device, target, e);
         if (r == 0)
                 r = node_mount_vfat(device, target, writable, e);
         if (r < 0)

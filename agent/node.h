@@ -59,6 +59,14 @@ int node_esp_open(const struct env *env, bool writable, struct node_esp *ret, st
  * before one of the unmounting. */
 int node_esp_close(const struct env *env, struct node_esp *n, int r, struct error *e) _must_check_;
 
+/*
+ * An ESP that was cut from its system is looked at before it is repaired, with target as a place to
+ * mount it: the repair cuts one of two files that share clusters, and does not know which of them
+ * starts this node. -EUCLEAN (see esp_check_images()): nothing was repaired. To be called before it
+ * is mounted writable, as node_mount_esp() does.
+ */
+int node_check_esp(const char *device, const char *target, struct error *e) _must_check_;
+
 /* The mount options of an ESP: nobody but root reads it, nothing on it is run. */
 int node_mount_vfat(const char *device, const char *target, bool writable, struct error *e)
         _must_check_;
