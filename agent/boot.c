@@ -353,6 +353,21 @@ static _Noreturn void restart(void)
         _exit(1); /* the kernel panics, and its panic= reboots */
 }
 
+/*
+ * Recovery is the end of falling back: it goes on, if need be without the data. Everything else
+ * starts over, so that the boot loader can choose differently.
+ */
+static bool survives(const struct boot *b, const struct error *e)
+{
+        if (b->entry.role != ENTRY_ROLE_RECOVERY)
+                return false;
+        log_error("recovery goes on, but not all is well: %s", e->text);
+        if (*e->advice)
+                log_error("%s", e->advice);
+        boot_report_problem(b->report, e->text);
+        return true;
+}
+
 static int boot_installed(struct boot *b, char *uuid, struct error *e)
 {
         int r = wait_for_device(b, try_node, uuid, BOOT_COST_DISK, e);
@@ -366,8 +381,10 @@ static int boot_installed(struct boot *b, char *uuid, struct error *e)
                 log_warning("restarting into the image that the reset made active");
                 restart();
         }
-        if (r < 0)
+        /* What is kept is opened all the same, so that recovery can reset the node again. */
+        if (r < 0 && !survives(b, e))
                 return r;
+        error_clear(e);
         if (b->entry.role != ENTRY_ROLE_RECOVERY)
                 boot_grow_partition(b);
         r = unlock_all(b, e);
@@ -628,21 +645,6 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
         return r;
 }
 
-/*
- * Recovery is the end of falling back: it goes on, if need be without the data. Everything else
- * starts over, so that the boot loader can choose differently.
- */
-static bool survives(const struct boot *b, const struct error *e)
-{
-        if (b->entry.role != ENTRY_ROLE_RECOVERY)
-                return false;
-        log_error("recovery goes on, but not all is well: %s", e->text);
-        if (*e->advice)
-                log_error("%s", e->advice);
-        boot_report_problem(b->report, e->text);
-        return true;
-}
-
 /* The person at the console may have what the TPM does not give. */
 static bool recover(struct boot *b)
 {
@@ -659,11 +661,25 @@ static bool recover(struct boot *b)
         return r == 0;
 }
 
+/* Recovery has it also beside a persistent partition that stays locked. */
+static bool oem_is_open(const struct boot *b)
+{
+        const struct data_volume *oem;
+        struct data_list list;
+
+        if (!b->node || b->entry.role != ENTRY_ROLE_RECOVERY)
+                return false;
+        data_list(b->node, &list);
+        oem = data_find(&list, DATA_DM_OEM);
+        return oem && data_is_open(b->node, oem);
+}
+
 static int stage_mount(struct boot *b, bool unlocked, struct error *e)
 {
         struct boot_data data = {.oem = false};
         uint64_t start = boot_report_now();
-        int r = unlocked && !b->live ? mount_all(b, &data, e) : 0;
+        bool mountable = !b->live && (unlocked || oem_is_open(b));
+        int r = mountable ? mount_all(b, &data, e) : 0;
 
         boot_report_cost(b->report, BOOT_COST_DISK, boot_report_now() - start);
         if (r < 0 && survives(b, e))
