@@ -16,8 +16,8 @@
 #include "agent/situation.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "partition/mkfs.h"
 #include "partition/mount.h"
+#include "partition/tpm_note.h"
 
 static char *target(const struct boot *b)
 {
@@ -36,7 +36,7 @@ static int open_esp(const struct boot *b, bool writable, int *ret, struct error 
                 return error_oom(e);
         r = disk_partition_path(b->node->disk, b->node->esp->number, &device, e);
         if (r == 0 && writable)
-                r = mkfs_check_vfat(device, e);
+                r = node_check_esp(device, path, e);
         if (r == 0)
                 r = node_mount_vfat(device, path, writable, e);
         if (r < 0)
@@ -77,37 +77,68 @@ static void look_at_entries(struct boot *b, const struct esp *esp)
                 log_debug("the list of failed entries is cut");
 }
 
-/* Looks only. What cannot be read is no reason not to start. */
-static bool find_journal(struct boot *b, struct reset_journal *ret, bool *ret_damaged)
+/* Looks only. digest NULL: at the entries alone. */
+static int look_at_esp(struct boot *b, const uint8_t *digest, struct reset_journal *ret,
+                       struct error *e)
 {
-        struct error error = ERROR_INIT;
         struct esp esp;
-        int fd = -EBADF, r = open_esp(b, false, &fd, &error);
+        int fd = -EBADF, r = open_esp(b, false, &fd, e);
 
-        *ret_damaged = false;
         if (r == 0) {
                 esp = (struct esp)ESP_INIT(fd);
                 look_at_entries(b, &esp);
-                r = reset_journal_load(&esp, ret, &error);
+                if (digest)
+                        r = reset_journal_load(&esp, digest, ret, e);
         }
         close_esp(b, &fd);
+        return r;
+}
+
+static void forget_note(const struct boot *b)
+{
+        struct error error = ERROR_INIT;
+
+        if (tpm_note_remove(b->tpm, &error) < 0)
+                problem(b, "note of a reset", &error);
+}
+
+/*
+ * What the TPM has no note of led to nothing, and nobody asks for it; only recovery looks at the
+ * boot partition all the same. What cannot be read is no reason not to start.
+ */
+static bool find_journal(struct boot *b, struct reset_journal *ret)
+{
+        struct error error = ERROR_INIT;
+        uint8_t digest[SHA256_SIZE];
+        int noted = b->tpm ? tpm_note_read(b->tpm, digest, &error) : 0, r;
+
+        if (noted < 0)
+                problem(b, "note of a reset", &error);
+        if (noted <= 0 && b->entry.role != ENTRY_ROLE_RECOVERY)
+                return false;
+        error_clear(&error);
+        r = look_at_esp(b, noted > 0 ? digest : NULL, ret, &error);
         if (r < 0 && r != -ENOENT)
                 problem(b, "journal of a reset", &error);
-        *ret_damaged = r == -EBADMSG;
-        return r == 0 || *ret_damaged;
+        /* What takes the place of a journal, or its absence, shall not wait for the journal. */
+        if (noted > 0 && (r == -ENOENT || r == -EKEYREJECTED || r == -EBADMSG))
+                forget_note(b);
+        return noted > 0 && r == 0;
 }
 
 static int resume(struct boot *b, struct reset_world *w, const struct reset_journal *j,
                   struct reset_report *report, struct error *e)
 {
-        const struct machine_options options = {.fresh = true};
+        struct machine_options options = {.fresh = true};
+        _cleanup_free_ char *key = NULL;
         uint8_t pcr7[SHA256_SIZE];
         struct machine machine;
         int r;
 
-        if (!b->tpm)
-                return error_set(e, ERROR_PRECONDITION, ENODEV, "no TPM: the reset cannot go on");
-        r = machine_check_secure_boot(b->env, e);
+        r = machine_running_key(b->env, &key, e);
+        options.policy_key = key;
+        if (r == 0)
+                r = machine_check_secure_boot(b->env, e);
         if (r == 0)
                 r = tpm_read_pcrs(b->tpm, VOLUME_LITERAL_PCRS, pcr7, e);
         if (r == 0)
@@ -140,7 +171,7 @@ static bool runs_another(const struct boot *b, const struct esp *esp,
 static int go_on(struct boot *b, const struct reset_journal *j, const struct esp *esp,
                  struct error *e)
 {
-        struct reset_node node = {.env = b->env, .node = b->node};
+        struct reset_node node = {.env = b->env, .node = b->node, .journal = j};
         struct reset_world w = {.env = b->env, .esp = esp, .tpm = b->tpm};
         _cleanup_free_ struct reset_report *report = calloc(1, sizeof(*report));
         struct error error = ERROR_INIT;
@@ -167,27 +198,40 @@ static int go_on(struct boot *b, const struct reset_journal *j, const struct esp
         return runs_another(b, esp, report);
 }
 
+/* Nothing is left to do for it, or nothing was done yet: no reason to fail. */
+static bool can_wait(const struct boot *b, const struct reset_journal *j)
+{
+        struct reset_node node = {.env = b->env, .node = b->node, .journal = j};
+        struct reset_world w = {.env = b->env};
+        _cleanup_free_ struct reset_report *report = calloc(1, sizeof(*report));
+
+        reset_node_world(&node, &w);
+        return report && reset_look(&w, j, report, NULL) == 0 && (report->stale || report->intact);
+}
+
 int boot_reset(struct boot *b, struct error *e)
 {
         struct reset_journal journal;
         struct error error = ERROR_INIT;
         int fd = -EBADF, r;
         struct esp esp;
-        bool damaged, found = find_journal(b, &journal, &damaged);
+        bool found = find_journal(b, &journal);
 
         boot_report_step(b->report, "journal");
         if (!found)
                 return 0;
-        r = open_esp(b, true, &fd, e);
-        if (r < 0)
-                return r;
-        esp = (struct esp)ESP_INIT(fd);
-        if (!damaged) {
-                r = go_on(b, &journal, &esp, e);
-        } else if (reset_journal_remove(&esp, &error) < 0) {
-                /* Written whole before anything was destroyed: one that is not led to nothing. */
-                problem(b, "journal of a reset", &error);
+        r = open_esp(b, true, &fd, &error);
+        if (r < 0 && can_wait(b, &journal)) {
+                problem(b, "a reset has to wait, because the boot partition takes no writes",
+                        &error);
+                return 0;
         }
+        if (r < 0) {
+                *e = error;
+                return r;
+        }
+        esp = (struct esp)ESP_INIT(fd);
+        r = go_on(b, &journal, &esp, e);
         close_esp(b, &fd);
         boot_report_step(b->report, "reset");
         return r;

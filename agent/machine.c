@@ -244,6 +244,15 @@ static bool has_no_tpm(const struct env *env)
                !file_exists(AT_FDCWD, env->tcti + strlen(device));
 }
 
+int machine_running_key(const struct env *env, char **ret, struct error *e)
+{
+        if (asprintf(ret, "%s/tpm2-pcr-public-key.pem", env->extra) < 0) {
+                *ret = NULL;
+                return error_oom(e);
+        }
+        return 0;
+}
+
 static int read_keys(const struct env *env, const struct machine_options *o, struct machine *m,
                      struct error *e)
 {

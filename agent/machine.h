@@ -58,6 +58,10 @@ void machine_done(struct machine *m);
 int machine_read_log(const struct env *env, struct tpm *tpm, struct buf *text,
                      struct eventlog **ret, struct error *e) _must_check_;
 
+/* Path of the policy key that the running image brought, where systemd-stub unpacked it, for
+ * policy_key of the options; to be freed. */
+int machine_running_key(const struct env *env, char **ret, struct error *e) _must_check_;
+
 /* The folder of the encrypted OEM partition where the agent keeps its file, if it is mounted: a
  * descriptor or -ENOENT. */
 int machine_open_state(const struct env *env) _must_check_;

@@ -292,6 +292,7 @@ static int on_esp(struct run *run, const struct esp *esp, struct error *e)
 {
         struct reset_node node = {.env = run->env,
                                   .node = run->plan.node,
+                                  .journal = &run->plan.journal,
                                   .escrow = &run->escrow,
                                   .progress = run->progress};
         struct reset_world w = {.env = run->env,
@@ -303,11 +304,15 @@ static int on_esp(struct run *run, const struct esp *esp, struct error *e)
         int r;
 
         reset_node_world(&node, &w);
-        if (!run->plan.recovery)
-                return reset_journal_store(esp, &run->plan.journal, e);
+        if (!run->plan.recovery) {
+                r = reset_order(&w, &run->plan.journal, e);
+                if (r < 0 && reset_cancel(&w, &run->plan.journal, &error) < 0)
+                        log_warning("the journal stays: %s", error.text);
+                return r;
+        }
         r = reset_run(&w, &run->plan.journal, &run->report, e);
         if (r == 0 || !run->report.started) {
-                if (r < 0 && reset_journal_remove(esp, &error) < 0)
+                if (r < 0 && reset_cancel(&w, &run->plan.journal, &error) < 0)
                         log_warning("the journal stays: %s", error.text);
                 return r;
         }
@@ -368,9 +373,10 @@ static int carry_out(struct run *run, struct error *e)
 
 static int cancel_on_esp(struct run *run, const struct esp *esp, struct error *e)
 {
-        struct reset_node node = {.env = run->env, .node = run->plan.node};
-        struct reset_world w = {.env = run->env, .esp = esp};
-        int r = reset_journal_load(esp, &run->plan.journal, e);
+        struct reset_node node = {
+                .env = run->env, .node = run->plan.node, .journal = &run->plan.journal};
+        struct reset_world w = {.env = run->env, .esp = esp, .tpm = run->plan.tpm};
+        int r = reset_journal_load(esp, NULL, &run->plan.journal, e);
 
         if (r == -ENOENT)
                 return error_set(e, ERROR_PRECONDITION, ENOENT, "no reset is pending");
@@ -384,6 +390,8 @@ static int cancel(struct run *run, struct error *e)
 {
         int r = node_find_booted(run->env, &run->plan.node, e);
 
+        if (r == 0)
+                r = tpm_open(run->env->tcti, &run->plan.tpm, e);
         if (r == 0)
                 r = with_esp(run, cancel_on_esp, e);
         if (r == 0)

@@ -4,11 +4,13 @@
  * volumes. Everything that touches the world is given, so that tests run exactly this on plain
  * files and a folder. The order:
  *
- *   journal -> image and entries -> erase all volumes -> make all anew -> deliver the recovery key
- *   -> give all their labels -> clear wishes in EFI variables -> remove the journal
+ *   journal -> its digest in the TPM -> image and entries -> erase all volumes -> make all anew ->
+ * deliver the recovery key
+ *   -> give all their labels -> clear wishes in EFI variables -> remove digest and journal
  *
- * A run may end at any instruction; the boot stage of whatever starts next calls reset_resume().
- * How far the reset is, is seen on the volumes, not in the journal:
+ * A run may end at any instruction; the boot stage of whatever starts next calls reset_resume(),
+ * when the journal is the one that the TPM knows of (agent/reset_journal.h). How far the reset is,
+ * is seen on the volumes, not in the journal:
  *
  *   header of the journal's UUID     not erased yet
  *   no header                        erased, or about to be made
@@ -27,6 +29,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/install_record.h"
 #include "agent/reset_journal.h"
 #include "agent/volume.h"
 #include "base/env.h"
@@ -70,9 +73,12 @@ struct reset_world {
         const struct secret *recovery_key; /* NULL: none */
         /* Its node. -ESTALE when the disk has no partition of that name and UUID. */
         int (*find)(void *arg, const struct reset_volume *v, char **ret, struct error *e);
-        /* Makes its file system, and puts the certificate (NULL: none) into it. */
+        /* Refuses an image that could not open what stays: -ENOKEY. NULL: nothing stays. */
+        int (*kept)(void *arg, const struct verified_image *image, struct error *e);
+        /* Makes its file system, and puts record and certificate (NULL: none) into it. */
         int (*fill)(void *arg, const struct reset_volume *v, const struct volume *made,
-                    struct json_object *certificate, struct error *e);
+                    const struct install_record *record, struct json_object *certificate,
+                    struct error *e);
         /* Hands the recovery key to its owner. NULL: there is none. */
         int (*deliver)(void *arg, struct error *e);
         /* "erase", "make" and the name of the volume; bytes of it. NULL: nobody asks. */
@@ -85,13 +91,24 @@ struct reset_world {
 
 /*
  * Carries out a reset. Nothing was destroyed when report->started is false after a failure, but the
- * journal may stand: reset_journal_remove() takes the reset back then. ERROR_VERSION when
- * recovery's image is older than the version floor.
+ * journal may stand: reset_cancel() takes the reset back then, unless an earlier one has begun.
+ * ERROR_VERSION when recovery's image is older than the version floor. A TPM that takes no note of
+ * the journal is an error, and nothing is destroyed.
  */
 int reset_run(const struct reset_world *w, const struct reset_journal *j, struct reset_report *ret,
               struct error *e) _must_check_;
 
-/* The same for a journal that was found. A volume that cannot be the journal's is left alone. */
+/* Leaves it to the next boot: the journal, and the TPM's note of it. */
+int reset_order(const struct reset_world *w, const struct reset_journal *j, struct error *e)
+        _must_check_;
+
+/* How far a journal that was found is: stale and intact of the report. Changes nothing, and needs
+ * of the world its disk alone. */
+int reset_look(const struct reset_world *w, const struct reset_journal *j, struct reset_report *ret,
+               struct error *e) _must_check_;
+
+/* The same as reset_run() for a journal that was found, and that the TPM knows of. A volume that
+ * cannot be the journal's is left alone, and so is one that waits for a first boot. */
 int reset_resume(const struct reset_world *w, const struct reset_journal *j,
                  struct reset_report *ret, struct error *e) _must_check_;
 

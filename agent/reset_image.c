@@ -195,6 +195,8 @@ int reset_image_apply(const struct reset_world *w, struct reset_report *report,
         _cleanup_(job_done) struct job j = {.world = w};
         int r = begin(&j, report, e);
 
+        if (r == 0 && w->kept)
+                r = w->kept(w->arg, j.image, e);
         if (r == 0)
                 r = situation_note(w->env, &j.situation, e);
         if (r == 0)

@@ -32,6 +32,7 @@ int reset_journal_format(const struct reset_journal *j, struct buf *out)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
         struct json_object *volumes = json_object_new_array();
+        struct json_object *names = json_object_new_array();
         const char *text;
         int r = json_add_obj(root, "volumes", volumes);
 
@@ -45,6 +46,12 @@ int reset_journal_format(const struct reset_journal *j, struct buf *out)
                 r = json_add_bool(root, "overwrite", j->overwrite);
         for (size_t i = 0; i < j->n && r == 0; i++)
                 r = add_volume(volumes, &j->volume[i]);
+        if (r == 0)
+                r = json_add_obj(root, "encrypted", names);
+        else
+                json_object_put(names);
+        for (size_t i = 0; i < j->n_encrypted && r == 0; i++)
+                r = json_append(names, json_new_str(j->encrypted[i]));
         if (r < 0)
                 return -ENOMEM;
         text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN);
@@ -118,6 +125,24 @@ static int read_volume(struct json_object *o, struct reset_journal *j)
         return 0;
 }
 
+static int read_encrypted(struct json_object *root, struct reset_journal *j)
+{
+        struct json_object *names;
+        int r = json_get_array(root, "encrypted", &names);
+
+        if (r == 0 && json_object_array_length(names) > LIMIT_EXTRA_PARTITIONS)
+                r = -EBADMSG;
+        for (size_t i = 0; r == 0 && i < json_object_array_length(names); i++) {
+                struct json_object *o = json_object_array_get_idx(names, i);
+                const char *name = json_object_get_string(o);
+
+                if (!json_object_is_type(o, json_type_string) || !extra_name_ok(name))
+                        return -EBADMSG;
+                (void)snprintf(j->encrypted[j->n_encrypted++], sizeof(j->encrypted[0]), "%s", name);
+        }
+        return r;
+}
+
 static int read_root(struct json_object *root, struct reset_journal *j)
 {
         struct json_object *volumes;
@@ -132,6 +157,8 @@ static int read_root(struct json_object *root, struct reset_journal *j)
                 r = json_get_u64(root, "time", &j->time);
         if (r == 0)
                 r = json_get_bool(root, "overwrite", &j->overwrite);
+        if (r == 0)
+                r = read_encrypted(root, j);
         if (r == 0)
                 r = json_get_array(root, "volumes", &volumes);
         if (r < 0)
@@ -158,7 +185,21 @@ int reset_journal_parse(const void *text, size_t n, struct reset_journal *ret, s
         return 0;
 }
 
-int reset_journal_load(const struct esp *esp, struct reset_journal *ret, struct error *e)
+/* What the TPM holds the digest of is whole, and ours. */
+static int check_digest(const struct buf *text, const uint8_t *digest, struct error *e)
+{
+        uint8_t have[SHA256_SIZE];
+
+        if (sha256(text->data, text->len, have) < 0)
+                return error_set(e, ERROR_INTERNAL, EIO, "%s: no digest", RESET_JOURNAL_FILE);
+        if (memcmp(have, digest, SHA256_SIZE) == 0)
+                return 0;
+        return error_set(e, ERROR_PRECONDITION, EKEYREJECTED,
+                         "%s is not the journal that the TPM knows of", RESET_JOURNAL_FILE);
+}
+
+int reset_journal_load(const struct esp *esp, const uint8_t *digest, struct reset_journal *ret,
+                       struct error *e)
 {
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_SMALL_FILE);
         int r = file_read(esp->root, RESET_JOURNAL_FILE, &text);
@@ -167,14 +208,17 @@ int reset_journal_load(const struct esp *esp, struct reset_journal *ret, struct 
                 return r;
         if (r < 0)
                 return error_errno(e, -r, "%s", RESET_JOURNAL_FILE);
-        return reset_journal_parse(text.data, text.len, ret, e);
+        if (digest)
+                r = check_digest(&text, digest, e);
+        return r < 0 ? r : reset_journal_parse(text.data, text.len, ret, e);
 }
 
-int reset_journal_store(const struct esp *esp, const struct reset_journal *j, struct error *e)
+int reset_journal_store(const struct esp *esp, const struct reset_journal *j,
+                        uint8_t digest[SHA256_SIZE], struct error *e)
 {
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_SMALL_FILE);
 
-        if (reset_journal_format(j, &text) < 0)
+        if (reset_journal_format(j, &text) < 0 || sha256(text.data, text.len, digest) < 0)
                 return error_oom(e);
         return esp_exchange_file(esp, RESET_JOURNAL_FILE, text.data, text.len, e);
 }

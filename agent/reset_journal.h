@@ -4,12 +4,22 @@
  * and whichever entry that is, goes on. The note is written once and never changed; how far the
  * reset is, is seen on the volumes themselves (agent/reset.h).
  *
- * The ESP is not protected by anything, so the note is believed no further than its writer could go
- * anyhow. It names partitions of this disk by name and UUID, and the LUKS2 header of each, and has
- * its effect on these alone: who can write it can overwrite them as well. A note that was left
- * behind, or came with an old copy of the ESP, finds other headers and does nothing. It brings no
- * key, no image, no place to write a key to, and nothing that would lower what an image has to
- * prove.
+ * The ESP is not protected by anything. Who can write the disk can overwrite volumes, but he must
+ * not have the machine make new ones: an empty "oem" beside an old "persistent" is a node without
+ * its users, keys and records. So the TPM holds the digest of the journal (partition/tpm_note.h),
+ * and one that it does not hold the digest of led to nothing and leads to nothing. The order:
+ *
+ *   begin   journal durable -> digest in the TPM -> first thing destroyed
+ *   end     digest out of the TPM -> journal removed
+ *
+ * A cut between any two leaves a journal without a digest: nothing was destroyed yet, or all is
+ * done. Only the second reset after one that was cut replaces a journal that counts; cut in there,
+ * the node comes up in recovery and is reset again. A digest without a journal is removed by the
+ * next boot.
+ *
+ * It names partitions of this disk by name and UUID, and the LUKS2 header of each, and has its
+ * effect on these alone. It brings no key, no image, no place to write a key to, and nothing that
+ * would lower what an image has to prove.
  */
 #pragma once
 
@@ -18,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "partition/extra.h"
 #include "partition/layout.h"
@@ -41,6 +52,9 @@ struct reset_journal {
         char id[RESET_ID_SIZE]; /* of this reset, random */
         uint64_t time;          /* seconds since 1970, when it began */
         bool overwrite;         /* the whole range of each */
+        /* The user's partitions that have to be encrypted, for the record on a new oem. */
+        size_t n_encrypted;
+        char encrypted[LIMIT_EXTRA_PARTITIONS][EXTRA_NAME_MAX + 1];
         size_t n;
         struct reset_volume volume[RESET_VOLUMES_MAX];
 };
@@ -53,13 +67,14 @@ int reset_journal_format(const struct reset_journal *j, struct buf *out) _must_c
 int reset_journal_parse(const void *text, size_t n, struct reset_journal *ret, struct error *e)
         _must_check_;
 
-/* -ENOENT when there is none. */
-int reset_journal_load(const struct esp *esp, struct reset_journal *ret, struct error *e)
-        _must_check_;
+/* -ENOENT when there is none. digest: what the TPM holds; any other is -EKEYREJECTED
+ * (ERROR_PRECONDITION) before anything in it is looked at. NULL: whatever is there. */
+int reset_journal_load(const struct esp *esp, const uint8_t *digest, struct reset_journal *ret,
+                       struct error *e) _must_check_;
 
-/* Durable when it returns 0; replaces an earlier one. */
-int reset_journal_store(const struct esp *esp, const struct reset_journal *j, struct error *e)
-        _must_check_;
+/* Durable when it returns 0; replaces an earlier one. digest: for the TPM. */
+int reset_journal_store(const struct esp *esp, const struct reset_journal *j,
+                        uint8_t digest[SHA256_SIZE], struct error *e) _must_check_;
 
 /* None there is fine. */
 int reset_journal_remove(const struct esp *esp, struct error *e) _must_check_;

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/mount.h>
 
+#include "agent/data.h"
 #include "agent/install_escrow.h"
 #include "base/file.h"
 #include "partition/mkfs.h"
@@ -31,11 +32,79 @@ static int find(void *arg, const struct reset_volume *v, char **ret, struct erro
                          n->node->disk->path, v->name, v->partition);
 }
 
-static int put_certificate(const struct env *env, const char *mapped,
-                           struct json_object *certificate, struct error *e)
+static bool has_key_of(const struct luks *luks, const struct verified_image *image)
+{
+        const uint8_t *wanted = policy_key_fingerprint(image_policy_key(image));
+
+        for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
+                _cleanup_(token_free_p) struct token *token = NULL;
+
+                if (luks_get_token(luks, id, &token, NULL) == 0 && token->key &&
+                    memcmp(policy_key_fingerprint(token->key), wanted, SHA256_SIZE) == 0)
+                        return true;
+        }
+        return false;
+}
+
+int reset_node_check_key(const struct luks *luks, const struct verified_image *image,
+                         struct error *e)
+{
+        return has_key_of(luks, image) ? 0
+                                       : error_set(e, ERROR_PRECONDITION, ENOKEY,
+                                                   "it is not sealed for recovery's image");
+}
+
+static bool is_remade(const struct reset_journal *j, const char *name)
+{
+        for (size_t i = 0; i < j->n; i++) {
+                if (strcmp(j->volume[i].name, name) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static int kept(void *arg, const struct verified_image *image, struct error *e)
+{
+        const struct reset_node *n = arg;
+        struct data_list list;
+
+        data_list(n->node, &list);
+        for (size_t i = 0; i < list.n; i++) {
+                const struct data_volume *v = &list.item[i];
+                _cleanup_(luks_free_p) struct luks *luks = NULL;
+                _cleanup_free_ char *device = NULL;
+                int r;
+
+                if (!v->label || is_remade(n->journal, v->partition->name))
+                        continue;
+                r = data_open_header(n->node, v, &device, &luks, e);
+                if (r == 0)
+                        r = reset_node_check_key(luks, image, e);
+                if (r < 0)
+                        return error_wrap(e, r,
+                                          "%s cannot be kept, because the node would not start",
+                                          v->partition->name);
+        }
+        return 0;
+}
+
+static int write_certificate(int dirfd, struct json_object *certificate, struct error *e)
 {
         const char *text = json_object_to_json_string_ext(
                 certificate, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+        int r;
+
+        if (!text)
+                return error_oom(e);
+        r = file_make_dirs(dirfd, CERTIFICATE_FOLDER, 0700);
+        if (r == 0)
+                r = file_replace(dirfd, CERTIFICATE_FILE, text, strlen(text), 0600);
+        return r < 0 ? error_errno(e, -r, "certificate of the reset") : 0;
+}
+
+static int put_files(const struct env *env, const char *mapped, const struct install_record *record,
+                     struct json_object *certificate, struct error *e)
+{
         _cleanup_free_ char *target = NULL;
         _cleanup_close_ int fd = -EBADF;
         int r, unmounted;
@@ -44,24 +113,23 @@ static int put_certificate(const struct env *env, const char *mapped,
                 target = NULL;
                 return error_oom(e);
         }
-        if (!text)
-                return error_oom(e);
         r = mount_fs(mapped, target, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
         if (r < 0)
                 return r;
         fd = file_open_dir(AT_FDCWD, target);
-        r = fd < 0 ? fd : file_make_dirs(fd, CERTIFICATE_FOLDER, 0700);
-        if (r == 0)
-                r = file_replace(fd, CERTIFICATE_FILE, text, strlen(text), 0600);
+        r = fd < 0 ? error_errno(e, -fd, "%s", target) : 0;
+        if (r == 0 && record)
+                r = install_record_write(record, fd, e);
+        if (r == 0 && certificate)
+                r = write_certificate(fd, certificate, e);
         close_p(&fd);
-        if (r < 0)
-                (void)error_errno(e, -r, "certificate of the reset");
         unmounted = mount_unmount(target, r < 0 ? NULL : e);
         return r < 0 ? r : unmounted;
 }
 
 static int fill(void *arg, const struct reset_volume *v, const struct volume *made,
-                struct json_object *certificate, struct error *e)
+                const struct install_record *record, struct json_object *certificate,
+                struct error *e)
 {
         const struct reset_node *n = arg;
         _cleanup_free_ char *mapped = NULL;
@@ -75,8 +143,8 @@ static int fill(void *arg, const struct reset_volume *v, const struct volume *ma
         if (r < 0)
                 return r;
         r = mkfs_ext4(mapped, v->label, e);
-        if (r == 0 && certificate)
-                r = put_certificate(n->env, mapped, certificate, e);
+        if (r == 0 && (record || certificate))
+                r = put_files(n->env, mapped, record, certificate, e);
         /* The first failure is the one to report. */
         closed = luks_deactivate(MAPPING, r < 0 ? NULL : e);
         return r < 0 ? r : closed;
@@ -108,6 +176,7 @@ void reset_node_world(struct reset_node *n, struct reset_world *w)
         w->device_sector = n->node->disk->sector_size;
         w->recovery_key = n->escrow ? n->escrow->key : NULL;
         w->find = find;
+        w->kept = kept;
         w->fill = fill;
         w->deliver = deliver;
         w->tell = tell;

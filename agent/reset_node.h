@@ -8,12 +8,14 @@
 #include "agent/node.h"
 #include "agent/progress.h"
 #include "agent/reset.h"
+#include "partition/luks.h"
 
 struct install_escrow;
 
 struct reset_node {
         const struct env *env;
         const struct node *node;
+        const struct reset_journal *journal;
         struct install_escrow *escrow; /* NULL: no recovery key */
         struct progress *progress;     /* may be NULL */
         char phase[80];                /* that was told last */
@@ -21,6 +23,11 @@ struct reset_node {
 
 /* Fills disk, sector, callbacks and recovery key of the world. */
 void reset_node_world(struct reset_node *n, struct reset_world *w);
+
+/* Whether the image's policy key is one that the volume is sealed for: -ENOKEY
+ * (ERROR_PRECONDITION). */
+int reset_node_check_key(const struct luks *luks, const struct verified_image *image,
+                         struct error *e) _must_check_;
 
 /* Ends the mapping of a run that was killed. With the node's lock held. */
 int reset_node_drop_stale(const struct env *env, struct error *e) _must_check_;

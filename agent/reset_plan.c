@@ -8,6 +8,7 @@
 #include "agent/boot_report.h"
 #include "agent/moment.h"
 #include "agent/report.h"
+#include "agent/reset_node.h"
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -87,9 +88,15 @@ static int look_at_esp(struct reset_plan *p, const struct reset_wishes *wishes,
 
 static int look_at_machine(struct reset_plan *p, struct error *e)
 {
-        const struct machine_options options = {.reset = true};
+        /* What the volumes were sealed to is gone; what they will be is what the running image,
+         * which the TPM measured, was signed with, and no other key that db happens to trust. */
+        struct machine_options options = {.reset = true};
+        _cleanup_free_ char *key = NULL;
         int r = tpm_open(p->env->tcti, &p->tpm, e);
 
+        if (r == 0)
+                r = machine_running_key(p->env, &key, e);
+        options.policy_key = key;
         if (r == 0)
                 r = machine_check_secure_boot(p->env, e);
         if (r == 0)
@@ -190,20 +197,6 @@ static int fill_volume(const struct reset_plan *p, const struct data_volume *v,
         return look_inside(p, v, ret, e);
 }
 
-static bool has_key_of(const struct luks *luks, const struct verified_image *image)
-{
-        const uint8_t *wanted = policy_key_fingerprint(image_policy_key(image));
-
-        for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
-                _cleanup_(token_free_p) struct token *token = NULL;
-
-                if (luks_get_token(luks, id, &token, NULL) == 0 && token->key &&
-                    memcmp(policy_key_fingerprint(token->key), wanted, SHA256_SIZE) == 0)
-                        return true;
-        }
-        return false;
-}
-
 static bool was_opened_by_tpm(struct json_object *report, const char *name)
 {
         struct json_object *list;
@@ -233,10 +226,9 @@ static int check_kept(const struct reset_plan *p, const struct data_volume *v,
         if (!v->label)
                 return 0;
         r = data_open_header(p->node, v, &device, &luks, e);
-        if (r == 0 && !has_key_of(luks, image))
-                r = error_set(e, ERROR_PRECONDITION, ENOKEY,
-                              "it is not sealed for recovery's image");
-        else if (r == 0 && !force && !was_opened_by_tpm(report, name))
+        if (r == 0)
+                r = reset_node_check_key(luks, image, e);
+        if (r == 0 && !force && !was_opened_by_tpm(report, name))
                 r = error_set(e, ERROR_PRECONDITION, EREMOTE,
                               "the TPM did not open it in this boot");
         if (r == 0)
@@ -308,6 +300,46 @@ static int begin_journal(struct reset_plan *p, bool overwrite, struct error *e)
         return r < 0 ? error_errno(e, -r, "random numbers") : 0;
 }
 
+static bool is_listed(const struct reset_journal *j, const char *name)
+{
+        for (size_t i = 0; i < j->n_encrypted; i++) {
+                if (strcmp(j->encrypted[i], name) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void list_encrypted(struct reset_journal *j, const char *name)
+{
+        if (j->n_encrypted < ARRAY_SIZE(j->encrypted) && !is_listed(j, name))
+                (void)snprintf(j->encrypted[j->n_encrypted++], sizeof(j->encrypted[0]), "%s", name);
+}
+
+/* What the record says, where there is one to be read, and what is seen on the disk. */
+static int find_encrypted(struct reset_plan *p, struct error *e)
+{
+        _cleanup_free_ struct install_record *record = calloc(1, sizeof(*record));
+        struct error error = ERROR_INIT;
+        int r;
+
+        if (!record)
+                return error_oom(e);
+        r = install_record_read(p->env, record, &error);
+        if (r < 0)
+                log_warning("%s", error.text);
+        for (size_t i = 0; r > 0 && i < record->n_encrypted; i++)
+                list_encrypted(&p->journal, record->encrypted[i]);
+        for (size_t i = 0; i < p->list.n; i++) {
+                const struct data_volume *v = &p->list.item[i];
+                _cleanup_(luks_free_p) struct luks *luks = NULL;
+                _cleanup_free_ char *device = NULL;
+
+                if (!v->label && data_open_header(p->node, v, &device, &luks, NULL) == 0)
+                        list_encrypted(&p->journal, v->partition->name);
+        }
+        return 0;
+}
+
 int reset_plan_make(struct reset_plan *p, const struct reset_wishes *wishes, struct error *e)
 {
         _cleanup_(image_free_p) struct verified_image *image = NULL;
@@ -327,7 +359,8 @@ int reset_plan_make(struct reset_plan *p, const struct reset_wishes *wishes, str
         if (r < 0)
                 return r;
         data_list(p->node, &p->list);
-        return choose(p, wishes, image, report, e);
+        r = find_encrypted(p, e);
+        return r < 0 ? r : choose(p, wishes, image, report, e);
 }
 
 /* --- showing it --- */

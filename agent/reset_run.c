@@ -7,7 +7,9 @@
 
 #include "agent/bootentry.h"
 #include "base/log.h"
+#include "partition/blank.h"
 #include "partition/disk_content.h"
+#include "partition/tpm_note.h"
 
 struct work {
         const struct reset_volume *volume;
@@ -62,6 +64,14 @@ static bool holds_something_else(const char *device)
                strcmp(content.type, "crypto_LUKS") != 0;
 }
 
+/* What waits for a first boot was not made so by a reset. */
+static bool is_blank(const struct work *w)
+{
+        struct blank blank;
+
+        return blank_read(w->device, w->volume->name, &blank, NULL) != 0;
+}
+
 static int look_at(const struct job *j, struct work *w, size_t i, struct error *e)
 {
         _cleanup_(luks_free_p) struct luks *luks = NULL;
@@ -73,11 +83,13 @@ static int look_at(const struct job *j, struct work *w, size_t i, struct error *
                 return r;
         }
         if (r < 0)
-                w->done = j->report->resumed && holds_something_else(w->device);
+                w->done = j->report->resumed && (holds_something_else(w->device) || is_blank(w));
         else if (strcasecmp(luks_uuid(luks), w->volume->uuid) != 0 &&
                  strcmp(luks_label(luks), RESET_LABEL) != 0)
                 w->done = j->report->resumed;
-        if (!luks || strcasecmp(luks_uuid(luks), w->volume->uuid) != 0)
+        /* A reset that was cut leaves volumes in the making to the journal of the next. */
+        if (!luks || strcasecmp(luks_uuid(luks), w->volume->uuid) != 0 ||
+            strcmp(luks_label(luks), RESET_LABEL) == 0)
                 j->report->intact = false;
         if (w->done) {
                 j->report->volume[i].earlier = true;
@@ -145,10 +157,27 @@ static int erase_all(struct job *j, struct error *e)
         return r;
 }
 
+/* A new oem knows what has to be encrypted, as the old one did; NULL: the volume is another. What
+ * somebody accepted at the installation is forgotten: this image gave all its proofs. */
+static const struct install_record *make_record(const struct job *j, const struct work *w,
+                                                struct install_record *r)
+{
+        if (strcmp(w->volume->name, LAYOUT_OEM_NAME) != 0)
+                return NULL;
+        *r = (struct install_record){.time = j->journal->time,
+                                     .n_encrypted = j->journal->n_encrypted};
+        (void)snprintf(r->version, sizeof(r->version), "%s", j->report->version);
+        memcpy(r->sha256, j->report->sha256, SHA256_SIZE);
+        memcpy(r->encrypted, j->journal->encrypted, sizeof(r->encrypted));
+        return r;
+}
+
 static int make(struct job *j, struct work *w, bool last, const struct volume_keys *keys,
                 struct error *e)
 {
         struct reset_volume_report *report = &j->report->volume[w - j->work];
+        struct install_record space;
+        const struct install_record *record = make_record(j, w, &space);
         _cleanup_json_ struct json_object *certificate = NULL;
         int r = step(j, "format", w->volume->name, e);
 
@@ -172,7 +201,7 @@ static int make(struct job *j, struct work *w, bool last, const struct volume_ke
         }
         r = step(j, "fill", w->volume->name, e);
         if (r == 0 && w->volume->file_system)
-                r = j->world->fill(j->world->arg, w->volume, &w->fresh, certificate, e);
+                r = j->world->fill(j->world->arg, w->volume, &w->fresh, record, certificate, e);
         return r;
 }
 
@@ -235,6 +264,15 @@ static int label_all(struct job *j, struct error *e)
 
 /* --- together --- */
 
+/* The note first: a copy of the journal leads to nothing any more. */
+static int drop_journal(const struct reset_world *w, struct error *e)
+{
+        int noted = tpm_note_remove(w->tpm, e);
+        int r = reset_journal_remove(w->esp, noted < 0 ? NULL : e);
+
+        return noted < 0 ? noted : r;
+}
+
 /* What is left of it cannot change anything any more: a warning. */
 static void finish(struct job *j)
 {
@@ -243,8 +281,20 @@ static void finish(struct job *j)
         if (bootentry_clear(j->world->env, &j->report->cleared, &error) < 0)
                 warn(j, "a wish in the EFI variables may keep an old image", &error);
         error_clear(&error);
-        if (reset_journal_remove(j->world->esp, &error) < 0)
+        if (drop_journal(j->world, &error) < 0)
                 warn(j, "the journal of the reset stays", &error);
+}
+
+/* Only with the note does the journal lead to anything. */
+static int begin(const struct job *j, struct error *e)
+{
+        const struct reset_world *w = j->world;
+        uint8_t digest[SHA256_SIZE];
+        int r = reset_journal_store(w->esp, j->journal, digest, e);
+
+        if (r == 0)
+                r = step(j, "note", "journal", e);
+        return r < 0 ? r : tpm_note_write(w->tpm, digest, e);
 }
 
 static int change(struct job *j, struct error *e)
@@ -279,7 +329,7 @@ static int run(const struct reset_world *w, const struct reset_journal *journal,
                 r = 0;
         }
         if (r == 0 && !resumed)
-                r = reset_journal_store(w->esp, journal, e);
+                r = begin(&j, e);
         if (r < 0)
                 return r;
         ret->stale = resumed && !left;
@@ -315,5 +365,29 @@ int reset_cancel(const struct reset_world *w, const struct reset_journal *j, str
                 return error_set(e, ERROR_PRECONDITION, EPERM,
                                  "the reset has begun: its data is gone already");
         error_clear(e);
-        return reset_journal_remove(w->esp, e);
+        return drop_journal(w, e);
+}
+
+int reset_order(const struct reset_world *w, const struct reset_journal *journal, struct error *e)
+{
+        struct reset_report report = {.resumed = false};
+        const struct job j = {.world = w, .journal = journal, .report = &report};
+
+        return begin(&j, e);
+}
+
+int reset_look(const struct reset_world *w, const struct reset_journal *journal,
+               struct reset_report *ret, struct error *e)
+{
+        _cleanup_(job_done) struct job j = {.world = w, .journal = journal, .report = ret};
+        bool left;
+        int r;
+
+        *ret = (struct reset_report){.resumed = true};
+        r = look(&j, &left, e);
+        if (r < 0 && r != -ESTALE)
+                return r;
+        ret->stale = r < 0 || !left;
+        error_clear(e);
+        return 0;
 }

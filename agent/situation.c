@@ -203,7 +203,7 @@ static bool is_reset_pending(const struct esp *esp)
 {
         struct reset_journal journal;
 
-        return reset_journal_load(esp, &journal, NULL) == 0;
+        return reset_journal_load(esp, NULL, &journal, NULL) == 0;
 }
 
 int situation_read(const struct env *env, const struct esp *esp, struct situation *ret,

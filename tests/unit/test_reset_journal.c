@@ -6,7 +6,8 @@
 #define UUID "0123abcd-4567-89ab-cdef-0123456789AB"
 
 static const char good[] =
-        "{\"schema\":1,\"id\":\"aa\",\"time\":5,\"overwrite\":false,\"volumes\":["
+        "{\"schema\":1,\"id\":\"aa\",\"time\":5,\"overwrite\":false,\"encrypted\":[\"data\"],"
+        "\"volumes\":["
         "{\"name\":\"oem\",\"partition\":\"" UUID "\",\"uuid\":\"\",\"label\":\"COS_OEM\","
         "\"file_system\":true,\"allow_discards\":false},"
         "{\"name\":\"data\",\"partition\":\"" UUID "\",\"uuid\":\"" UUID "\",\"label\":\"X\","
@@ -55,8 +56,8 @@ static void anything_else_is_refused(void **state)
                 {"\"overwrite\":false", "\"overwrite\":0"},
                 {"\"oem\"", "\"efi\""},  /* never a partition that holds no data */
                 {"\"oem\"", "\"data\""}, /* twice */
-                {"\"data\"", "\"../data\""},
-                {"\"data\"", "\"tb-reset\\u0000\""},
+                {"\"name\":\"data\"", "\"name\":\"../data\""},
+                {"\"name\":\"data\"", "\"name\":\"tb-reset\\u0000\""},
                 {"COS_OEM", "COS_PERSISTENT"},
                 {"\"X\"", "\"\""},
                 {"\"X\"", "\"with blank\""},
@@ -67,6 +68,8 @@ static void anything_else_is_refused(void **state)
                 {"\"uuid\":\"\"", "\"uuid\":\"0123abcd-4567-89ab-cdef-0123456789ag\""},
                 {"\"file_system\":true", "\"file_system\":false"}, /* oem has one */
                 {"\"volumes\":[", "\"volumes\":[1,"},
+                {"[\"data\"]", "[\"efi\"]"},
+                {"[\"data\"]", "[1]"},
                 {"\"id\":\"aa\"", "\"id\":\"0123456789abcdef0123456789abcdef0\""},
         };
 
@@ -84,19 +87,23 @@ static void anything_else_is_refused(void **state)
 
 static void kept_on_the_esp(void **state)
 {
+        uint8_t digest[SHA256_SIZE];
         struct reset_journal j, found;
 
         (void)state;
-        assert_int_equal(reset_journal_load(&esp, &found, &error), -ENOENT);
+        assert_int_equal(reset_journal_load(&esp, NULL, &found, &error), -ENOENT);
         assert_int_equal(reset_journal_remove(&esp, &error), 0);
         assert_int_equal(reset_journal_parse(good, strlen(good), &j, &error), 0);
-        assert_int_equal(reset_journal_store(&esp, &j, &error), 0);
+        assert_int_equal(reset_journal_store(&esp, &j, digest, &error), 0);
         j.overwrite = true; /* another one takes its place */
-        assert_int_equal(reset_journal_store(&esp, &j, &error), 0);
-        assert_int_equal(reset_journal_load(&esp, &found, &error), 0);
+        assert_int_equal(reset_journal_store(&esp, &j, digest, &error), 0);
+        assert_int_equal(reset_journal_load(&esp, NULL, &found, &error), 0);
         assert_memory_equal(&j, &found, sizeof(j));
+        assert_int_equal(reset_journal_load(&esp, digest, &found, &error), 0);
+        digest[0] ^= 1; /* the TPM knows of another */
+        assert_int_equal(reset_journal_load(&esp, digest, &found, &error), -EKEYREJECTED);
         assert_int_equal(reset_journal_remove(&esp, &error), 0);
-        assert_int_equal(reset_journal_load(&esp, &found, &error), -ENOENT);
+        assert_int_equal(reset_journal_load(&esp, NULL, &found, &error), -ENOENT);
 }
 
 int main(void)
