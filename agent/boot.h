@@ -134,10 +134,10 @@ void boot_swap(struct boot *b);
 void boot_userdata(struct boot *b, struct boot_data data);
 
 /*
- * Carries a reset on that was cut (agent/reset.h), before anything is unlocked: the one that the TPM
- * knows of; without one the boot partition is looked at in recovery alone, for its entries. 0: go
- * on, there is none, or it is complete, or it had destroyed nothing and was taken back, or has to
- * wait for an ESP that takes no writes; 1: it is complete, and
- * another image than the running one is to find the new volumes: restart.
+ * Carries a reset on that was cut (agent/reset.h), before anything is unlocked: the one that the
+ * TPM knows of; without one the boot partition is looked at in recovery alone, for its entries. 0:
+ * go on, there is none, or it is complete, or it had destroyed nothing and was taken back, or has
+ * to wait for an ESP that takes no writes; 1: it is complete, and another image than the running
+ * one is to find the new volumes: restart.
  */
 int boot_reset(struct boot *b, struct error *e) _must_check_;
