@@ -358,6 +358,12 @@ static int carry_out(struct run *run, struct error *e)
 
         if (r == 0)
                 r = with_esp(run, on_esp, e);
+        if (r < 0 && run->report.delivered && run->escrow.key) {
+                /* It opens what was made, should the volumes be had back by hand. */
+                log_warning("the recovery key that was told is of no use once the reset goes on: "
+                            "it makes the volumes again");
+                return r;
+        }
         if (r < 0) {
                 install_escrow_abandon(&run->escrow);
                 return r;

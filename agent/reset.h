@@ -19,7 +19,9 @@
  *
  * A volume in the making bears a label that no boot stage opens (one that knows of no resets opens
  * it for a partition of the user's alone); giving it its own label is the last thing done to it,
- * and one atomic write. So no data is ever written to a volume that a journal could still lead to.
+ * and one atomic write. A run that is cut between delivery and labels has told a key that the next
+ * one makes void: nothing on the disk could be believed to say that a volume is complete. So no
+ * data is ever written to a volume that a journal could still lead to.
  *
  * What stays: the image that is known to be good, as passive (design, I2), and recovery. There is
  * an entry to start at every moment, because the image goes the way of an upgrade.
@@ -53,6 +55,7 @@ struct reset_report {
         bool stale;        /* resumed: nothing was left to do for the journal, and it was dropped */
         bool intact;       /* all volumes were as they were before the reset when this run began */
         bool started;      /* something was destroyed */
+        bool delivered;    /* the recovery key is with its owner */
         char version[128]; /* of the image */
         bool has_image;
         uint8_t sha256[SHA256_SIZE];

@@ -309,6 +309,7 @@ static int change(struct job *j, struct error *e)
                 r = step(j, "deliver", "recovery key", e);
                 if (r == 0)
                         r = j->world->deliver(j->world->arg, e);
+                j->report->delivered = r == 0;
         }
         return r < 0 ? r : label_all(j, e);
 }

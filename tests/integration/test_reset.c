@@ -351,6 +351,7 @@ static void test_cancel_of_the_second(void **state)
                 run(&(struct order){.kill_at = -1, .volumes = PERSISTENT, .fail_at = "label"}),
                 -EIO);
         assert_int_equal(state_of(2), MAKING);
+        assert_true(shared->report.delivered);
         assert_int_equal(luks_open(path, &made, &error), 0);
         assert_int_equal(reset_journal_load(&esp, NULL, &j, &error), 0);
         (void)snprintf(j.volume[0].uuid, sizeof(j.volume[0].uuid), "%s", luks_uuid(made));
