@@ -14,6 +14,7 @@
 #include "agent/node.h"
 #include "agent/options.h"
 #include "agent/report.h"
+#include "agent/reset_node.h"
 #include "agent/restart.h"
 #include "agent/situation.h"
 #include "agent/trial.h"
@@ -56,6 +57,7 @@ static void remember(int r, struct error *error)
 /* The entry's confirmation on the ESP; path NULL: only a look. */
 static int confirm(const struct env *env, const char *path, struct situation *ret, struct error *e)
 {
+        struct error error = ERROR_INIT;
         struct node_esp esp;
         int r = node_esp_open(env, path != NULL, &esp, e);
 
@@ -66,6 +68,9 @@ static int confirm(const struct env *env, const char *path, struct situation *re
                 r = situation_note(env, ret, e);
         if (r == 0 && path)
                 r = esp_bless(&esp.esp, path, e);
+        if (r == 0 && path && ret->reset_pending &&
+            reset_node_drop_journal(env, &esp.esp, &error) < 0)
+                log_warning("journal of a reset: %s", error.text);
         return node_esp_close(env, &esp, r, e);
 }
 

@@ -10,8 +10,10 @@
 #include "agent/data.h"
 #include "agent/install_escrow.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "partition/mkfs.h"
 #include "partition/mount.h"
+#include "partition/tpm_note.h"
 
 /* Not a name of the boot stage. One volume is open at a time. */
 #define MAPPING "tb-reset"
@@ -192,4 +194,25 @@ int reset_node_drop_stale(const struct env *env, struct error *e)
                 return error_oom(e);
         }
         return file_exists(AT_FDCWD, path) ? luks_deactivate(MAPPING, e) : 0;
+}
+
+int reset_node_is_noted(const struct env *env, struct error *e)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        uint8_t digest[SHA256_SIZE];
+        int r = tpm_open(env->tcti, &tpm, e);
+
+        return r < 0 ? r : tpm_note_read(tpm, digest, e);
+}
+
+int reset_node_drop_journal(const struct env *env, const struct esp *esp, struct error *e)
+{
+        int r = reset_node_is_noted(env, e);
+
+        if (r != 0)
+                return r < 0 ? r : 0;
+        log_warning("%s is a journal that the TPM does not know of: it led to nothing and is "
+                    "removed",
+                    RESET_JOURNAL_FILE);
+        return reset_journal_remove(esp, e);
 }

@@ -29,5 +29,14 @@ void reset_node_world(struct reset_node *n, struct reset_world *w);
 int reset_node_check_key(const struct luks *luks, const struct verified_image *image,
                          struct error *e) _must_check_;
 
+/* Whether the TPM knows of a journal: without, one on the boot partition leads to nothing. Negative
+ * when it cannot be asked. */
+int reset_node_is_noted(const struct env *env, struct error *e) _must_check_;
+
+/* Removes a journal that leads to nothing. With the node's lock held: a reset has just noted the
+ * one that it wrote. */
+int reset_node_drop_journal(const struct env *env, const struct esp *esp, struct error *e)
+        _must_check_;
+
 /* Ends the mapping of a run that was killed. With the node's lock held. */
 int reset_node_drop_stale(const struct env *env, struct error *e) _must_check_;

@@ -8,6 +8,7 @@
 #include "agent/bootentry.h"
 #include "agent/lock.h"
 #include "agent/report.h"
+#include "agent/reset_node.h"
 #include "base/codec.h"
 
 static int add_digest(struct json_object *o, const char *key, bool known,
@@ -386,7 +387,8 @@ int status_add_node(const struct env *env, struct json_object *root, const struc
         if (r == 0)
                 r = add_pins(env, root);
         if (r == 0)
-                r = json_add_bool(root, "reset_pending", s->reset_pending);
+                r = json_add_bool(root, "reset_pending",
+                                  s->reset_pending && reset_node_is_noted(env, NULL) != 0);
         return r < 0 ? r : add_memory(env, root, s, state);
 }
 
