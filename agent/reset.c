@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/config.h"
+#include "agent/config_userdata.h"
 #include "agent/hooks.h"
 #include "agent/install_escrow.h"
 #include "agent/lock.h"
@@ -28,7 +29,8 @@ struct verb_options {
         struct reset_wishes wishes;
         struct install_escrow_wishes escrow;
         struct option_list configs;
-        struct config *config; /* NULL: none */
+        struct source_options from; /* of the configurations */
+        struct config *config;      /* NULL: none */
         const char *certificate, *tcti;
         uint64_t progress_fd, wait;
         bool use_default_dirs, cancel, yes, dry_run, json, reboot, power_off;
@@ -102,8 +104,8 @@ static void print_help(void)
                 "                     agent remembers of upgrades\n"
                 "  --overwrite        write zeros to the whole of each partition; may take hours\n"
                 "  --force            outside of recovery: the next boot carries the reset out; or "
-                "keep a\n"
-                "                     partition that the TPM did not open\n"
+                "keep\n"
+                "                     partitions that the TPM did not open\n"
                 "  --cancel           take such a reset back, as long as it has not begun\n"
                 "  --allow-downgrade  recovery's image may be below the version floor, which is "
                 "cleared then\n"
@@ -111,9 +113,14 @@ static void print_help(void)
                 "  --recovery-key-file PATH  write it to a new file\n"
                 "  --no-recovery-key  make none, and do not warn\n"
                 "  --certificate FILE  write what was erased, and how that was verified, to a new "
-                "file\n"
+                "or\n"
+                "                     empty file\n"
                 "  --config FILE      cloud-config whose section reset says what is not said here\n"
                 "  --use-default-dirs  also the configurations in the known folders\n"
+                "  --ca FILE          PEM certificates to trust for https, instead of the "
+                "system's\n"
+                "  --insecure HOST    HOST[:PORT] may be spoken to without TLS; several times\n"
+                "  --attempts N       tries of a step that fails for the moment\n"
                 "  --yes              do not ask\n"
                 "  --dry-run          show the plan, change nothing\n"
                 "  --reboot           restart the node at the end\n"
@@ -141,6 +148,9 @@ static int parse_options(int argc, char **argv, struct verb_options *o, struct e
                 {"certificate", OPTION_TEXT, &o->certificate},
                 {"config", OPTION_LIST, &o->configs},
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
+                {"ca", OPTION_TEXT, &o->from.ca},
+                {"insecure", OPTION_LIST, &o->from.insecure},
+                {"attempts", OPTION_NUMBER, &o->from.attempts},
                 {"cancel", OPTION_FLAG, &o->cancel},
                 {"yes", OPTION_FLAG, &o->yes},
                 {"dry-run", OPTION_FLAG, &o->dry_run},
@@ -176,19 +186,20 @@ static void apply_config(const struct config *c, struct verb_options *o)
 static int read_config(const struct env *env, struct verb_options *o, struct error *e)
 {
         _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
-        const struct source_options from = {.ca = NULL};
         struct fetch_options fetch;
         const struct config_wish wish = {.sources = o->configs.item,
                                          .n_sources = o->configs.n,
                                          .known_folders = o->use_default_dirs,
                                          .fetch = &fetch};
-        int r;
+        int r = source_check_options(&o->from, e);
 
         o->wishes.persistent = true;
-        if (o->configs.n == 0 && !o->use_default_dirs)
-                return 0;
-        source_fetch_options(&from, &fetch);
+        if (r < 0 || (o->configs.n == 0 && !o->use_default_dirs))
+                return r;
+        source_fetch_options(&o->from, &fetch);
         r = config_load(env, &wish, &problems, &o->config, e);
+        if (r == 0)
+                r = config_userdata_check(env, o->config, &problems, e);
         config_problems_print(&problems);
         if (r == 0)
                 apply_config(o->config, o);
