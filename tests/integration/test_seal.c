@@ -573,6 +573,17 @@ static void test_pin_comes_last(void **state)
         assert_int_equal(wrong_tries(w), 0);
 }
 
+/* A token can be written by whoever writes the disk: a question that nothing answers would hold the
+ * node for ever. */
+static void test_pin_of_a_blob_that_is_none(void **state)
+{
+        struct world *w = *state;
+
+        seal_with_pin(w, "1234");
+        w->token->blob[20] ^= 1; /* in its private part */
+        assert_fails(w, EBADMSG);
+}
+
 /* The TPM ends the guessing, and then not even the right one opens. */
 static void test_pin_guessing_ends_in_lockout(void **state)
 {
@@ -784,6 +795,7 @@ int main(void)
                 TEST(test_lockout),
                 TEST(test_pin),
                 TEST(test_pin_comes_last),
+                TEST(test_pin_of_a_blob_that_is_none),
                 TEST(test_pin_guessing_ends_in_lockout),
                 TEST(test_pin_through_text),
                 TEST(test_prove),
