@@ -114,8 +114,8 @@ int boot_recover(struct boot *b, struct error *e) _must_check_;
 
 /*
  * With the OEM partition mounted: compares the user's partitions with the record of the
- * installation. One that has to be encrypted and is not, or is gone, is a problem of the report,
- * and withheld from the system.
+ * installation. One that has to be encrypted and is not, or is gone, or outside of recovery is not
+ * open, is a problem of the report, and withheld from the system.
  */
 void boot_expect(struct boot *b);
 
