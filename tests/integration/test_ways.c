@@ -322,8 +322,10 @@ static void test_remove_and_clean(void **state)
 
         /* The power went after the token and before the slot. */
         assert_int_equal(luks_remove_token(w->v.luks, w->v.way[1].number, &w->e), 0);
+        slot = w->v.way[1].keyslot;
         open_volume(w);
         assert_states(w, "recovery-key");
+        assert_int_equal(w->v.unnamed, 1u << slot);
         assert_int_equal(ways_clean(&w->v, &w->e), 1);
         assert_int_equal(luks_unnamed_keyslots(w->v.luks), 0);
         open_volume(w);
