@@ -246,7 +246,7 @@ static void nothing_gives_the_defaults(void **state)
 
                 assert_int_equal(config_run(&run, nothing[i], NULL, NULL), 0);
                 assert_int_equal(run.problems.n, 0);
-                assert_string_equal(run.c->install.device, "auto");
+                assert_null(run.c->install.device);
                 assert_null(run.c->install.source);
                 assert_true(run.c->reset.persistent);
                 assert_false(run.c->install.reboot || run.c->reset.oem);
