@@ -300,8 +300,10 @@ static int unlock_all(struct boot *b, struct error *e)
                         *e = error;
                 }
         }
-        if (r == 0)
+        if (r == 0) {
                 boot_first_remember(b);
+                boot_pin_forget(b);
+        }
         return r;
 }
 
@@ -731,6 +733,7 @@ static _Noreturn void run_boot(const struct env *env)
         if (stage_unlock(&b, &closed, &error) < 0) {
                 if (!closed || !survives(&b, &error))
                         fail(&b, &error);
+                boot_pin_forget(&b);
                 unlocked = recover(&b);
         }
         if (stage_mount(&b, unlocked, &error) < 0)

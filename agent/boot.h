@@ -100,6 +100,9 @@ int boot_first_add_status(const struct env *env, struct json_object *root) _must
 int boot_pin_ask(struct boot *b, const char *wrong, struct error *e) _must_check_;
 /* The PIN opened a partition: the boot is on trial again. */
 void boot_pin_accepted(struct boot *b);
+/* The data is open, or the boot goes on without: what fails from here on is the image's fault
+ * again, also when nobody knew the PIN of a partition of the user's. */
+void boot_pin_forget(struct boot *b);
 
 /*
  * For the recovery role, with the TPM's policy closed: asks on every console for the recovery key
@@ -111,8 +114,8 @@ int boot_recover(struct boot *b, struct error *e) _must_check_;
 
 /*
  * With the OEM partition mounted: compares the user's partitions with the record of the
- * installation. One that has to be encrypted and is not, or is gone, is a problem of the report,
- * and withheld from the system.
+ * installation. One that has to be encrypted and is not, or is gone, or outside of recovery is not
+ * open, is a problem of the report, and withheld from the system.
  */
 void boot_expect(struct boot *b);
 

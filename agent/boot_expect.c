@@ -12,10 +12,13 @@
 #include "agent/install_record.h"
 #include "base/log.h"
 
-static void tell(struct boot *b, const char *name, const struct error *e)
+/* Why one is locked, unlocking has told: its record of the partition stays. */
+static void tell(struct boot *b, const char *name, const struct error *e, bool locked)
 {
         log_error("%s", e->text);
         boot_report_problem(b->report, e->text);
+        if (locked)
+                return;
         boot_report_partition(b->report,
                               &(struct boot_report_volume){.name = name, .error = e->text});
 }
@@ -43,8 +46,19 @@ static void withhold(struct boot *b, const char *name)
         }
 }
 
-/* 0, or why this is not the partition that was made here. One in LUKS form that does not open was
- * told before. */
+/* What is locked, too: its header is no proof, and the kernel may well find another file system in
+ * the room around it. */
+static int check_open(const struct boot *b, const struct data_volume *v, const char *device,
+                      struct error *e)
+{
+        if (b->entry.role == ENTRY_ROLE_RECOVERY || data_is_open(b->node, v))
+                return 0;
+        return error_set(e, ERROR_PRECONDITION, ENOKEY,
+                         "%s: %s did not open, and is withheld from the system", v->mapping,
+                         device);
+}
+
+/* 0, or why this is not the partition that was made here. */
 static int check(const struct boot *b, const struct data_list *list, const char *name,
                  struct error *e)
 {
@@ -57,10 +71,9 @@ static int check(const struct boot *b, const struct data_list *list, const char 
                 return error_set(e, ERROR_PRECONDITION, ENXIO, "%s: the partition is missing",
                                  name);
         r = data_open_header(b->node, v, &device, &luks, e);
-        if (r != -EMEDIUMTYPE) {
-                error_clear(e);
-                return 0;
-        }
+        error_clear(e);
+        if (r != -EMEDIUMTYPE)
+                return check_open(b, v, device ?: "its partition", e);
         return error_set(e, ERROR_PRECONDITION, EMEDIUMTYPE,
                          "%s: %s was encrypted when this node was installed, and is not: it was "
                          "exchanged or overwritten",
@@ -68,7 +81,7 @@ static int check(const struct boot *b, const struct data_list *list, const char 
 }
 
 /* Without the record every one of them may be the exchanged one. */
-static void withhold_plain(struct boot *b, const struct data_list *list)
+static void withhold_unproven(struct boot *b, const struct data_list *list)
 {
         for (size_t i = 0; i < list->n; i++) {
                 const struct data_volume *v = &list->item[i];
@@ -92,13 +105,15 @@ void boot_expect(struct boot *b)
                 (void)error_wrap(&error, r, "what has to be encrypted is not known");
                 log_error("%s", error.text);
                 boot_report_problem(b->report, error.text);
-                withhold_plain(b, &list);
+                withhold_unproven(b, &list);
                 return;
         }
         for (size_t i = 0; r > 0 && i < record->n_encrypted; i++) {
-                if (check(b, &list, record->encrypted[i], &error) == 0)
+                int failed = check(b, &list, record->encrypted[i], &error);
+
+                if (failed == 0)
                         continue;
-                tell(b, record->encrypted[i], &error);
+                tell(b, record->encrypted[i], &error, failed == -ENOKEY);
                 withhold(b, record->encrypted[i]);
         }
 }

@@ -73,6 +73,12 @@ void boot_pin_accepted(struct boot *b)
                 b->pin.try_returned = !move_try(b, esp_take_try);
 }
 
+void boot_pin_forget(struct boot *b)
+{
+        b->pin.given_up = false;
+        boot_pin_accepted(b);
+}
+
 /* --- asking --- */
 
 static int give_up(struct boot *b, int code, const char *why, struct error *e)

@@ -142,34 +142,44 @@ static int open_with(struct attempt *a, const struct token *token, struct error 
         return 0;
 }
 
+/* *r stays as it is when the token is not one to be tried now. */
+static void try_token(struct attempt *a, int id, bool pin, int *r, struct error *e)
+{
+        _cleanup_(token_free_p) struct token *token = NULL;
+        struct error error = ERROR_INIT;
+        int got = luks_get_token(a->luks, id, &token, &error);
+
+        if (got == -ENOENT) /* no token, or a recovery key's */
+                return;
+        if ((got == 0 && token->pin) != pin)
+                return;
+        if (got == 0)
+                got = open_with(a, token, &error);
+        *r = got;
+        if (got == 0) {
+                if (token_id(token, a->with) < 0)
+                        a->with[0] = '\0';
+                error_clear(e); /* of tokens that did not open it */
+                return;
+        }
+        log_warning("%s: token %d: %s", a->device, id, error.text);
+        *e = error;
+}
+
 /*
- * Every token gets its chance. The error that is kept is the one of the last TPM token: with one
- * token it is the reason, with several the log has the others.
+ * Every token gets its chance; nobody is asked for a PIN while another one may do. The error that
+ * is kept is the one of the token that was tried last: with one token it is the reason, with
+ * several the log has the others.
  */
 static int try_tokens(struct attempt *a, struct error *e)
 {
-        int last = error_set(e, ERROR_PRECONDITION, ENOKEY, "no token for a TPM");
+        int r = error_set(e, ERROR_PRECONDITION, ENOKEY, "no token for a TPM");
 
-        for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
-                _cleanup_(token_free_p) struct token *token = NULL;
-                struct error error = ERROR_INIT;
-                int r = luks_get_token(a->luks, id, &token, &error);
-
-                if (r == -ENOENT)
-                        continue; /* no token, or a recovery key's */
-                if (r == 0)
-                        r = open_with(a, token, &error);
-                if (r == 0) {
-                        if (token_id(token, a->with) < 0)
-                                a->with[0] = '\0';
-                        error_clear(e); /* of tokens that did not open it */
-                        return 0;
-                }
-                log_warning("%s: token %d: %s", a->device, id, error.text);
-                *e = error;
-                last = r;
-        }
-        return last;
+        for (int id = 0; id < LIMIT_LUKS_TOKENS && r < 0; id++)
+                try_token(a, id, false, &r, e);
+        for (int id = 0; id < LIMIT_LUKS_TOKENS && r < 0; id++)
+                try_token(a, id, true, &r, e);
+        return r;
 }
 
 static int unlock(struct attempt *a, const struct data_volume *v, struct error *e)

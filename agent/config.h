@@ -67,7 +67,7 @@ enum config_enroll {
 struct config_install {
         /* A path below /dev, or a rule of words with commas between them ("auto", "size>=100G");
          * never NULL. */
-        const char *device;
+        const char *device;    /* path or rule; NULL: nobody chose a disk to erase */
         bool force_release;    /* take away what holds the disk, where that is safe */
         const char *source;    /* as upgrade/source_name.h reads it; NULL: medium of the session */
         bool reboot, poweroff; /* not both */

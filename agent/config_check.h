@@ -6,6 +6,7 @@
 
 /*
  * Notes what contradicts itself, and joins what is said in two places: the partitions that
- * install.encrypted_partitions names, upgrade.recovery, and the PCRs that are bound always.
+ * install.encrypted_partitions names, upgrade.recovery, and the PCRs that are bound always. Warns
+ * of a section that nothing goes by yet.
  */
 void config_check(struct config *c, struct config_problems *problems);

@@ -150,8 +150,7 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
         r = check_mounts(in, e);
         if (r < 0)
                 return r;
-        /* The default is a rule, and a rule that nobody gave chooses no disk to erase. */
-        if (!wishes->target && config_origin(c, "install.device"))
+        if (!wishes->target)
                 wishes->target = in->device;
         if (!wishes->source)
                 wishes->source = in->source;

@@ -494,9 +494,8 @@ static void take_map(struct taking *t, const struct config_key *members,
 
 /* --- defaults ----------------------------------------------------------------------------------*/
 
-/* before: what a value overwrites; else what is filled in where there is none. */
-static void set_defaults(struct taking *t, const struct config_key *members, uint8_t *base,
-                         bool before)
+/* Before the values, which overwrite them. A text has none: NULL says that it was not said. */
+static void set_defaults(struct taking *t, const struct config_key *members, uint8_t *base)
 {
         for (; members->name; members++) {
                 struct config_node node = {.kind = CONFIG_SCALAR,
@@ -505,16 +504,14 @@ static void set_defaults(struct taking *t, const struct config_key *members, uin
                 void *to;
 
                 if (members->type == CONFIG_TYPE_MAP)
-                        set_defaults(t, members->members, base, before);
+                        set_defaults(t, members->members, base);
                 if (!members->fallback || members->target == CONFIG_NOWHERE)
                         continue;
                 to = base + members->target;
-                if (before && members->type == CONFIG_TYPE_BOOL)
+                if (members->type == CONFIG_TYPE_BOOL)
                         take_bool(t, &node, to);
-                else if (before && members->type == CONFIG_TYPE_WORD)
+                else if (members->type == CONFIG_TYPE_WORD)
                         take_word(t, members, &node, to);
-                else if (!before && members->type == CONFIG_TYPE_TEXT && !*(const char **)to)
-                        *(const char **)to = members->fallback;
         }
 }
 
@@ -524,9 +521,8 @@ int config_read(const struct config_node *root, bool merged, struct config *c,
         struct taking t = {.problems = problems, .merged = merged};
         uint8_t *base = (uint8_t *)c;
 
-        set_defaults(&t, config_table, base, true);
+        set_defaults(&t, config_table, base);
         take_map(&t, config_table, root, base);
-        set_defaults(&t, config_table, base, false);
         return t.no_memory ? -ENOMEM : 0;
 }
 

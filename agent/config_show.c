@@ -140,7 +140,7 @@ static bool said_elsewhere(const struct config *c, const struct config_key *key)
         const uint8_t *at = (const uint8_t *)c + key->target;
 
         if (key->type == CONFIG_TYPE_TEXT)
-                return !key->fallback && *(const char *const *)(const void *)at;
+                return *(const char *const *)(const void *)at;
         if (key->type == CONFIG_TYPE_WORD)
                 return key->fallback && strcmp(word_of(key, *(const unsigned *)(const void *)at),
                                                key->fallback) != 0;

@@ -209,7 +209,7 @@ static const struct config_key install_recovery[] = {
         END};
 
 static const struct config_key install[] = {
-        {.name = "device", .type = CONFIG_TYPE_TEXT, .target = IN(install.device), .rule = &device_rule, .fallback = "auto",
+        {.name = "device", .type = CONFIG_TYPE_TEXT, .target = IN(install.device), .rule = &device_rule,
          .help = "The disk: any path below /dev that leads to it, or a rule, as --target of tb-agent install takes it."},
         TEXT("source", IN(install.source), &source_rule, "Where the image comes from. Default: the medium of the session."),
         BOOL("reboot", IN(install.reboot), "false", "Restart when the installation is complete."),

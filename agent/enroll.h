@@ -100,7 +100,7 @@ int enroll_tpm(struct enroll *n, struct error *e) _must_check_;
 /* Adds a recovery key; with rotate it takes the place of all others. */
 int enroll_recovery_key(struct enroll *n, struct error *e) _must_check_;
 
-/* Removes TPM tokens that open no image here. */
+/* Removes TPM tokens that open no image here, and wipes key slots that no token names. */
 int enroll_finish(struct enroll *n, struct error *e) _must_check_;
 
 /* Removes the tokens of a policy key, or a recovery key. */

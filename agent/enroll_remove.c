@@ -10,6 +10,7 @@
 /* What goes, as bits of the ways of each volume. */
 struct removal {
         uint32_t bits[ARRAY_SIZE(((struct ways *)NULL)->volume)];
+        bool clean[ARRAY_SIZE(((struct ways *)NULL)->volume)]; /* key slots of no token, too */
 };
 
 /*
@@ -47,6 +48,15 @@ static bool is_stale(enum way_state state)
         return state == WAY_OTHER_TPM || state == WAY_OTHER_STATE || state == WAY_OTHER_KEY;
 }
 
+/* Noted before: none of them is a way that is told apart later. */
+static int clean(struct enroll *n, struct ways_volume *v, struct error *e)
+{
+        for (int slot = 0; slot < LIMIT_LUKS_KEYSLOTS; slot++)
+                if (v->unnamed & UINT32_C(1) << slot)
+                        enroll_note(n, v, false, "key slot %d: no token names it", slot);
+        return v->unnamed && !n->options->dry_run ? ways_clean(v, e) : 0;
+}
+
 static int remove_all(struct enroll *n, const struct removal *removal, struct error *e)
 {
         int r = 0;
@@ -54,8 +64,8 @@ static int remove_all(struct enroll *n, const struct removal *removal, struct er
         for (unsigned k = 0; k < n->ways.n && r >= 0; k++) {
                 struct ways_volume *v = &n->ways.volume[k];
 
-                if (removal->bits[k] && !n->options->dry_run)
-                        r = ways_clean(v, e);
+                if (removal->bits[k] || removal->clean[k])
+                        r = clean(n, v, e);
                 for (unsigned i = 0; i < v->n && r >= 0; i++) {
                         const struct way *w = &v->way[i];
 
@@ -84,6 +94,7 @@ int enroll_finish(struct enroll *n, struct error *e)
                 const struct way *proven;
 
                 r = find_proven(n, k, &proven, e);
+                removal.clean[k] = r == 0 && proven;
                 for (unsigned i = 0; i < v->n && r == 0 && proven; i++)
                         if (v->way[i].token && is_stale(v->way[i].state))
                                 removal.bits[k] |= UINT32_C(1) << i;

@@ -78,6 +78,12 @@ static void print_volume(const struct ways_volume *v)
                 if (used)
                         report_text(stdout, "      %30s opened this boot\n", "");
         }
+        for (int slot = 0; slot < LIMIT_LUKS_KEYSLOTS; slot++)
+                if (v->unnamed & UINT32_C(1) << slot)
+                        report_text(stdout,
+                                    "      unknown      key slot %-8d of no token: \"tb-agent "
+                                    "enroll finish\" wipes it\n",
+                                    slot);
 }
 
 void enroll_print(const struct enroll *n)

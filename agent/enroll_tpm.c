@@ -10,6 +10,7 @@
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "partition/tpm_mark.h"
 
 /* One for each image, one for a key that has no image yet. */
 #define WANTS_MAX (STARTERS_MAX + 1)
@@ -216,6 +217,10 @@ static int seal_all(struct enroll *n, const struct wants *w, struct error *e)
                 return 0;
         }
         r = enroll_authenticate(n, e);
+        /* Before anything opens by it: a TPM that was cleared, or is another one, knows nothing of
+         * this node, and the next boot could already be one with exchanged volumes. */
+        if (r == 0)
+                r = tpm_mark_set(n->tpm, e);
         if (r == 0)
                 r = add_missing(n, w, missing, e);
         return r < 0 ? r : check_result(n, w, e);

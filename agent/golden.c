@@ -33,6 +33,7 @@ int golden_check(const struct install_wishes *w, const char *tcti, struct error 
                 {w->allow_downgrade, "an image has no version floor"},
                 {tcti, "an image is sealed by the TPM of each machine, at its first boot"},
                 {w->no_format, "--no-format is for disks"},
+                {w->force_release, "--force-release is for disks: nothing holds a new file"},
                 {w->end != INSTALL_END_STAY, "this machine goes on"},
                 {w->pin.ask || w->pin.file, "a PIN of an image would be that of every machine"},
                 {(w->literal_pcrs & ~INSTALL_LITERAL_PCRS) != 0,

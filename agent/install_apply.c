@@ -13,8 +13,10 @@
 #include "agent/install_keep.h"
 #include "agent/node.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "partition/mkfs.h"
 #include "partition/mount.h"
+#include "partition/tpm_mark.h"
 
 static const char entries_srel[] = "type1\n";
 
@@ -176,6 +178,20 @@ static int fill_partitions(struct install_plan *p, struct install_progress *prog
         return make_esp(p, progress, e);
 }
 
+/* Last: a node that did not come to be is none to remember. It is complete without that; each of
+ * its boots does the same again, and "status" tells when it fails there. */
+static void remember_node(const struct install_plan *p)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        struct error error = ERROR_INIT;
+        int r = tpm_open(p->env->tcti, &tpm, &error);
+
+        if (r == 0)
+                r = tpm_mark_set(tpm, &error);
+        if (r < 0)
+                log_warning("%s", error.text);
+}
+
 static int apply(struct install_plan *p, struct install_progress *progress, struct error *e)
 {
         /* In the name space of the session: what is released there is released for all. */
@@ -194,6 +210,7 @@ static int apply(struct install_plan *p, struct install_progress *progress, stru
                 return r;
         install_progress_step(progress, INSTALL_STEP_FIRMWARE, NULL, 0);
         install_firmware_apply(p);
+        remember_node(p);
         return 0;
 }
 

@@ -9,7 +9,7 @@
 static int add_volume(struct json_object *array, const struct ways_volume *v)
 {
         struct json_object *o = json_object_new_object();
-        unsigned tokens = 0, keys = 0;
+        unsigned tokens = 0, keys = 0, unnamed = (unsigned)__builtin_popcount(v->unnamed);
         int r = json_append(array, o);
 
         for (unsigned i = 0; i < v->n; i++) {
@@ -22,7 +22,9 @@ static int add_volume(struct json_object *array, const struct ways_volume *v)
                 r = json_add_u64(o, "tpm_tokens", tokens);
         if (r == 0)
                 r = json_add_u64(o, "recovery_keys", keys);
-        return r == 0 ? json_add_u64(o, "others", v->n - tokens - keys) : r;
+        if (r == 0)
+                r = json_add_u64(o, "others", v->n - tokens - keys);
+        return r == 0 ? json_add_u64(o, "unnamed_keyslots", unnamed) : r;
 }
 
 int status_add_ways(const struct env *env, struct json_object *root)
@@ -56,16 +58,22 @@ void status_print_ways(struct json_object *root)
                 return;
         for (size_t i = 0; i < json_object_array_length(array); i++) {
                 struct json_object *o = json_object_array_get_idx(array, i);
-                uint64_t tokens, keys;
+                uint64_t tokens, keys, unnamed;
                 const char *name;
 
-                if (json_get_str(o, "name", &name) == 0 &&
-                    json_get_u64(o, "tpm_tokens", &tokens) == 0 &&
-                    json_get_u64(o, "recovery_keys", &keys) == 0)
+                if (json_get_str(o, "name", &name) < 0 ||
+                    json_get_u64(o, "tpm_tokens", &tokens) < 0 ||
+                    json_get_u64(o, "recovery_keys", &keys) < 0 ||
+                    json_get_u64(o, "unnamed_keyslots", &unnamed) < 0)
+                        continue;
+                report_text(stdout, "  %-11s ways in: %llu for the TPM, %llu recovery key%s%s\n",
+                            name, (unsigned long long)tokens, (unsigned long long)keys,
+                            keys == 1 ? "" : "s",
+                            keys == 0 ? ": a broken TPM would lock it for ever" : "");
+                if (unnamed > 0)
                         report_text(stdout,
-                                    "  %-11s ways in: %llu for the TPM, %llu recovery key%s%s\n",
-                                    name, (unsigned long long)tokens, (unsigned long long)keys,
-                                    keys == 1 ? "" : "s",
-                                    keys == 0 ? ": a broken TPM would lock it for ever" : "");
+                                    "  %-11s key slots that no token names: %llu; \"tb-agent "
+                                    "enroll finish\" wipes them\n",
+                                    name, (unsigned long long)unnamed);
         }
 }

@@ -140,6 +140,7 @@ int ways_judge(struct ways_volume *v, struct tpm *tpm, const struct starters *st
 
         for (int number = 0; number < LIMIT_LUKS_TOKENS && r == 0; number++)
                 r = read_way(v, number, tpm, starters, e);
+        v->unnamed = luks_unnamed_keyslots(v->luks);
         return r;
 }
 
@@ -434,6 +435,17 @@ static int add_way(struct json_object *array, const struct ways_volume *v, const
         return r;
 }
 
+static int add_unnamed(struct json_object *o, uint32_t slots)
+{
+        struct json_object *array = json_object_new_array();
+        int r = json_add_obj(o, "unnamed_keyslots", array);
+
+        for (int slot = 0; slot < LIMIT_LUKS_KEYSLOTS && r == 0; slot++)
+                if (slots & UINT32_C(1) << slot)
+                        r = json_append(array, json_object_new_int(slot));
+        return r;
+}
+
 static int add_volume(struct json_object *array, const struct ways_volume *v,
                       const struct starters *starters)
 {
@@ -448,7 +460,7 @@ static int add_volume(struct json_object *array, const struct ways_volume *v,
                 r = json_add_str(o, "device", v->device);
         for (unsigned i = 0; i < v->n && r == 0; i++)
                 r = add_way(ways, v, &v->way[i], starters);
-        return r;
+        return r < 0 ? r : add_unnamed(o, v->unnamed);
 }
 
 struct json_object *ways_json(const struct ways *w, const struct starters *starters)

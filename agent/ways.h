@@ -46,6 +46,7 @@ struct ways_volume {
         struct luks *luks;
         struct way way[LIMIT_LUKS_TOKENS];
         unsigned n;
+        uint32_t unnamed; /* bits: key slots that no token names; anybody's secret may open them */
         char unlocked_with[TOKEN_ID_SIZE]; /* token of this boot; "" = none, or not by the TPM */
 };
 
@@ -109,5 +110,5 @@ int ways_add_key(struct ways_volume *v, const struct secret *volume_key, const s
 int ways_remove(struct ways_volume *v, const struct way *way, struct error *e) _must_check_;
 
 /* [{"name","device","ways":[{"token","keyslot","kind","id","state","opens","policy_key","text",
- * "unlocked_this_boot"},...]},...]; NULL when memory ran out. */
+ * "unlocked_this_boot"},...],"unnamed_keyslots":[NUMBER,...]},...]; NULL when memory ran out. */
 struct json_object *ways_json(const struct ways *w, const struct starters *starters);

@@ -330,6 +330,13 @@ struct opening {
         struct secret *auth; /* of the PIN; NULL: there is none */
 };
 
+static int no_pin(struct error *e)
+{
+        error_set(e, ERROR_PRECONDITION, ENOANO, "the TPM wants a PIN");
+        error_advise(e, "Type the PIN at the console when the node starts");
+        return -ENOANO;
+}
+
 static int open_once(struct tpm *tpm, const struct token *token, const struct tpm_blob *blob,
                      const struct attempt *a, struct opening *o, struct secret **ret,
                      struct error *e)
@@ -338,6 +345,9 @@ static int open_once(struct tpm *tpm, const struct token *token, const struct tp
 
         if (o->object.esys == ESYS_TR_NONE)
                 r = load_blob(tpm, token, o->parent, blob, &o->object, e);
+        /* Nobody is asked for a PIN that would not help. */
+        if (r >= 0 && token->pin && !o->auth)
+                return no_pin(e);
         if (r >= 0 && o->auth)
                 r = tpm_set_auth(tpm, &o->object, o->auth, e);
         if (r < 0)
@@ -354,13 +364,6 @@ static int open_once(struct tpm *tpm, const struct token *token, const struct tp
         return r < 0 ? r : tpm_unseal(tpm, &o->object, &o->session, ret, e);
 }
 
-static int no_pin(struct error *e)
-{
-        error_set(e, ERROR_PRECONDITION, ENOANO, "the TPM wants a PIN");
-        error_advise(e, "Type the PIN at the console when the node starts");
-        return -ENOANO;
-}
-
 static int open_with_retries(struct tpm *tpm, const struct token *token,
                              const struct tpm_blob *blob, seal_find_signature_fn find, void *ctx,
                              struct opening *o, struct secret **ret, struct error *e)
@@ -371,9 +374,6 @@ static int open_with_retries(struct tpm *tpm, const struct token *token,
         for (unsigned i = 0; r == -ESTALE && i < LIMIT_TPM_PCR_RETRIES; i++) {
                 error_clear(e);
                 r = prepare(tpm, token, blob, find, ctx, &a, e);
-                /* Nobody is asked for a PIN that would not help. */
-                if (r >= 0 && token->pin && !o->auth)
-                        r = no_pin(e);
                 if (r >= 0)
                         r = open_once(tpm, token, blob, &a, o, ret, e);
         }

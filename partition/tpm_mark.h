@@ -8,7 +8,9 @@
  * ones with a configuration of his (partition/blank.h), and put the old "persistent" back beside
  * his "oem". So a machine whose TPM remembers a node makes no volumes by itself any more. Clearing
  * the TPM takes the index away, and with it everything that was sealed: the old volumes are then
- * lost to everybody.
+ * lost to everybody. Whoever seals an old volume to a TPM that may be a new one therefore sets it
+ * first, and does not seal when that fails. An installation sets it at its end, and each boot that
+ * opened its volumes again; there a failure is told and no more, because nothing old is opened.
  *
  * Not stopped by it: who has the TPM itself, in another system on this machine, may remove the
  * index as its owner. He may as well seal volumes of his own.

@@ -202,7 +202,7 @@ def test_size_that_just_fits(stage, out):
     (("--recovery-key-file", "key"), "recovery key"), (("--recovery-key",), "recovery key"),
     (("--enroll-keys", "."), "Secure Boot keys"), (("--partition", "data:64M"), "further partitions"),
     (("--pin-file", "key"), "PIN"), (("--bind-pcrs", "7+2"), "PCR 7"), (("--reboot",), "goes on"), (("--no-format",), "disks"),
-    (("--tcti", "device:/dev/tpmrm0"), "TPM of each machine"), (("--target", "/dev/vda"), "exclude"),
+    (("--force-release",), "nothing holds"), (("--tcti", "device:/dev/tpmrm0"), "TPM of each machine"), (("--target", "/dev/vda"), "exclude"),
 ])
 def test_wishes_of_disks_are_refused(stage, out, options, word):
     rc, said = golden(stage, out, *options)

@@ -566,6 +566,9 @@ static void test_pin_comes_last(void **state)
         w->signer.key = NULL;
         assert_fails(w, ENOKEY);
         w->signer.key = key;
+        w->token->blob[20] ^= 1; /* whoever writes the disk can write rubbish */
+        assert_fails(w, EBADMSG);
+        w->token->blob[20] ^= 1;
         assert_int_equal(tpm_measure(w->tpm, 7, "off", 3, &w->e), 0);
         assert_fails(w, EPERM);
         give_pin(w, "4321");

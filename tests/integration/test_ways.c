@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ways into a volume, on LUKS2 in a file and a software TPM: what each is good for, and changes
  * that never leave less than there was. */
-#include "agent/ways.h"
+#include "agent/enroll.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
 
+#include "agent/ways.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "partition/recovery_key.h"
+#include "partition/tpm_mark.h"
 #include "tests/support/swtpm.h"
 #include "tests/support/usi.h"
 #include "tests/unit/scratch.h"
@@ -322,8 +324,10 @@ static void test_remove_and_clean(void **state)
 
         /* The power went after the token and before the slot. */
         assert_int_equal(luks_remove_token(w->v.luks, w->v.way[1].number, &w->e), 0);
+        slot = w->v.way[1].keyslot;
         open_volume(w);
         assert_states(w, "recovery-key");
+        assert_int_equal(w->v.unnamed, 1u << slot);
         assert_int_equal(ways_clean(&w->v, &w->e), 1);
         assert_int_equal(luks_unnamed_keyslots(w->v.luks), 0);
         open_volume(w);
@@ -390,6 +394,53 @@ static void test_json(void **state)
         free(ways);
 }
 
+/* With the key of image 0, whose system runs, up to the last look at the disk: there is no node. */
+static void enroll(struct world *w)
+{
+        struct env env = ENV_INIT;
+        char key_file[96];
+        const struct enroll_options options = {
+                .action = "tpm", .key_file = key_file, .allow_software_tpm = true};
+        struct disk disk = {.path = w->dir.path};
+        struct node node = {.disk = &disk};
+        struct enroll *n = calloc(1, sizeof(*n));
+        size_t size;
+        const uint8_t *pem = policy_key_pem(image_policy_key(w->item[0].image), &size);
+
+        assert_non_null(n);
+        scratch_put(&w->dir, "tpm2-pcr-public-key.pem", pem, size);
+        scratch_put(&w->dir, "key", w->key->data, w->key->len);
+        (void)snprintf(key_file, sizeof(key_file), "%s/key", w->dir.path);
+        env.extra = w->dir.path;
+        enroll_init(n, &env, &options);
+        n->tpm = w->tpm;
+        n->starters = w->starters;
+        n->ways.volume[0] = w->v;
+        n->ways.n = 1;
+        w->v = (struct ways_volume){.volume = &w->data};
+        n->esp.node = &node;
+        if (enroll_tpm(n, &w->e) != -ENXIO)
+                fail_msg("%s", w->e.text);
+        n->esp.node = NULL;
+        n->starters.n = 0;
+        n->starters.item = NULL;
+        n->tpm = NULL;
+        enroll_done(n);
+        free(n);
+        open_volume(w);
+}
+
+/* After it was cleared it remembers nothing, and old data is sealed to it: from then on it does. */
+static void test_enrolled_tpm_remembers_the_node(void **state)
+{
+        struct world *w = *state;
+
+        assert_int_equal(tpm_mark_look(w->tpm, &w->e), 0);
+        enroll(w);
+        assert_states(w, "recovery-key opens");
+        assert_int_equal(tpm_mark_look(w->tpm, &w->e), 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -407,6 +458,7 @@ int main(void)
                 TEST(test_recovery_keys),
                 TEST(test_unknown),
                 TEST(test_json),
+                TEST(test_enrolled_tpm_remembers_the_node),
         };
 
         return cmocka_run_group_tests(tests, make_images, drop_images);

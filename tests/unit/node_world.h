@@ -83,3 +83,15 @@ static inline char *node_world_luks(struct node_world *n, const char *kernel)
         luks_free(l);
         return uuid;
 }
+
+/* The UUID of the mapping "data" of that volume, as libcryptsetup makes it. */
+static inline void node_world_dm_uuid(const char *uuid, char *ret, size_t size)
+{
+        size_t used = (size_t)snprintf(ret, size, "CRYPT-LUKS2-");
+
+        for (; *uuid && used + 1 < size; uuid++) {
+                if (*uuid != '-')
+                        ret[used++] = *uuid;
+        }
+        (void)snprintf(ret + used, size - used, "-data");
+}

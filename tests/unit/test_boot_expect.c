@@ -88,6 +88,37 @@ static void encrypted_as_it_was_made(void **state)
         assert_int_equal(json_object_array_length(problems(w)), 0);
 }
 
+static void open_stays(void **state)
+{
+        struct world *w = *state;
+        _cleanup_free_ char *uuid = node_world_luks(&w->n, "vda3");
+        char dm_uuid[128];
+
+        w->b.entry.role = ENTRY_ROLE_ACTIVE;
+        record(w, "data", NULL);
+        node_world_dm_uuid(uuid, dm_uuid, sizeof(dm_uuid));
+        world_mapping(&w->n.w, "dm-0", "253:0", "data", dm_uuid);
+        world_holder(&w->n.w, "vda3", "dm-0");
+        assert_int_equal(json_object_array_length(problems(w)), 0);
+}
+
+/* A header that does not open says nothing about what the kernel finds around it. */
+static void locked_is_withheld(void **state)
+{
+        struct world *w = *state;
+        struct json_object *told, *partitions;
+
+        free(node_world_luks(&w->n, "vda3"));
+        w->b.entry.role = ENTRY_ROLE_ACTIVE;
+        record(w, "data", NULL);
+        told = problems(w);
+        assert_int_equal(json_object_array_length(told), 1);
+        assert_non_null(strstr(text_of(told, 0), "vda3 did not open, and is withheld"));
+        /* Unlocking made a record of it: not replaced. */
+        assert_int_equal(json_get_array(w->report, "partitions", &partitions), 0);
+        assert_int_equal(json_object_array_length(partitions), 0);
+}
+
 static void plain_in_its_place_is_told(void **state)
 {
         struct world *w = *state;
@@ -157,6 +188,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(encrypted_as_it_was_made, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(open_stays, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(locked_is_withheld, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(plain_in_its_place_is_told, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(missing_is_told, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_twin_makes_it_nobody, set_up, tear_down),

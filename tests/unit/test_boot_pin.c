@@ -125,6 +125,19 @@ static void no_console_is_no_fault_of_the_image(void **state)
         assert_true(w->boot.pin.given_up);
 }
 
+static void what_comes_later_is_the_images_fault(void **state)
+{
+        struct world *w = *state;
+
+        scratch_put_text(&w->dir, "consoles", "netcon0              -W- (E     )\n");
+        assert_int_equal(boot_pin_ask(&w->boot, NULL, &w->e), -ENXIO);
+        /* The ESP cannot be had here: the try stays noted as returned. */
+        w->boot.pin.try_returned = true;
+        boot_pin_forget(&w->boot);
+        assert_false(w->boot.pin.given_up);
+        assert_true(w->boot.pin.try_returned);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -133,6 +146,7 @@ int main(void)
                 CASE(tries_of_a_boot_are_few),
                 CASE(recovery_goes_on_without),
                 CASE(no_console_is_no_fault_of_the_image),
+                CASE(what_comes_later_is_the_images_fault),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,13 +114,8 @@ static void open_is_what_stands_on_it(void **state)
         assert_null(data_find(&list, "other"));
         assert_false(data_is_open(&n.node, data));
 
-        (void)snprintf(dm_uuid, sizeof(dm_uuid), "CRYPT-LUKS2-%s-data", uuid);
-        p = dm_uuid + strlen("CRYPT-LUKS2-");
-        for (const char *u = uuid; *u; u++) {
-                if (*u != '-')
-                        *p++ = *u;
-        }
-        memcpy(p, "-data", sizeof("-data"));
+        node_world_dm_uuid(uuid, dm_uuid, sizeof(dm_uuid));
+        p = dm_uuid + strlen(dm_uuid) - strlen("-data");
         world_mapping(&n.w, "dm-0", "253:0", "data", dm_uuid);
         assert_false(data_is_open(&n.node, data)); /* on no partition of ours */
         world_holder(&n.w, "vda4", "dm-0");

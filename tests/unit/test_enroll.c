@@ -130,6 +130,20 @@ static void test_finish(void **state)
         assert_goes("oem:TPM token tpm oem:TPM token state oem:TPM token key");
 }
 
+/* Whose secret opens them nobody knows: they go when the rest is proven, and not before. */
+static void test_finish_unnamed(void **state)
+{
+        (void)state;
+        add(0, WAY_OPENS, 1, NULL, "good");
+        n->ways.volume[0].unnamed = 1u << 3 | 1u << 31;
+        assert_int_equal(enroll_finish(n, &error), -EAGAIN);
+        assert_int_equal(n->n_changes, 0);
+        error_clear(&error);
+        unlocked_with(0, "good");
+        assert_int_equal(enroll_finish(n, &error), 0);
+        assert_goes("oem:key slot 3 oem:key slot 31");
+}
+
 /* Whatever else would open: only a real unsealing of this boot counts. */
 static void test_finish_needs_proof(void **state)
 {
@@ -281,9 +295,13 @@ static void test_policy_key_names(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_finish),           TEST(test_finish_needs_proof),
-                TEST(test_finish_volumes),   TEST(test_drop_policy_key),
-                TEST(test_drop_unproven),    TEST(test_others),
+                TEST(test_finish),
+                TEST(test_finish_unnamed),
+                TEST(test_finish_needs_proof),
+                TEST(test_finish_volumes),
+                TEST(test_drop_policy_key),
+                TEST(test_drop_unproven),
+                TEST(test_others),
                 TEST(test_policy_key_names),
         };
 
