@@ -24,6 +24,7 @@ struct world {
         struct env env;
         struct boot boot;
         int person;
+        int line; /* stays open: a terminal that nobody has open ends for the person */
         struct error e;
 };
 
@@ -43,6 +44,8 @@ static int setup(void **state)
         assert_true(w->person >= 0);
         assert_int_equal(grantpt(w->person) | unlockpt(w->person), 0);
         assert_int_equal(ptsname_r(w->person, name, sizeof(name)), 0);
+        w->line = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        assert_true(w->line >= 0);
         (void)snprintf(link, sizeof(link), "%s/ttyT0", w->dir.path);
         assert_int_equal(symlink(name, link), 0);
         scratch_put_text(&w->dir, "consoles", "ttyT0                -W- (EC p a)    4:64\n");
@@ -54,6 +57,7 @@ static int teardown(void **state)
         struct world *w = *state;
 
         secret_free(w->boot.pin.text);
+        close_p(&w->line);
         close_p(&w->person);
         scratch_clean(&w->dir);
         free(w);
