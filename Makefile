@@ -262,7 +262,8 @@ FAULT_CUTS ?= 100
 faults: deps
 	+$(Q)$(SELF) faults-run
 .PHONY: faults-run
-faults-run: all $(B)/tb-guest
+faults-run: all $(B)/tb-guest $(B)/tests/integration/test_reset
+	$(Q)TB_EVERY_CUT=1 $(B)/tests/integration/test_reset
 	$(Q)vm-tests/faults/run --build $(B) --samples $(FAULT_SAMPLES) --cuts $(FAULT_CUTS)
 
 .PHONY: install
