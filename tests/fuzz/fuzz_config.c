@@ -3,6 +3,7 @@
 #include "agent/config.h"
 #include "agent/config_show.h"
 #include "agent/config_table.h"
+#include "agent/pcr_choice.h"
 #include "agent/config_yaml.h"
 #include "base/limits.h"
 #include "tests/fuzz/fuzz.h"
@@ -67,10 +68,10 @@ static void check_values(const struct config *c)
                                              &in->hooks.before, &in->hooks.after,
                                              &c->reset.hooks.after};
 
-        FUZZ_CHECK(in->device[0] != '/' || strncmp(in->device, "/dev/", 5) == 0);
-        FUZZ_CHECK(!strstr(in->device, "://"));
+        FUZZ_CHECK(!in->device || in->device[0] != '/' || strncmp(in->device, "/dev/", 5) == 0);
+        FUZZ_CHECK(!in->device || !strstr(in->device, "://"));
         FUZZ_CHECK(!(in->reboot && in->poweroff) && !(c->reset.reboot && c->reset.poweroff));
-        FUZZ_CHECK((c->bind_pcrs & ~UINT32_C(0xff)) == 0 && (c->bind_pcrs & 1u << 7));
+        FUZZ_CHECK((c->bind_pcrs & ~PCR_CHOICE_LITERAL) == 0 && (c->bind_pcrs & 1u << 7));
         FUZZ_CHECK(c->bind_public_pcrs == 1u << 11);
         for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
                 check_list(paths[i]);
