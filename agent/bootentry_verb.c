@@ -212,12 +212,7 @@ static int parse_options(int argc, char **argv, struct bootentry_options *o, str
         bool named = false, known = false;
         int r;
 
-        /* The action comes first: what is left is an ordinary command line. */
-        if (argc > 1 && argv[1][0] != '-') {
-                o->action = argv[1];
-                argc--;
-                argv++;
-        }
+        o->action = options_action(&argc, &argv);
         for (size_t i = 0; i < ARRAY_SIZE(actions) && o->action; i++)
                 known = known || strcmp(o->action, actions[i]) == 0;
         named = known && (strcmp(o->action, "once") == 0 || strcmp(o->action, "prefer") == 0);

@@ -192,12 +192,7 @@ static int parse_options(int argc, char **argv, struct enroll_options *o, unsign
         };
         int r;
 
-        /* The action comes first: what is left is an ordinary command line. */
-        if (argc > 1 && argv[1][0] != '-') {
-                o->action = argv[1];
-                argc--;
-                argv++;
-        }
+        o->action = options_action(&argc, &argv);
         r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, e);
         if (r > 0)
                 print_help();

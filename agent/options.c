@@ -149,3 +149,12 @@ int options_parse(int argc, char **argv, const struct option_spec *specs, size_t
                 return error_set(e, ERROR_USAGE, ENODATA, "an argument is missing");
         return 0;
 }
+
+const char *options_action(int *argc, char ***argv)
+{
+        if (*argc < 2 || (*argv)[1][0] == '-')
+                return NULL;
+        (*argc)--;
+        (*argv)++;
+        return (*argv)[0];
+}

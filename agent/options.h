@@ -44,3 +44,9 @@ struct option_spec {
  */
 int options_parse(int argc, char **argv, const struct option_spec *specs, size_t n,
                   const char **argument, struct error *e) _must_check_;
+
+/*
+ * For verbs with an action: takes the first word, when it is no option, so that what is left is an
+ * ordinary command line for options_parse(). NULL when there is none.
+ */
+const char *options_action(int *argc, char ***argv);

@@ -208,6 +208,25 @@ static void the_longest_table_tells_all_apart(void **state)
                          -EINVAL);
 }
 
+static void an_action_is_the_first_word(void **state)
+{
+        char verb[] = "verb", list[] = "list", json[] = "--json";
+        char *with[] = {verb, list, json, NULL}, *without[] = {verb, json, NULL}, **argv = with;
+        int argc = 3;
+
+        (void)state;
+        assert_string_equal(options_action(&argc, &argv), "list");
+        assert_int_equal(argc, 2);
+        assert_ptr_equal(argv[1], json);
+        assert_null(options_action(&argc, &argv));
+        argc = 2;
+        argv = without;
+        assert_null(options_action(&argc, &argv));
+        assert_int_equal(argc, 2);
+        argc = 1;
+        assert_null(options_action(&argc, &argv));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -218,6 +237,7 @@ int main(void)
                 cmocka_unit_test(words_after_the_dashes_are_arguments),
                 cmocka_unit_test(json_is_known_before_the_failure),
                 cmocka_unit_test(lists_have_an_end),
+                cmocka_unit_test(an_action_is_the_first_word),
                 cmocka_unit_test(the_longest_table_tells_all_apart),
         };
 
