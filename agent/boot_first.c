@@ -11,6 +11,7 @@
 #include "agent/install_oem.h"
 #include "agent/machine.h"
 #include "agent/moment.h"
+#include "agent/pcr_choice.h"
 #include "agent/preflight.h"
 #include "agent/volume.h"
 #include "base/codec.h"
@@ -156,18 +157,17 @@ static int enrol(struct making *m, struct error *e)
 {
         _cleanup_(policy_key_free_p) struct policy_key *key = NULL;
         uint8_t pcr7[SHA256_SIZE];
-        const struct seal_policy policy = {
-                .signed_pcrs = 1u << TPM_PCR_IMAGE,
-                .literal_pcrs = 1u << TPM_PCR_BOOT_STATE,
+        struct seal_policy policy = {
+                .signed_pcrs = PCR_CHOICE_SIGNED,
+                .literal_pcrs = PCR_CHOICE_NEEDED,
                 .literal_values = pcr7,
         };
-        struct seal_policy used;
         const struct volume_wish wish = {
                 .path = m->header_path,
                 .label = m->label,
                 .sector = volume_sector(m->boot->node->disk->sector_size),
                 .allow_discards = m->blank.allow_discards,
-                .policy = &used,
+                .policy = &policy,
         };
         int r = load_policy_key(m->boot, &key, e);
 
@@ -175,8 +175,7 @@ static int enrol(struct making *m, struct error *e)
                 r = tpm_read_pcrs(m->boot->tpm, policy.literal_pcrs, pcr7, e);
         if (r < 0)
                 return r;
-        used = policy;
-        used.key = key;
+        policy.key = key;
         return volume_make(m->boot->tpm, &wish, &m->made, e);
 }
 

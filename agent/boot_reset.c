@@ -12,6 +12,7 @@
 
 #include "agent/boot_issue.h"
 #include "agent/machine.h"
+#include "agent/pcr_choice.h"
 #include "agent/reset_node.h"
 #include "agent/situation.h"
 #include "base/file.h"
@@ -140,7 +141,7 @@ static int resume(struct boot *b, struct reset_world *w, const struct reset_jour
         if (r == 0)
                 r = machine_check_secure_boot(b->env, e);
         if (r == 0)
-                r = tpm_read_pcrs(b->tpm, VOLUME_LITERAL_PCRS, pcr7, e);
+                r = tpm_read_pcrs(b->tpm, PCR_CHOICE_NEEDED, pcr7, e);
         if (r == 0)
                 r = machine_read(b->env, &options, &machine, e);
         if (r < 0)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/pcr_choice.h"
 #include "agent/preflight.h"
 #include "base/codec.h"
 #include "base/file.h"
@@ -254,8 +255,8 @@ static int check_others(const struct enroll *n, struct error *e)
                 for (unsigned i = 0; i < v->n; i++) {
                         const struct token *t = v->way[i].token;
 
-                        if (!t || (!t->pin && t->signed_pcrs == WAYS_SIGNED_PCRS &&
-                                   t->literal_pcrs == WAYS_LITERAL_PCRS))
+                        if (!t || (!t->pin && t->signed_pcrs == PCR_CHOICE_SIGNED &&
+                                   t->literal_pcrs == PCR_CHOICE_NEEDED))
                                 continue;
                         error_set(e, ERROR_PRECONDITION, EOPNOTSUPP,
                                   "%s: token %d %s; what would be sealed here does not",

@@ -9,6 +9,7 @@
 
 #include "agent/golden_file.h"
 #include "agent/install_oem.h"
+#include "agent/pcr_choice.h"
 #include "agent/stop.h"
 #include "base/file.h"
 #include "base/num.h"
@@ -36,7 +37,7 @@ int golden_check(const struct install_wishes *w, const char *tcti, struct error 
                 {w->force_release, "--force-release is for disks: nothing holds a new file"},
                 {w->end != INSTALL_END_STAY, "this machine goes on"},
                 {w->pin.ask || w->pin.file, "a PIN of an image would be that of every machine"},
-                {(w->literal_pcrs & ~INSTALL_LITERAL_PCRS) != 0,
+                {(w->literal_pcrs & ~PCR_CHOICE_NEEDED) != 0,
                  "the first boot binds to PCR 7 and to no other by value"},
                 {w->config && (w->config->install.hooks.before.n > 0 ||
                                w->config->install.hooks.after.n > 0),
@@ -156,7 +157,7 @@ int golden_prepare(const struct env *env, const struct install_wishes *w, struct
                                    .allow_software_tpm = w->firmware.allow_software_tpm,
                                    .allow_discards = w->allow_discards,
                                    .insecure = &w->from.insecure,
-                                   .literal_pcrs = INSTALL_LITERAL_PCRS,
+                                   .literal_pcrs = PCR_CHOICE_NEEDED,
                                    .source = SOURCE_INIT,
                                    .config = w->config,
                                    .escrow = INSTALL_ESCROW_INIT};

@@ -39,9 +39,6 @@
 /* LUKS2 label of a volume that is being made. It gets its own when all is on it: so a run that was
  * interrupted is told from data. */
 #define INSTALL_UNFINISHED_LABEL "TB_UNFINISHED"
-/* PCRs the partitions are sealed to: by the image's signed policy, and by value at least. */
-#define INSTALL_SIGNED_PCRS PCR_CHOICE_SIGNED
-#define INSTALL_LITERAL_PCRS PCR_CHOICE_NEEDED
 
 struct install_plan {
         const struct env *env;
@@ -98,7 +95,7 @@ struct install_wishes {
         struct install_progress *progress; /* of that; may be NULL */
         bool allow_downgrade, allow_discards;
         bool no_format;        /* into the partitions that are there */
-        uint32_t literal_pcrs; /* 0: INSTALL_LITERAL_PCRS */
+        uint32_t literal_pcrs; /* 0: PCR_CHOICE_NEEDED */
         enum install_end end;  /* what the machine does after it */
         bool force_release;    /* take away what holds the disk, where that is safe */
 };

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "agent/pcr_choice.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -267,7 +268,7 @@ static int prove_token(const struct install_plan *p, struct tpm *tpm, const stru
         uint8_t literal[TPM_PCR_COUNT * SHA256_SIZE];
         int r = 0;
 
-        if (token->signed_pcrs != INSTALL_SIGNED_PCRS)
+        if (token->signed_pcrs != PCR_CHOICE_SIGNED)
                 return error_set(e, ERROR_PRECONDITION, EOPNOTSUPP,
                                  "a token without the image's signed policy");
         if (token->literal_pcrs != 0)

@@ -10,6 +10,7 @@
 #include "agent/install_choose.h"
 #include "agent/install_keep.h"
 #include "agent/moment.h"
+#include "agent/pcr_choice.h"
 #include "agent/report.h"
 #include "base/codec.h"
 #include "base/file.h"
@@ -235,7 +236,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .extras = wishes->layout.extras,
                                    .allow_discards = wishes->allow_discards,
                                    .insecure = &wishes->from.insecure,
-                                   .literal_pcrs = wishes->literal_pcrs | INSTALL_LITERAL_PCRS,
+                                   .literal_pcrs = wishes->literal_pcrs | PCR_CHOICE_NEEDED,
                                    .no_format = wishes->no_format,
                                    .end = wishes->end,
                                    .config = wishes->config,

@@ -7,6 +7,7 @@
 
 #include "agent/boot_report.h"
 #include "agent/moment.h"
+#include "agent/pcr_choice.h"
 #include "agent/report.h"
 #include "agent/reset_node.h"
 #include "base/codec.h"
@@ -100,7 +101,7 @@ static int look_at_machine(struct reset_plan *p, struct error *e)
         if (r == 0)
                 r = machine_check_secure_boot(p->env, e);
         if (r == 0)
-                r = tpm_read_pcrs(p->tpm, VOLUME_LITERAL_PCRS, p->pcr7, e);
+                r = tpm_read_pcrs(p->tpm, PCR_CHOICE_NEEDED, p->pcr7, e);
         if (r == 0)
                 r = tpm_try_storage_key(p->tpm, e);
         if (r == 0) {
@@ -159,7 +160,7 @@ static void warn_of_bindings(const struct luks *luks, const char *name)
                 _cleanup_(token_free_p) struct token *token = NULL;
 
                 if (luks_get_token(luks, id, &token, NULL) == 0 &&
-                    (token->pin || (token->literal_pcrs & ~VOLUME_LITERAL_PCRS) != 0))
+                    (token->pin || (token->literal_pcrs & ~PCR_CHOICE_NEEDED) != 0))
                         log_warning("%s asks for a PIN, or is bound to more PCRs than 7: the new "
                                     "volume will not be",
                                     name);

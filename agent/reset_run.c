@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "agent/bootentry.h"
+#include "agent/pcr_choice.h"
 #include "base/log.h"
 #include "partition/blank.h"
 #include "partition/disk_content.h"
@@ -209,7 +210,7 @@ static int make_all(struct job *j, struct error *e)
 {
         const struct volume_keys keys = {.tpm = j->world->tpm,
                                          .image = j->image,
-                                         .literal_pcrs = VOLUME_LITERAL_PCRS,
+                                         .literal_pcrs = PCR_CHOICE_NEEDED,
                                          .literal_values = j->world->pcr7,
                                          .recovery_key = j->world->recovery_key};
         size_t last = 0;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "agent/pcr_choice.h"
 #include "base/limits.h"
 #include "partition/recovery_key.h"
 #include "partition/seal.h"
@@ -78,7 +79,7 @@ int volume_enrol(const struct volume_keys *keys, struct volume *v, struct error 
 {
         const struct seal_policy policy = {
                 .key = image_policy_key(keys->image),
-                .signed_pcrs = VOLUME_SIGNED_PCRS,
+                .signed_pcrs = PCR_CHOICE_SIGNED,
                 .literal_pcrs = keys->literal_pcrs,
                 .literal_values = keys->literal_values,
                 .pin = keys->pin,

@@ -21,11 +21,6 @@
 #include "partition/tpm.h"
 #include "upgrade/image.h"
 
-/* PCRs the partitions are sealed to: the image's signed policy, and by value at least the Secure
- * Boot state. */
-#define VOLUME_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
-#define VOLUME_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
-
 struct volume_wish {
         const char *path;  /* device, or file for the header (partition/luks.h) */
         const char *label; /* of the LUKS2 header */

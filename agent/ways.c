@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/boot_report.h"
+#include "agent/pcr_choice.h"
 #include "base/codec.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -49,7 +50,7 @@ static bool is_for_key(const struct token *t, const struct policy_key *key)
 /* Of our kind: what the proof takes values for. */
 static bool is_ours(const struct token *t)
 {
-        return t->signed_pcrs == WAYS_SIGNED_PCRS && t->literal_pcrs == WAYS_LITERAL_PCRS;
+        return t->signed_pcrs == PCR_CHOICE_SIGNED && t->literal_pcrs == PCR_CHOICE_NEEDED;
 }
 
 static int prove(struct tpm *tpm, const struct token *token, const struct starter *s,
@@ -245,8 +246,8 @@ static bool loads(struct tpm *tpm, const struct token *token, const uint8_t *pcr
 bool ways_has(const struct ways_volume *v, const struct ways_seal *seal)
 {
         const struct seal_policy policy = {.key = seal->key,
-                                           .signed_pcrs = WAYS_SIGNED_PCRS,
-                                           .literal_pcrs = WAYS_LITERAL_PCRS,
+                                           .signed_pcrs = PCR_CHOICE_SIGNED,
+                                           .literal_pcrs = PCR_CHOICE_NEEDED,
                                            .literal_values = seal->pcr7};
         uint8_t digest[SHA256_SIZE];
 
@@ -333,8 +334,8 @@ int ways_add_tpm(struct ways_volume *v, const struct secret *volume_key,
                  const struct ways_seal *seal, struct error *e)
 {
         const struct seal_policy policy = {.key = seal->key,
-                                           .signed_pcrs = WAYS_SIGNED_PCRS,
-                                           .literal_pcrs = WAYS_LITERAL_PCRS,
+                                           .signed_pcrs = PCR_CHOICE_SIGNED,
+                                           .literal_pcrs = PCR_CHOICE_NEEDED,
                                            .literal_values = seal->pcr7};
         _cleanup_(secret_free_p) struct secret *secret = secret_random(SEAL_SECRET_SIZE),
                                                *passphrase = NULL;

@@ -17,10 +17,6 @@
 #include "base/json.h"
 #include "partition/seal.h"
 
-/* PCRs that tokens of this program bind, unless an installation was asked for more. */
-#define WAYS_SIGNED_PCRS (1u << TPM_PCR_IMAGE)
-#define WAYS_LITERAL_PCRS (1u << TPM_PCR_BOOT_STATE)
-
 enum way_state {
         WAY_UNKNOWN, /* of a kind that is not made here, or the TPM could not be asked */
         WAY_RECOVERY_KEY,

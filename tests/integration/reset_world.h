@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "agent/pcr_choice.h"
 #include "agent/situation.h"
 #include "base/codec.h"
 #include "base/limits.h"
@@ -132,7 +133,7 @@ static void make_volume(unsigned i, const struct verified_image *image)
         _cleanup_free_ char *path = at("template/%s", names[i]);
         static const uint8_t pcr7[SHA256_SIZE];
         struct volume_keys keys = {
-                .image = image, .literal_pcrs = VOLUME_LITERAL_PCRS, .literal_values = pcr7};
+                .image = image, .literal_pcrs = PCR_CHOICE_NEEDED, .literal_values = pcr7};
         struct volume v = {.device = path, .label = labels[i], .device_sector = 512};
         _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
@@ -319,7 +320,7 @@ static int work(struct tpm *tpm, struct error *e)
         struct reset_journal j;
 
         demands.floor = order->floor;
-        assert_int_equal(tpm_read_pcrs(tpm, VOLUME_LITERAL_PCRS, pcr7, e), 0);
+        assert_int_equal(tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED, pcr7, e), 0);
         if (order->resume) {
                 uint8_t digest[SHA256_SIZE];
                 int r = tpm_note_read(tpm, digest, e);

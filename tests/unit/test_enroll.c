@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "agent/pcr_choice.h"
 #include "base/codec.h"
 #include "tests/support/swtpm_policy.h"
 #include "tests/unit/scratch.h"
@@ -241,14 +242,14 @@ static void test_others(void **state)
         (void)state;
         add(0, WAY_OPENS, 1, NULL, "good");
         add(0, WAY_UNKNOWN, 0, NULL, "other");
-        n->ways.volume[0].way[0].token->signed_pcrs = WAYS_SIGNED_PCRS;
-        n->ways.volume[0].way[0].token->literal_pcrs = WAYS_LITERAL_PCRS;
+        n->ways.volume[0].way[0].token->signed_pcrs = PCR_CHOICE_SIGNED;
+        n->ways.volume[0].way[0].token->literal_pcrs = PCR_CHOICE_NEEDED;
         t = n->ways.volume[0].way[1].token;
-        t->signed_pcrs = WAYS_SIGNED_PCRS;
-        t->literal_pcrs = WAYS_LITERAL_PCRS;
+        t->signed_pcrs = PCR_CHOICE_SIGNED;
+        t->literal_pcrs = PCR_CHOICE_NEEDED;
         for (unsigned i = 0; i < 2; i++) {
                 t->pin = i == 0;
-                t->literal_pcrs = i == 0 ? WAYS_LITERAL_PCRS : WAYS_LITERAL_PCRS | 1u;
+                t->literal_pcrs = i == 0 ? PCR_CHOICE_NEEDED : PCR_CHOICE_NEEDED | 1u;
                 assert_int_equal(enroll_tpm(n, &error), -EOPNOTSUPP);
                 assert_int_equal(error.class, ERROR_PRECONDITION);
                 assert_non_null(strstr(error.text, i == 0 ? "PIN" : "PCRs"));
