@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* User data at a boot: which files are read, which engine there is, and what is written where. What
- * the texts become is shown by tests/config/test_userdata.py. */
+ * the texts become is shown by tests/config/test_userdata_file.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
