@@ -165,6 +165,15 @@ static int limit(__rlimit_resource_t resource, uint64_t value)
         return setrlimit(resource, &l) < 0 ? -errno : 0;
 }
 
+/* The end by SIGXCPU says why it came, SIGKILL does not: that one is for a child that lives on. */
+static int limit_cpu(const struct sandbox_options *o)
+{
+        unsigned seconds = o->cpu_seconds ? o->cpu_seconds : LIMIT_SANDBOX_CPU_SECONDS;
+        const struct rlimit l = {.rlim_cur = seconds, .rlim_max = (rlim_t)seconds + 1};
+
+        return setrlimit(RLIMIT_CPU, &l) < 0 ? -errno : 0;
+}
+
 static int set_limits(const struct sandbox_child *c)
 {
         const struct sandbox_options *o = c->options;
@@ -172,7 +181,6 @@ static int set_limits(const struct sandbox_child *c)
                 __rlimit_resource_t resource;
                 uint64_t value;
         } table[] = {
-                {RLIMIT_CPU, o->cpu_seconds ? o->cpu_seconds : LIMIT_SANDBOX_CPU_SECONDS},
                 {RLIMIT_NOFILE, FIRST_FD + o->n_fds + o->n_received},
                 {RLIMIT_NPROC, 0},
                 {RLIMIT_FSIZE, 0},
@@ -189,7 +197,7 @@ static int set_limits(const struct sandbox_child *c)
                 if (r < 0)
                         return r;
         }
-        return 0;
+        return limit_cpu(o);
 }
 
 static int limit_memory(const struct sandbox_child *c)

@@ -152,14 +152,20 @@ static void assert_descriptors(pid_t pid, int n)
 }
 
 /* The line of a limit: name, soft and hard value. */
-static void assert_limit(const char *limits, const char *name, uint64_t value)
+static void assert_limits(const char *limits, const char *name, uint64_t soft_limit,
+                          uint64_t hard_limit)
 {
         const char *line = strstr(limits, name);
         uint64_t soft = 0, hard = 1;
 
         CHECK(line);
         CHECK(sscanf(line + strlen(name), "%" SCNu64 " %" SCNu64, &soft, &hard) == 2);
-        CHECK(soft == value && hard == value);
+        CHECK(soft == soft_limit && hard == hard_limit);
+}
+
+static void assert_limit(const char *limits, const char *name, uint64_t value)
+{
+        assert_limits(limits, name, value, value);
 }
 
 static void assert_least(pid_t pid)
@@ -182,7 +188,7 @@ static void assert_least(pid_t pid)
         for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
                 assert_status(pid, lines[i]);
         read_proc(pid, "limits", &limits);
-        assert_limit(buf_str(&limits), "Max cpu time", 7);
+        assert_limits(buf_str(&limits), "Max cpu time", 7, 8);
         assert_limit(buf_str(&limits), "Max processes", 0);
         assert_limit(buf_str(&limits), "Max file size", 0);
         assert_limit(buf_str(&limits), "Max core file size", 0);

@@ -413,7 +413,7 @@ static int attack_cpu(const int *fds)
         (void)fds;
         do {
                 (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-        } while (t.tv_sec < 1 || t.tv_nsec < 300000000);
+        } while (t.tv_sec < 4); /* of one: the limit is counted in ticks, this exactly */
         return BREACH;
 }
 
