@@ -32,6 +32,8 @@ IMAGE_SRC := $(sort $(wildcard image/*.c))
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/integration/test_*.c))
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+# First process of images whose root is a file system in a file: alone in its initramfs, so without libraries.
+STAGE_SRC := agent/stage/tb-root.c
 GUEST_SRC := $(wildcard vm-tests/guest/tb-guest.c vm-tests/guest/misdeed.c)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -76,7 +78,7 @@ ALL_LDFLAGS = $(LDHARDEN) $(SANITIZE) $(LDFLAGS)
 # --- programs --------------------------------------------------------------------------------------------------------
 
 .PHONY: all
-all: $(B)/tb-agent $(B)/tb-image $(MAN)
+all: $(B)/tb-agent $(B)/tb-image $(B)/tb-root $(MAN)
 
 # Objects are built again when the flags change: compiler, sanitizers, version.
 FLAGS_STAMP := $(B)/flags
@@ -112,6 +114,10 @@ $(B)/tb-image: $(B)/obj/image/main.o $(IMAGE_LIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(image_libs) -o $@
 
+$(B)/tb-root: $(call obj,$(STAGE_SRC))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -static-pie -Wl,-z,relro,-z,now,-z,noexecstack -s $^ -o $@
+
 $(B)/tb-guest: $(B)/obj/vm-tests/guest/tb-guest.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(shell pkg-config --libs json-c) -o $@
@@ -133,7 +139,7 @@ $(B)/man/%: man/%.scd
 	$(Q)mkdir -p $(@D)
 	$(Q)SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-0} scdoc < $< > $@
 
--include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC)))
+-include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC)))
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 # Targets that a newcomer types install their packages first and then start make anew, because pkg-config's answers
@@ -195,7 +201,7 @@ both-compilers:
 	+$(Q)$(SELF) B=$(B)/werror-gcc CC=gcc WERROR=1 objects
 	+$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
 .PHONY: objects
-objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC))
+objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC))
 
 # Unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 .PHONY: asan
@@ -270,6 +276,7 @@ faults-run: all $(B)/tb-guest $(B)/tests/integration/test_reset
 install: all
 	install -D -m 0755 $(B)/tb-agent $(DESTDIR)$(bindir)/tb-agent
 	install -D -m 0755 $(B)/tb-image $(DESTDIR)$(bindir)/tb-image
+	install -D -m 0755 $(B)/tb-root $(DESTDIR)$(prefix)/lib/tb-agent/tb-root
 	install -d $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5
 	install -m 0644 $(filter %.1,$(MAN)) $(DESTDIR)$(mandir)/man1/
 	install -m 0644 $(filter %.5,$(MAN)) $(DESTDIR)$(mandir)/man5/

@@ -590,6 +590,7 @@ static _Noreturn void hand_over(const struct boot *b)
         struct error error = ERROR_INIT;
 
         (void)unsetenv("TSS2_LOG"); /* ours, not the system's */
+        (void)unsetenv(BOOT_ROOT_VARIABLE);
         if (close_credentials(b, &error) < 0)
                 fail(b, &error);
 

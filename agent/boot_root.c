@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -15,15 +17,18 @@
 bool boot_root_is_ours(const struct env *env)
 {
         _cleanup_free_ char *self = NULL;
+        const char *stage = getenv(BOOT_ROOT_VARIABLE);
         struct statfs root;
 
         if (asprintf(&self, "%s/self", env->proc) < 0) {
                 self = NULL;
                 return false;
         }
-        return statfs("/", &root) == 0 &&
-               (root.f_type == RAMFS_MAGIC || root.f_type == TMPFS_MAGIC) &&
-               !file_exists(AT_FDCWD, self);
+        if (statfs("/", &root) < 0 || file_exists(AT_FDCWD, self))
+                return false;
+        if (root.f_type == OVERLAYFS_SUPER_MAGIC)
+                return stage && strcmp(stage, "overlay") == 0;
+        return root.f_type == RAMFS_MAGIC || root.f_type == TMPFS_MAGIC;
 }
 
 int boot_root_enter(struct error *e)

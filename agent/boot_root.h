@@ -12,9 +12,13 @@
 #include "base/env.h"
 #include "base/error.h"
 
+/* What agent/stage/tb-root.c says in the environment; not for the system. */
+#define BOOT_ROOT_VARIABLE "TB_ROOT"
+
 /*
- * Whether this process stands in a kernel's initial root file system that nobody has set up yet. A
- * container, where a first process finds its mounts made, is none: nothing may be touched there.
+ * Whether this process stands in a kernel's initial root file system that nobody has set up yet, or
+ * in the overlay that agent/stage/tb-root.c makes of a root in a file and names in the environment.
+ * A container, where a first process finds its mounts made, is none: nothing may be touched there.
  */
 bool boot_root_is_ours(const struct env *env);
 

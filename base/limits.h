@@ -261,6 +261,10 @@
 #define LIMIT_CPIO_FILE (4 * GIB - 1)
 /* Everything in the files of all layers of a root. */
 #define LIMIT_ROOT_CONTENT (64 * GIB)
+/* Extended attributes of one file; the list of names and a value cannot be larger in Linux. */
+#define LIMIT_XATTRS (64 * KIB)
+/* The kernel's lists of its modules (a distribution's has some hundred KiB). */
+#define LIMIT_MODULES_DEP (16 * MIB)
 #define LIMIT_KEY_FILE (64 * KIB)
 /* The list of installed packages: a full desktop has 5 MB. */
 #define LIMIT_PACKAGE_DATABASE (64 * MIB)
@@ -272,3 +276,5 @@
  * a medium of 4 GiB to a slow disk. */
 #define LIMIT_OVERLAY_LARGE 64u
 #define LIMIT_XORRISO_SECONDS 3600u
+/* A root of some gigabytes, well compressed by a slow machine. */
+#define LIMIT_MKFS_IMAGE_SECONDS 7200u

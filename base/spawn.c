@@ -34,12 +34,13 @@ static int make_env(const struct spawn_how *how, struct child_env *ret)
 }
 
 /* Runs in the child: nothing here may allocate or return. */
-static _Noreturn void exec_child(const char *const argv[], const char *const *env, const char *root,
-                                 int out)
+static _Noreturn void exec_child(const char *const argv[], const char *const *env,
+                                 const struct spawn_how *how, int out)
 {
         static const int defaults[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP, SIGCHLD};
         sigset_t none;
-        int null;
+        const char *root = how->root;
+        int in;
 
         sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -49,8 +50,8 @@ static _Noreturn void exec_child(const char *const argv[], const char *const *en
         /* A formatter that outlived a killed installation would keep the disk busy for the next
          * one. */
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
+        in = how->input ? *how->input : open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (in < 0 || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
             dup2(out, STDERR_FILENO) < 0)
                 _exit(127);
         if (syscall(SYS_close_range, 3, ~0U, 0) < 0)
@@ -166,7 +167,7 @@ int spawn_run_how(const char *const argv[], const struct spawn_how *how, struct 
         if (pid < 0)
                 return error_errno(e, errno, "%s: fork", argv[0]);
         if (pid == 0)
-                exec_child(argv, env.item, how->root, out_write);
+                exec_child(argv, env.item, how, out_write);
         (void)setpgid(pid, pid); /* also done in the child: whoever comes first */
         close_p(&out_write);
 

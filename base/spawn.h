@@ -32,6 +32,8 @@ struct spawn_how {
         const char *const *environment;
         /* Folder that is its root; argv[0] is looked up there. NULL: that of this process. */
         const char *root;
+        /* Descriptor that it reads as standard input. NULL: there is nothing to read. */
+        const int *input;
 };
 
 /* Most variables of spawn_how. */

@@ -27,32 +27,6 @@ static const struct tree_entry *find(const struct tree *t, const char *pattern,
         return first;
 }
 
-static int copy(const struct tree *t, const struct tree_entry *entry, int to, struct error *e)
-{
-        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
-        _cleanup_close_ int fd = tree_open(t, entry, e);
-
-        if (fd < 0)
-                return fd;
-        if (!chunk)
-                return error_oom(e);
-        for (uint64_t done = 0; done < entry->size;) {
-                uint64_t left = entry->size - done;
-                ssize_t n = file_pread(fd, chunk, left < FILE_CHUNK ? (size_t)left : FILE_CHUNK,
-                                       entry->offset + done);
-                int r;
-
-                if (n == 0)
-                        return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
-                                         entry->path);
-                r = n < 0 ? (int)n : file_write(to, chunk, (size_t)n);
-                if (r < 0)
-                        return error_errno(e, -r, "cannot read %s", entry->path);
-                done += (uint64_t)n;
-        }
-        return 0;
-}
-
 int inroot_kernel(const struct tree *t, int *ret_fd, const char **ret_path, struct error *e)
 {
         static const char *const patterns[] = {"usr/lib/modules/*/vmlinuz", "boot/vmlinuz-*",
@@ -78,7 +52,7 @@ int inroot_kernel(const struct tree *t, int *ret_fd, const char **ret_path, stru
         fd = memfd_create("kernel", MFD_CLOEXEC);
         if (fd < 0)
                 return error_errno(e, errno, "no memory for the kernel");
-        r = copy(t, entry, fd, e);
+        r = tree_copy(t, entry, fd, e);
         if (r < 0)
                 return r;
         *ret_fd = TAKE_FD(fd);

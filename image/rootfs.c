@@ -18,6 +18,8 @@ struct inode {
         uint64_t number;
         struct rootfs_file file;
         char *link;
+        uint8_t *xattrs;
+        size_t xattrs_len;
         uint64_t offset;
 };
 
@@ -44,7 +46,21 @@ static void inode_drop(struct inode *i)
         if (!i || --i->names > 0)
                 return;
         free(i->link);
+        free(i->xattrs);
         free(i);
+}
+
+static int copy_xattrs(const void *data, size_t n, uint8_t **ret, size_t *ret_n)
+{
+        *ret = n > 0 ? malloc(n) : NULL;
+        *ret_n = 0;
+        if (n == 0)
+                return 0;
+        if (!*ret)
+                return -ENOMEM;
+        memcpy(*ret, data, n);
+        *ret_n = n;
+        return 0;
 }
 
 static void node_free(struct rootfs *fs, struct node *n)
@@ -74,8 +90,11 @@ static struct inode *inode_new(struct rootfs *fs, const struct rootfs_file *file
         *i = (struct inode){
                 .names = 1, .number = ++fs->next_number, .file = *file, .offset = fs->content_end};
         i->file.link = NULL;
-        if (file->link && !(i->link = strdup(file->link))) {
-                free(i);
+        i->file.xattrs = NULL;
+        if ((file->link && !(i->link = strdup(file->link))) ||
+            (file->xattrs &&
+             copy_xattrs(file->xattrs->data, file->xattrs->len, &i->xattrs, &i->xattrs_len) < 0)) {
+                inode_drop(i);
                 return NULL;
         }
         return i;
@@ -431,7 +450,10 @@ static int add_entry(struct tree_entry *entry, const struct node *n, const char 
                                      .offset = i->offset,
                                      .capabilities = i->file.capabilities,
                                      .ino = i->number};
-        return !entry->path || (i->link && !entry->link) ? error_oom(e) : 0;
+        if (!entry->path || (i->link && !entry->link) ||
+            copy_xattrs(i->xattrs, i->xattrs_len, &entry->xattrs, &entry->xattrs_len) < 0)
+                return error_oom(e);
+        return 0;
 }
 
 static int collect(const struct node *n, const char *path, unsigned depth,

@@ -40,6 +40,7 @@ struct rootfs_file {
         const char *link; /* of a symbolic link */
         uint64_t size;    /* of a regular file; its content begins at rootfs_content_end() */
         bool capabilities;
+        const struct buf *xattrs; /* block of image/xattr.h; NULL: none */
 };
 
 /* Puts one file, in place of what has the name; folders that are there stay as to what is in

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "image/say.h"
+#include "image/xattr.h"
 
 #define WHITEOUT ".wh."
 #define OPAQUE ".wh..wh..opq"
@@ -106,17 +107,26 @@ static int copy_content(struct reader *rd, const char *path, uint64_t size, stru
         return 0;
 }
 
-static bool has_capabilities(struct archive_entry *h)
+static int take_xattrs(struct archive_entry *h, const char *path, struct buf *block,
+                       bool *ret_capabilities, struct error *e)
 {
         const char *name;
         const void *value;
         size_t n;
 
+        *ret_capabilities = false;
         (void)archive_entry_xattr_reset(h);
-        while (archive_entry_xattr_next(h, &name, &value, &n) == ARCHIVE_OK)
-                if (name && strcmp(name, "security.capability") == 0)
-                        return true;
-        return false;
+        while (archive_entry_xattr_next(h, &name, &value, &n) == ARCHIVE_OK) {
+                int r = name && xattr_is_carried(name) ? xattr_add(block, name, value, n) : 0;
+
+                if (r == -E2BIG)
+                        return error_set(e, ERROR_CONFIG, E2BIG, "%s: too many extended attributes",
+                                         path);
+                if (r < 0)
+                        return error_oom(e);
+                *ret_capabilities |= name && strcmp(name, XATTR_CAPABILITY) == 0;
+        }
+        return 0;
 }
 
 static uint32_t id_of(la_int64_t id)
@@ -152,17 +162,20 @@ static int take_file(struct reader *rd, struct archive_entry *h, const char *pat
 {
         mode_t type = archive_entry_filetype(h);
         la_int64_t size = archive_entry_size(h), mtime = archive_entry_mtime(h);
-        const struct rootfs_file file = {.mode = type | (archive_entry_perm(h) & 07777),
-                                         .uid = id_of(archive_entry_uid(h)),
-                                         .gid = id_of(archive_entry_gid(h)),
-                                         .mtime = mtime > 0 ? (uint64_t)mtime : 0,
-                                         .device_major = (uint32_t)archive_entry_rdevmajor(h),
-                                         .device_minor = (uint32_t)archive_entry_rdevminor(h),
-                                         .link = type == AE_IFLNK ? archive_entry_symlink(h) : NULL,
-                                         .size = type == AE_IFREG && size > 0 ? (uint64_t)size : 0,
-                                         .capabilities = has_capabilities(h)};
-        int r;
+        _cleanup_(buf_done) struct buf xattrs = BUF_INIT(LIMIT_XATTRS);
+        struct rootfs_file file = {.mode = type | (archive_entry_perm(h) & 07777),
+                                   .uid = id_of(archive_entry_uid(h)),
+                                   .gid = id_of(archive_entry_gid(h)),
+                                   .mtime = mtime > 0 ? (uint64_t)mtime : 0,
+                                   .device_major = (uint32_t)archive_entry_rdevmajor(h),
+                                   .device_minor = (uint32_t)archive_entry_rdevminor(h),
+                                   .link = type == AE_IFLNK ? archive_entry_symlink(h) : NULL,
+                                   .size = type == AE_IFREG && size > 0 ? (uint64_t)size : 0,
+                                   .xattrs = &xattrs};
+        int r = take_xattrs(h, path, &xattrs, &file.capabilities, e);
 
+        if (r < 0)
+                return r;
         if (type == AE_IFLNK && (!file.link || !*file.link))
                 return error_set(e, ERROR_CONFIG, EBADMSG, "%s: a link to nothing", path);
         if (type == AE_IFREG && file.size > 0 && file.size <= LIMIT_CPIO_FILE) {

@@ -8,9 +8,9 @@
 /*
  * Puts everything in a tar (plain, or compressed by gzip, zstd, xz or bzip2) on top of a root, as a
  * layer of it. whiteouts: files named ".wh." are about lower layers. Sockets are left out with a
- * warning; of extended attributes only whether there are capabilities is kept. The stream is read
- * to its end. ERROR_CONFIG for an archive that is damaged or holds what a root cannot; the errors
- * of the stream.
+ * warning; extended attributes are kept as image/xattr.h says. The stream is read to its end.
+ * ERROR_CONFIG for an archive that is damaged or holds what a root cannot; the errors of the
+ * stream.
  */
 int rootfs_add_tar(struct rootfs *fs, struct stream *in, bool whiteouts, struct error *e)
         _must_check_;

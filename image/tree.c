@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "image/say.h"
+#include "image/xattr.h"
 
 struct tree {
         int root;    /* directory; -EBADF: there is none */
@@ -309,6 +310,7 @@ void tree_free_entries(struct tree_entry *entries, size_t n)
         for (size_t i = 0; i < n; i++) {
                 free(entries[i].path);
                 free(entries[i].link);
+                free(entries[i].xattrs);
         }
         free(entries);
 }
@@ -346,6 +348,59 @@ int tree_open(const struct tree *t, const struct tree_entry *entry, struct error
                 return error_set(e, ERROR_BUSY, ESTALE, "%s changed while it was read",
                                  entry->path);
         return TAKE_FD(fd);
+}
+
+const struct tree_entry *tree_find(const struct tree *t, const char *path)
+{
+        const struct tree_entry wanted = {.path = (char *)(uintptr_t)path}; /* only read */
+
+        return bsearch(&wanted, t->entries, t->n, sizeof(*t->entries), compare_path);
+}
+
+int tree_xattrs(const struct tree *t, const struct tree_entry *entry, struct buf *out,
+                struct error *e)
+{
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        if (t->root < 0) {
+                r = buf_add(out, entry->xattrs, entry->xattrs_len);
+        } else if (S_ISREG(entry->mode) || S_ISDIR(entry->mode)) {
+                fd = S_ISREG(entry->mode) ? tree_open(t, entry, e)
+                                          : open_beneath(t->root, entry->path, O_DIRECTORY);
+                if (fd < 0)
+                        return S_ISREG(entry->mode) ? fd : failed(e, -fd, entry->path);
+                r = xattr_read(fd, out);
+        } else {
+                r = 0;
+        }
+        return r < 0 ? failed(e, -r, entry->path) : 0;
+}
+
+int tree_copy(const struct tree *t, const struct tree_entry *entry, int to, struct error *e)
+{
+        _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
+        _cleanup_close_ int fd = tree_open(t, entry, e);
+
+        if (fd < 0)
+                return fd;
+        if (!chunk)
+                return error_oom(e);
+        for (uint64_t done = 0; done < entry->size;) {
+                uint64_t left = entry->size - done;
+                ssize_t n = file_pread(fd, chunk, left < FILE_CHUNK ? (size_t)left : FILE_CHUNK,
+                                       entry->offset + done);
+                int r;
+
+                if (n == 0)
+                        return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
+                                         entry->path);
+                r = n < 0 ? (int)n : file_write(to, chunk, (size_t)n);
+                if (r < 0)
+                        return error_errno(e, -r, "cannot read %s", entry->path);
+                done += (uint64_t)n;
+        }
+        return 0;
 }
 
 static int no_init(struct error *e, int code, const char *why)

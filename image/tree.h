@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 
@@ -35,6 +36,8 @@ struct tree_entry {
 
         uint64_t offset; /* where the content of a regular file begins in what tree_open() gives */
         bool capabilities; /* it has some; of files in a directory that is found out later */
+        uint8_t *xattrs;   /* block of image/xattr.h; of files in a directory: tree_xattrs() */
+        size_t xattrs_len;
 
         uint64_t dev; /* identity in the source file system */
         uint64_t ino;
@@ -67,6 +70,18 @@ const struct tree_entry *tree_at(const struct tree *t, size_t i);
  * closes.
  */
 int tree_open(const struct tree *t, const struct tree_entry *entry, struct error *e) _must_check_;
+
+/* The entry of that path, NULL when there is none. */
+const struct tree_entry *tree_find(const struct tree *t, const char *path);
+
+/* Appends the extended attributes of an entry as a block of image/xattr.h. Those of links and
+ * devices are not looked at. I/O errors, -ESTALE as tree_open(). */
+int tree_xattrs(const struct tree *t, const struct tree_entry *entry, struct buf *out,
+                struct error *e) _must_check_;
+
+/* Appends the content of a regular file to an open one, at its position. */
+int tree_copy(const struct tree *t, const struct tree_entry *entry, int to, struct error *e)
+        _must_check_;
 
 /*
  * Whether the kernel would find a first process: /init has to be an executable regular file, or a

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "image/bootroot.h"
 #include "image/cpio.h"
 #include "image/document.h"
 #include "image/epoch.h"
@@ -44,10 +45,11 @@
 
 struct settings {
         const char *rootfs, *kernel, *cmdline, *os_release, *keys, *out, *stub, *policy_keys;
-        const char *uname, *splash, *sbom;
+        const char *uname, *splash, *sbom, *root_format;
         bool without_signature;
         unsigned level;
         uint64_t epoch;
+        enum root_format format;
 };
 
 /* Everything that goes into the image besides the root. */
@@ -65,6 +67,7 @@ struct inputs {
         EVP_PKEY *key;
         X509 *cert;
         struct tree *tree;
+        struct tree *small; /* what becomes the initramfs when it is not the tree */
 };
 
 struct result {
@@ -92,6 +95,7 @@ static void inputs_done(struct inputs *in)
         EVP_PKEY_free(in->key);
         X509_free(in->cert);
         tree_free(in->tree);
+        tree_free(in->small);
 }
 
 static int parse(char *const argv[], bool *json, struct settings *s, struct error *e)
@@ -109,6 +113,7 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 {.name = "uname", .value = &s->uname, .not_empty = true},
                 {.name = "splash", .value = &s->splash, .not_empty = true},
                 {.name = "sbom", .value = &s->sbom, .not_empty = true},
+                {.name = "root-format", .value = &s->root_format, .not_empty = true},
                 {.name = "unsigned", .flag = &s->without_signature},
                 {.name = "compression-level", .value = &level},
                 {.name = "json", .flag = json},
@@ -126,6 +131,10 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                                  "signed in any case");
         if (!s->stub)
                 s->stub = DEFAULT_STUB;
+        if (s->root_format && root_format_parse(s->root_format, &s->format) < 0)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--root-format is cpio, squashfs or erofs, not \"%s\"",
+                                 s->root_format);
         if (!s->policy_keys)
                 s->policy_keys = s->keys;
         return words_number("compression-level", level, CPIO_LEVEL_MIN, CPIO_LEVEL_MAX, &s->level,
@@ -357,6 +366,20 @@ static int load_splash(const struct settings *s, struct inputs *in, struct error
         return r < 0 ? bad_input(e, r, "picture", s->splash) : 0;
 }
 
+static int make_small(const struct settings *s, struct inputs *in, struct error *e)
+{
+        const struct rootimage_how how = {
+                .format = s->format, .epoch = s->epoch, .level = s->level, .beside = s->out};
+        const char *name = s->uname;
+        _cleanup_free_ char *release = NULL;
+        size_t n = name ? strlen(name) : 0;
+
+        if (!name && in->kernel_found)
+                name = inroot_kernel_release(s->kernel, &n);
+        release = strndup(name ? name : "", n);
+        return release ? bootroot_make(in->tree, &how, release, &in->small, e) : error_oom(e);
+}
+
 static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
 {
         int r;
@@ -378,7 +401,9 @@ static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
                 r = check_programs(s, in, e);
         if (r == 0)
                 r = set_release(s, in, e);
-        return r == 0 ? check_tree(s, in, e) : r;
+        if (r == 0)
+                r = check_tree(s, in, e);
+        return r == 0 && s->format != ROOT_FORMAT_CPIO ? make_small(s, in, e) : r;
 }
 
 /* Signature document for a PCR value. Its length is the same for every value. */
@@ -425,7 +450,8 @@ static int add_sections(const struct settings *s, const struct inputs *in, struc
         if (r == 0)
                 r = stub_start(stub, ".initrd", e);
         if (r == 0)
-                r = cpio_write(in->tree, s->epoch, s->level, append_to_stub, stub, e);
+                r = cpio_write(in->small ? in->small : in->tree, s->epoch, s->level, append_to_stub,
+                               stub, e);
         if (r == 0)
                 r = stub_end(stub, e);
         return r;

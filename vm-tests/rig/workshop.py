@@ -48,8 +48,9 @@ def digest(*parts):
 class Workshop:
     def __init__(self, build, work):
         self.build, self.work = Path(build).resolve(), Path(work).resolve()
-        self.agent, self.guest, self.tb_image = (self.build / n for n in ('tb-agent', 'tb-guest', 'tb-image'))
-        for program in (self.agent, self.guest, self.tb_image):
+        self.agent, self.guest, self.tb_image, self.root_stage = programs = [
+            self.build / n for n in ('tb-agent', 'tb-guest', 'tb-image', 'tb-root')]
+        for program in programs:
             if not program.exists():
                 raise FileNotFoundError(f'{program} is not built')
         self.work.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ class Workshop:
     def loader(self, keys='keys'):
         return self.sign(f'systemd-boot-{keys}.efi', SYSTEMD_BOOT, keys)
 
-    def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline=''):
+    def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline='', root_format=None):
         """A system image. label names the file; cmdline is added to the usual command line."""
         base, keydir = self.base(), self.keys(keys)
         options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir]
@@ -103,7 +104,9 @@ class Workshop:
             options += ['--policy-keys', self.keys(policy_keys)]
         if unsigned:
             options += ['--unsigned']
-        key = digest(self.agent, self.guest, self.tb_image, base / 'stamp', OS, *UNITS, STUB, keydir, options, version)
+        if root_format:
+            options += ['--root-format', root_format]
+        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', OS, *UNITS, STUB, keydir, options, version)
 
         def make(path):
             root = path.with_suffix('.root')

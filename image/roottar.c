@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/roottar.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <locale.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/limits.h"
+#include "image/say.h"
+#include "image/xattr.h"
+
+struct writer {
+        const struct tree *tree;
+        struct archive *archive;
+        struct archive_entry *entry;
+        uint8_t *chunk;
+        const char **first; /* path of the first name of each file, by number */
+        uint64_t epoch;
+        unsigned parts;
+        unsigned lost; /* files whose access control lists are */
+        const char *lost_first;
+};
+
+static void writer_done(struct writer *w)
+{
+        archive_entry_free(w->entry);
+        (void)archive_write_free(w->archive);
+        free(w->chunk);
+        free(w->first);
+}
+
+static int failed(struct writer *w, struct error *e)
+{
+        int code = archive_errno(w->archive);
+
+        return error_set(e, ERROR_IO, code > 0 ? code : EIO, "cannot pack the root: %s",
+                         archive_error_string(w->archive) ?: "unknown reason");
+}
+
+static int start(struct writer *w, int fd, struct error *e)
+{
+        size_t n = 0;
+
+        while (tree_at(w->tree, n))
+                n++;
+        w->archive = archive_write_new();
+        w->entry = archive_entry_new();
+        w->chunk = malloc(FILE_CHUNK);
+        w->first = calloc(n + 1, sizeof(*w->first)); /* numbers begin with 1 */
+        if (!w->archive || !w->entry || !w->chunk || !w->first)
+                return error_oom(e);
+        if (archive_write_set_format_pax(w->archive) != ARCHIVE_OK ||
+            archive_write_set_format_option(w->archive, "pax", "xattrheader", "SCHILY") !=
+                    ARCHIVE_OK ||
+            archive_write_open_fd(w->archive, fd) != ARCHIVE_OK)
+                return failed(w, e);
+        return 0;
+}
+
+static int add_xattrs(struct writer *w, const struct tree_entry *t, struct error *e)
+{
+        _cleanup_(buf_done) struct buf block = BUF_INIT(LIMIT_XATTRS);
+        struct xattr x;
+        size_t at = 0;
+        bool lost = false;
+        int r = tree_xattrs(w->tree, t, &block, e);
+
+        if (r < 0)
+                return r;
+        while (xattr_next(block.data, block.len, &at, &x)) {
+                if (!(w->parts & ROOTTAR_ACLS) && xattr_is_acl(x.name))
+                        lost = true;
+                else
+                        archive_entry_xattr_add_entry(w->entry, x.name, x.value, x.size);
+        }
+        if (lost && w->lost++ == 0)
+                w->lost_first = t->path;
+        return 0;
+}
+
+/* *ret_content: its bytes follow. */
+static int write_header(struct writer *w, const struct tree_entry *t, bool *ret_content,
+                        struct error *e)
+{
+        struct archive_entry *a = archive_entry_clear(w->entry);
+        const char **first = &w->first[t->number];
+        int r;
+
+        *ret_content = false;
+        archive_entry_set_pathname(a, t->path);
+        archive_entry_set_mode(a, t->mode);
+        archive_entry_set_uid(a, t->uid);
+        archive_entry_set_gid(a, t->gid);
+        archive_entry_set_mtime(a, (time_t)(t->mtime < w->epoch ? t->mtime : w->epoch), 0);
+        if (t->link)
+                archive_entry_set_symlink(a, t->link);
+        if (S_ISCHR(t->mode) || S_ISBLK(t->mode)) {
+                archive_entry_set_rdevmajor(a, t->device_major);
+                archive_entry_set_rdevminor(a, t->device_minor);
+        }
+        if (*first) {
+                archive_entry_set_hardlink(a, *first);
+        } else {
+                *first = t->path;
+                *ret_content = S_ISREG(t->mode) && t->size > 0;
+                r = add_xattrs(w, t, e);
+                if (r < 0)
+                        return r;
+        }
+        archive_entry_set_size(a, *ret_content ? (la_int64_t)t->size : 0);
+        /* A warning is about a name that is no UTF-8: it goes in as the bytes it is. */
+        return archive_write_header(w->archive, a) >= ARCHIVE_WARN ? 0 : failed(w, e);
+}
+
+static int write_content(struct writer *w, const struct tree_entry *t, struct error *e)
+{
+        _cleanup_close_ int fd = tree_open(w->tree, t, e);
+
+        if (fd < 0)
+                return fd;
+        for (uint64_t done = 0; done < t->size;) {
+                uint64_t left = t->size - done;
+                ssize_t n = file_pread(fd, w->chunk, left < FILE_CHUNK ? (size_t)left : FILE_CHUNK,
+                                       t->offset + done);
+
+                if (n < 0)
+                        return error_errno(e, (int)-n, "cannot read %s", t->path);
+                if (n == 0)
+                        return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
+                                         t->path);
+                if (archive_write_data(w->archive, w->chunk, (size_t)n) != (la_ssize_t)n)
+                        return failed(w, e);
+                done += (uint64_t)n;
+        }
+        return 0;
+}
+
+static void warn_of_lost(const struct writer *w)
+{
+        if (w->lost == 1)
+                say_warning("%s has an access control list, which this file system cannot hold",
+                            w->lost_first);
+        if (w->lost > 1)
+                say_warning("%s and %u more files have access control lists, which this file "
+                            "system cannot hold",
+                            w->lost_first, w->lost - 1);
+}
+
+static int write_all(struct writer *w, struct error *e)
+{
+        /* Names are bytes for us; the library wants to know what they are before it takes them. */
+        locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0), before;
+        const struct tree_entry *entry;
+        bool content;
+        int r = 0;
+
+        if (!utf8)
+                return error_set(e, ERROR_INTERNAL, ENOENT, "there is no locale C.UTF-8");
+        before = uselocale(utf8);
+        /* The root stands first. */
+        for (size_t i = w->parts & ROOTTAR_TOP ? 0 : 1; r == 0 && (entry = tree_at(w->tree, i));
+             i++) {
+                r = write_header(w, entry, &content, e);
+                if (r == 0 && content)
+                        r = write_content(w, entry, e);
+        }
+        (void)uselocale(before);
+        freelocale(utf8);
+        return r;
+}
+
+int roottar_write(const struct tree *t, uint64_t epoch, unsigned parts, int fd, struct error *e)
+{
+        _cleanup_(writer_done) struct writer w = {.tree = t, .epoch = epoch, .parts = parts};
+        int r = start(&w, fd, e);
+
+        if (r == 0)
+                r = write_all(&w, e);
+        if (r < 0)
+                return r;
+        if (archive_write_close(w.archive) != ARCHIVE_OK)
+                return failed(&w, e);
+        warn_of_lost(&w);
+        return 0;
+}
