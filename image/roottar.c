@@ -11,6 +11,10 @@
 #include "image/say.h"
 #include "image/xattr.h"
 
+/* Holes in smaller files are not looked for, and more pieces than that are not told. */
+#define SPARSE_SIZE_MIN (1 * MIB)
+#define PIECES_MAX 1000u
+
 struct writer {
         const struct tree *tree;
         struct archive *archive;
@@ -80,46 +84,67 @@ static int add_xattrs(struct writer *w, const struct tree_entry *t, struct error
         return 0;
 }
 
-/* *ret_content: its bytes follow. */
-static int write_header(struct writer *w, const struct tree_entry *t, bool *ret_content,
-                        struct error *e)
+/*
+ * Where a large file has data: what is between is not written. A file with too many pieces is
+ * written as a whole.
+ */
+static int add_pieces(struct writer *w, const struct tree_entry *t, int fd, struct error *e)
+{
+        uint64_t begin = t->offset, end = t->offset + t->size, at = begin;
+        unsigned n = 0;
+
+        if (t->size < SPARSE_SIZE_MIN)
+                return 0;
+        while (at < end) {
+                off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole;
+
+                if (data < 0 && errno == ENXIO)
+                        break;
+                hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+                if (hole < 0)
+                        return error_errno(e, errno, "cannot read %s", t->path);
+                if ((uint64_t)data >= end)
+                        break;
+                if (++n > PIECES_MAX) {
+                        archive_entry_sparse_clear(w->entry);
+                        return 0;
+                }
+                at = (uint64_t)hole < end ? (uint64_t)hole : end;
+                archive_entry_sparse_add_entry(w->entry, (la_int64_t)((uint64_t)data - begin),
+                                               (la_int64_t)(at - (uint64_t)data));
+        }
+        if (n == 0) /* nothing but a hole */
+                archive_entry_sparse_add_entry(w->entry, (la_int64_t)t->size, 0);
+        return 0;
+}
+
+static void set_facts(struct writer *w, const struct tree_entry *t)
 {
         struct archive_entry *a = archive_entry_clear(w->entry);
-        const char **first = &w->first[t->number];
-        int r;
 
-        *ret_content = false;
         archive_entry_set_pathname(a, t->path);
         archive_entry_set_mode(a, t->mode);
         archive_entry_set_uid(a, t->uid);
         archive_entry_set_gid(a, t->gid);
         archive_entry_set_mtime(a, (time_t)(t->mtime < w->epoch ? t->mtime : w->epoch), 0);
+        archive_entry_set_size(a, 0);
         if (t->link)
                 archive_entry_set_symlink(a, t->link);
         if (S_ISCHR(t->mode) || S_ISBLK(t->mode)) {
                 archive_entry_set_rdevmajor(a, t->device_major);
                 archive_entry_set_rdevminor(a, t->device_minor);
         }
-        if (*first) {
-                archive_entry_set_hardlink(a, *first);
-        } else {
-                *first = t->path;
-                *ret_content = S_ISREG(t->mode) && t->size > 0;
-                r = add_xattrs(w, t, e);
-                if (r < 0)
-                        return r;
-        }
-        archive_entry_set_size(a, *ret_content ? (la_int64_t)t->size : 0);
-        /* A warning is about a name that is no UTF-8: it goes in as the bytes it is. */
-        return archive_write_header(w->archive, a) >= ARCHIVE_WARN ? 0 : failed(w, e);
 }
 
-static int write_content(struct writer *w, const struct tree_entry *t, struct error *e)
+static int write_header(struct writer *w, struct error *e)
 {
-        _cleanup_close_ int fd = tree_open(w->tree, t, e);
+        /* A warning is about a name that is no UTF-8: it goes in as the bytes it is. */
+        return archive_write_header(w->archive, w->entry) >= ARCHIVE_WARN ? 0 : failed(w, e);
+}
 
-        if (fd < 0)
-                return fd;
+/* All of it: the library leaves out what the header says is a hole. */
+static int write_content(struct writer *w, const struct tree_entry *t, int fd, struct error *e)
+{
         for (uint64_t done = 0; done < t->size;) {
                 uint64_t left = t->size - done;
                 ssize_t n = file_pread(fd, w->chunk, left < FILE_CHUNK ? (size_t)left : FILE_CHUNK,
@@ -130,11 +155,36 @@ static int write_content(struct writer *w, const struct tree_entry *t, struct er
                 if (n == 0)
                         return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
                                          t->path);
-                if (archive_write_data(w->archive, w->chunk, (size_t)n) != (la_ssize_t)n)
+                if (archive_write_data(w->archive, w->chunk, (size_t)n) < 0)
                         return failed(w, e);
                 done += (uint64_t)n;
         }
         return 0;
+}
+
+static int write_entry(struct writer *w, const struct tree_entry *t, struct error *e)
+{
+        const char **first = &w->first[t->number];
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        set_facts(w, t);
+        if (*first) {
+                archive_entry_set_hardlink(w->entry, *first);
+                return write_header(w, e);
+        }
+        *first = t->path;
+        r = add_xattrs(w, t, e);
+        if (r < 0 || !S_ISREG(t->mode) || t->size == 0)
+                return r < 0 ? r : write_header(w, e);
+        fd = tree_open(w->tree, t, e);
+        if (fd < 0)
+                return fd;
+        archive_entry_set_size(w->entry, (la_int64_t)t->size);
+        r = add_pieces(w, t, fd, e);
+        if (r == 0)
+                r = write_header(w, e);
+        return r == 0 ? write_content(w, t, fd, e) : r;
 }
 
 static void warn_of_lost(const struct writer *w)
@@ -153,7 +203,6 @@ static int write_all(struct writer *w, struct error *e)
         /* Names are bytes for us; the library wants to know what they are before it takes them. */
         locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0), before;
         const struct tree_entry *entry;
-        bool content;
         int r = 0;
 
         if (!utf8)
@@ -161,11 +210,8 @@ static int write_all(struct writer *w, struct error *e)
         before = uselocale(utf8);
         /* The root stands first. */
         for (size_t i = w->parts & ROOTTAR_TOP ? 0 : 1; r == 0 && (entry = tree_at(w->tree, i));
-             i++) {
-                r = write_header(w, entry, &content, e);
-                if (r == 0 && content)
-                        r = write_content(w, entry, e);
-        }
+             i++)
+                r = write_entry(w, entry, e);
         (void)uselocale(before);
         freelocale(utf8);
         return r;

@@ -6,6 +6,7 @@ second run pays only for what changed.
 """
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -96,8 +97,9 @@ class Workshop:
     def loader(self, keys='keys'):
         return self.sign(f'systemd-boot-{keys}.efi', SYSTEMD_BOOT, keys)
 
-    def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline='', root_format=None):
-        """A system image. label names the file; cmdline is added to the usual command line."""
+    def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline='', root_format=None,
+            furnish=None):
+        """A system image. label names the file; cmdline is added to the usual command line; furnish(root) adds to its root."""
         base, keydir = self.base(), self.keys(keys)
         options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir]
         if policy_keys:
@@ -106,11 +108,14 @@ class Workshop:
             options += ['--unsigned']
         if root_format:
             options += ['--root-format', root_format]
-        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', OS, *UNITS, STUB, keydir, options, version)
+        more = inspect.getsource(furnish) if furnish else ''
+        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', OS, *UNITS, STUB, keydir, options, version, more)
 
         def make(path):
             root = path.with_suffix('.root')
             run(OS / 'compose', '--version', version, base, self.agent, self.guest, root)
+            if furnish:
+                furnish(root)
             told = run(self.tb_image, 'usi', '--rootfs', root, '--kernel', base / 'boot/vmlinuz', '--os-release',
                        root / 'usr/lib/os-release', *options, '--out', path, '--json')
             path.with_suffix('.json').write_bytes(told)
