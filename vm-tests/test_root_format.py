@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from rig import encrypted, role
+from rig.facts import encrypted, role
 
 LARGE = 3 << 30
 LONG = 'n' * 200 + '/' + 'm' * 250
