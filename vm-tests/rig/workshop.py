@@ -106,7 +106,7 @@ class Workshop:
             options += ['--policy-keys', self.keys(policy_keys)]
         if unsigned:
             options += ['--unsigned']
-        if root_format:
+        if root_format not in (None, 'cpio'):
             options += ['--root-format', root_format]
         more = inspect.getsource(furnish) if furnish else ''
         key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', OS, *UNITS, STUB, keydir, options, version, more)
