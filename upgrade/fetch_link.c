@@ -276,8 +276,12 @@ static int wait_for_pipe(struct link *l, struct error *e)
                 r = serve(l);
                 if (r == -EPIPE)
                         return child_gone(l, e);
-                if (r < 0)
+                if (r == -EBADMSG)
                         return link_broken(l, e);
+                if (r < 0) {
+                        error_errno(&l->error, -r, "talking to the process of the source");
+                        return over(l, e);
+                }
                 deadline = now_ms() + LIMIT_FETCH_SILENCE_SECONDS * INT64_C(1000);
         }
 }
