@@ -55,9 +55,9 @@ struct error {
  * positive errno. A message that was there before is replaced: the last cause noticed is the one
  * that counts.
  *
- * A call that failed is no verdict about what the user gave: where the class is one of those (usage,
- * config, refused ...) and the number tells of the machine (EIO, ENOMEM, ENOSPC ...), the class is
- * the one of error_errno() instead.
+ * A call that failed is no verdict about what the user gave: where the class is one of those
+ * (usage, config, refused ...) and the number tells of the machine (EIO, ENOMEM, ENOSPC ...), the
+ * class is the one of error_errno() instead.
  */
 int error_set(struct error *e, enum error_class class, int code, const char *fmt, ...)
         _printf_(4, 5);

@@ -240,9 +240,9 @@ static bool check_signature(struct authenticode_signature *s, PKCS7_SIGNER_INFO 
         int n;
 
         if (!statement)
-                return memory_ran_out() ? fail_without_memory(s)
-                                        : fail(s, AUTHENTICODE_MALFORMED,
-                                               "its statement cannot be read");
+                return memory_ran_out()
+                               ? fail_without_memory(s)
+                               : fail(s, AUTHENTICODE_MALFORMED, "its statement cannot be read");
         chain = PKCS7_dataInit(s->p7, statement);
         if (!chain)
                 return memory_ran_out() ? fail_without_memory(s)
