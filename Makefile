@@ -128,6 +128,14 @@ $(B)/tests/upgrade-here: $(call obj,$(HERE_SRC)) $(AGENT_LIB) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(pkg_libs) -o $@
 
+# Another day, for programs that it is preloaded into.
+CLOCK_SRC := tests/tools/clock.c
+$(call obj,$(CLOCK_SRC)): CFLAGS += -fPIC
+$(B)/tests/clock.so: $(call obj,$(CLOCK_SRC))
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -shared $^ -o $@
+
 # The programs once more, with calls that can be made to fail (tests/failcalls/failcalls.h). What has them fail is not
 # instrumented: it reads the stack of its callers.
 FAIL_SRC := tests/failcalls/failcalls.c
@@ -158,7 +166,7 @@ $(B)/man/%: man/%.scd
 	$(Q)SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-0} scdoc < $< > $@
 
 -include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) \
-	$(FAIL_SRC) $(FAIL_NODE_SRC)))
+	$(FAIL_SRC) $(FAIL_NODE_SRC) $(CLOCK_SRC)))
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 # Targets that a newcomer types install their packages first and then start make anew, because pkg-config's answers
@@ -208,7 +216,7 @@ check-run:
 	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest vm-tests tests/image tests/registry tests/config
 
 .PHONY: tests
-tests: $(TEST_BIN) $(B)/tests/upgrade-here
+tests: $(TEST_BIN) $(B)/tests/upgrade-here $(B)/tests/clock.so
 
 .PHONY: check-style
 check-style:
@@ -221,7 +229,7 @@ both-compilers:
 	+$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
 .PHONY: objects
 objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC) $(FAIL_SRC) \
-	$(FAIL_NODE_SRC))
+	$(FAIL_NODE_SRC) $(CLOCK_SRC))
 
 # Unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 .PHONY: asan

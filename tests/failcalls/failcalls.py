@@ -9,7 +9,7 @@ import os
 import re
 import struct
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -87,8 +87,8 @@ class End:
 class Story:
     """What is done: overridden by each."""
     program = "tb-agent"
-    truthful = TRUTHFUL
     env = {}
+    again = ()          # words more for the run that goes on after a failed one
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
@@ -97,19 +97,22 @@ class Story:
     def begin(self):
         """Makes the world that a run finds."""
 
+    def begin_again(self):
+        """Before the run that goes on after a failed one."""
+
     def argv(self):
         raise NotImplementedError
 
     def check(self, end):
         """Raises AssertionError when what is there contradicts the invariants, or the exit code."""
 
-    def run(self, control=None):
+    def run(self, control=None, more=()):
         env = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self.folder), "TMPDIR": str(self.folder),
                "ASAN_OPTIONS": f"detect_leaks=1:exitcode={SANITIZER}:abort_on_error=0",
                "UBSAN_OPTIONS": f"exitcode={SANITIZER}:print_stacktrace=1", "LSAN_OPTIONS": f"exitcode={SANITIZER}", **self.env}
         if control:
             env["TB_FAILCALLS"] = str(control.path)
-        done = subprocess.run([str(a) for a in [PROGRAMS / self.program, *self.argv()]], env=env, stdin=subprocess.DEVNULL,
+        done = subprocess.run([str(a) for a in [PROGRAMS / self.program, *self.argv(), *more]], env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS)
         return End(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
@@ -150,18 +153,22 @@ class Trial:
             end = self.story.run(self.control)
         except subprocess.TimeoutExpired:
             return f"{self.where(fault)}: no end"
-        failed, _ = self.control.read()
+        failed, records = self.control.read()
         self.told[end.rc] = self.told.get(end.rc, 0) + 1
+        if failed:          # two processes that talk to each other do not always make the same calls
+            _, _, name, _, site, stack = records[0]
+            fault = replace(fault, name=name, site=site, stack=stack)
         text = f"{self.where(fault)}{'' if failed else ' (not reached)'}: exit {end.rc}\n{end.out[-600:]}\n{end.err[-3000:]}"
         if end.rc < 0 or end.rc == SANITIZER or "Sanitizer" in end.err or "runtime error:" in end.err:
             return "crashed or leaked: " + text
-        if end.rc != 0 and end.rc not in self.story.truthful:
+        if end.rc != 0 and end.rc not in TRUTHFUL:
             return "told as something else: " + text
         try:
             self.story.check(end)
         except Exception as wrong:          # whatever a reader of broken files stumbles over
             return f"{type(wrong).__name__} {str(wrong)[:2000]} after {text}"
-        again = self.story.run()
+        self.story.begin_again()
+        again = self.story.run(more=self.story.again)
         try:
             assert again.rc == 0, f"exit {again.rc}: {again.out[-600:]} {again.err[-2000:]}"
             self.story.check(again)
