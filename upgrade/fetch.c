@@ -179,8 +179,9 @@ static int take_loader(struct fetch *f, size_t n, struct error *e)
         uint8_t *to;
         int r;
 
-        if (!f->want_loader || buf_reserve(&f->loader, n, &to) < 0)
-                return link_broken(f->link, e);
+        r = f->want_loader ? buf_reserve(&f->loader, n, &to) : -E2BIG;
+        if (r < 0)
+                return r == -ENOMEM ? link_failed(f->link, r, e) : link_broken(f->link, e);
         r = link_take_all(f->link, to, n, e);
         if (r < 0)
                 return r;
