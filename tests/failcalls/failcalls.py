@@ -79,7 +79,7 @@ class Control:
 
 @dataclass
 class End:
-    rc: int             # negative: ended by that signal
+    rc: int             # negative: ended by that signal; None: no end
     out: str
     err: str
 
@@ -112,8 +112,11 @@ class Story:
                "UBSAN_OPTIONS": f"exitcode={SANITIZER}:print_stacktrace=1", "LSAN_OPTIONS": f"exitcode={SANITIZER}", **self.env}
         if control:
             env["TB_FAILCALLS"] = str(control.path)
-        done = subprocess.run([str(a) for a in [PROGRAMS / self.program, *self.argv(), *more]], env=env, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS)
+        try:
+            done = subprocess.run([str(a) for a in [PROGRAMS / self.program, *self.argv(), *more]], env=env,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            return End(None, "", "")
         return End(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
@@ -149,36 +152,38 @@ class Trial:
         """None, or what is wrong."""
         self.story.begin()
         self.control.prepare(fault)
-        try:
-            end = self.story.run(self.control)
-        except subprocess.TimeoutExpired:
-            return f"{self.where(fault)}: no end"
+        end = self.story.run(self.control)
         failed, records = self.control.read()
         self.told[end.rc] = self.told.get(end.rc, 0) + 1
+        wrong = self.wrong_with(end) or self.wrong_again()
+        if not wrong:
+            return None
         if failed:          # two processes that talk to each other do not always make the same calls
             _, _, name, _, site, stack = records[0]
             fault = replace(fault, name=name, site=site, stack=stack)
-        text = f"{self.where(fault)}{'' if failed else ' (not reached)'}: exit {end.rc}\n{end.out[-600:]}\n{end.err[-3000:]}"
+        return (f"{wrong}\nafter {self.story.name}: {fault} {place(self.story.program, fault.site)}"
+                f"{'' if failed else ' (not reached)'}: exit {end.rc}\n{end.out[-600:]}\n{end.err[-3000:]}")
+
+    def wrong_with(self, end):
+        if end.rc is None:
+            return "no end"
         if end.rc < 0 or end.rc == SANITIZER or "Sanitizer" in end.err or "runtime error:" in end.err:
-            return "crashed or leaked: " + text
+            return "crashed or leaked"
         if end.rc != 0 and end.rc not in TRUTHFUL:
-            return "told as something else: " + text
+            return "told as something else"
         try:
             self.story.check(end)
         except Exception as wrong:          # whatever a reader of broken files stumbles over
-            return f"{type(wrong).__name__} {str(wrong)[:2000]} after {text}"
-        self.story.begin_again()
-        again = self.story.run(more=self.story.again)
-        try:
-            assert again.rc == 0, f"exit {again.rc}: {again.out[-600:]} {again.err[-2000:]}"
-            self.story.check(again)
-        except Exception as wrong:
-            return f"again: {type(wrong).__name__} {str(wrong)[:2000]} after {text}"
+            return f"not as promised: {type(wrong).__name__} {str(wrong)[:2000]}"
         return None
 
-    def where(self, fault):
-        """With the callers, as far as addr2line knows them."""
-        return f"{self.story.name}: {fault} {place(self.story.program, fault.site)}"
+    def wrong_again(self):
+        self.story.begin_again()
+        again = self.story.run(more=self.story.again)
+        if again.rc != 0:
+            return f"failed again: exit {again.rc} {again.out[-600:]} {again.err[-2000:]}"
+        wrong = self.wrong_with(again)
+        return wrong and f"again {wrong}"
 
 
 def place(program, site):
