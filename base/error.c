@@ -163,6 +163,11 @@ int error_exit_code(enum error_class class)
         return class < ERROR_CLASS_MAX ? (int)class : (int)ERROR_INTERNAL;
 }
 
+int error_failure_code(const struct error *e)
+{
+        return error_exit_code(e->class == ERROR_NONE ? ERROR_INTERNAL : e->class);
+}
+
 const char *error_class_name(enum error_class class)
 {
         return class < ERROR_CLASS_MAX ? class_names[class] : class_names[ERROR_INTERNAL];

@@ -86,5 +86,8 @@ void error_clear(struct error *e);
 /* Process exit code for a class; equal to the enum value. */
 int error_exit_code(enum error_class class);
 
+/* The same for a run that failed: never 0, also when nobody said why. */
+int error_failure_code(const struct error *e);
+
 /* Short lower-case name of a class, stable, used in JSON ("refused", "busy", ...). */
 const char *error_class_name(enum error_class class);

@@ -109,6 +109,16 @@ static void test_no_verdict(void **state)
         }
 }
 
+static void test_failure_code(void **state)
+{
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(error_failure_code(&e), ERROR_INTERNAL);
+        (void)error_set(&e, ERROR_BUSY, EBUSY, "x");
+        assert_int_equal(error_failure_code(&e), ERROR_BUSY);
+}
+
 static void test_errno(void **state)
 {
         static const struct {
@@ -198,15 +208,11 @@ static void test_nobody_listens(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_classes),
-                cmocka_unit_test(test_advice_of_class),
-                cmocka_unit_test(test_set),
-                cmocka_unit_test(test_no_verdict),
-                cmocka_unit_test(test_errno),
-                cmocka_unit_test(test_wrap),
-                cmocka_unit_test(test_advice),
-                cmocka_unit_test(test_long_texts),
-                cmocka_unit_test(test_nobody_listens),
+                cmocka_unit_test(test_classes),      cmocka_unit_test(test_advice_of_class),
+                cmocka_unit_test(test_set),          cmocka_unit_test(test_no_verdict),
+                cmocka_unit_test(test_failure_code), cmocka_unit_test(test_errno),
+                cmocka_unit_test(test_wrap),         cmocka_unit_test(test_advice),
+                cmocka_unit_test(test_long_texts),   cmocka_unit_test(test_nobody_listens),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
