@@ -318,13 +318,16 @@ static int work(struct tpm *tpm, struct error *e)
                                 .kept = order->kept,
                                 .step = world_step};
         struct reset_journal j;
+        int r;
 
         demands.floor = order->floor;
-        assert_int_equal(tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED, pcr7, e), 0);
+        r = tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED, pcr7, e);
+        if (r < 0)
+                return r;
         if (order->resume) {
                 uint8_t digest[SHA256_SIZE];
-                int r = tpm_note_read(tpm, digest, e);
 
+                r = tpm_note_read(tpm, digest, e);
                 if (r > 0)
                         r = reset_journal_load(&esp, digest, &j, e);
                 else
