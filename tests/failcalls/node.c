@@ -188,8 +188,9 @@ static unsigned tell_story(const struct story *s, const struct choice *c)
                 if (!what)
                         continue;
                 wrong++;
-                (void)printf("%s: %s (way %u) at %#llx, call %u of process %u: %s: %d %s: %s\n",
-                             s->name, failcalls_name(r->name), list[i].error,
+                (void)printf("%s --from %zu: %s (way %u) at %#llx, call %u of process %u: %s: %d "
+                             "%s: %s\n",
+                             s->name, i, failcalls_name(r->name), list[i].error,
                              (unsigned long long)r->site, r->call, r->process, what, end->result,
                              error_class_name(end->error.class), end->error.text);
                 (void)fflush(stdout);

@@ -50,14 +50,27 @@ static int act_reset(struct tpm *tpm, struct error *e)
         return r == 0 && !shared->report.resumed ? work(tpm, e) : r;
 }
 
+/* Else data stays, of which the key is gone; the report says so. */
+static bool was_discarded(void)
+{
+        return shared->report.volume[0].erased.discarded &&
+               shared->report.volume[1].erased.discarded;
+}
+
 static void judge_reset(bool finished)
 {
         enum entry_role role;
         unsigned image = bootable(&role);
         bool begun = false;
 
-        if (finished) {
+        if (finished && was_discarded()) {
                 is_reset(VOLUMES);
+                return;
+        }
+        if (finished) {
+                assert_false(journal_exists() || is_noted());
+                assert_true(image == 2 && role == ENTRY_ROLE_ACTIVE);
+                assert_true(state_of(0) == WHOLE_NEW && state_of(2) == WHOLE_NEW);
                 return;
         }
         is_untouched(1);

@@ -265,13 +265,14 @@ static int fill(void *arg, const struct reset_volume *v, const struct volume *ma
         _cleanup_free_ char *path = at("node/%s.filled", v->name);
         const char *text = certificate ? json_object_to_json_string(certificate) : "";
         _cleanup_(buf_done) struct buf note = BUF_INIT(1 << 16);
+        int r;
 
         (void)arg;
-        (void)e;
-        assert_int_equal(buf_printf(&note, "%s %s %s", made->made.uuid,
-                                    record ? record->encrypted[0] : "-", text),
-                         0);
-        return file_write_volatile(AT_FDCWD, path, note.data, note.len, 0600);
+        r = buf_printf(&note, "%s %s %s", made->made.uuid, record ? record->encrypted[0] : "-",
+                       text);
+        if (r == 0)
+                r = file_write_volatile(AT_FDCWD, path, note.data, note.len, 0600);
+        return r < 0 ? error_errno(e, -r, "fill") : 0;
 }
 
 static int deliver(void *arg, struct error *e)
