@@ -134,12 +134,45 @@ $(B)/tests/upgrade-here: $(call obj,$(HERE_SRC)) $(AGENT_LIB) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(pkg_libs) -o $@
 
+# Another day, for programs that it is preloaded into.
+CLOCK_SRC := tests/tools/clock.c
+$(call obj,$(CLOCK_SRC)): CFLAGS += -fPIC
+$(B)/tests/clock.so: $(call obj,$(CLOCK_SRC))
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -shared $^ -o $@
+
+# The programs once more, with calls that can be made to fail (tests/failcalls/failcalls.h). What has them fail is not
+# instrumented: it reads the stack of its callers.
+FAIL_SRC := tests/failcalls/failcalls.c
+FAIL_NODE_SRC := tests/failcalls/node.c
+FAIL_BIN := $(addprefix $(B)/failcalls/,tb-agent tb-image upgrade-here node)
+$(B)/failcalls/wraps: tests/failcalls/calls.def
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -n 's/^CALL(\([^,]*\),.*/-Wl,--wrap=\1/p' $< > $@
+$(B)/failcalls/reals: tests/failcalls/calls.def
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -n 's/^CALL(\([^,]*\),.*/\1 __real_\1/p' $< > $@
+# What the test itself calls never fails.
+$(B)/failcalls/node.o: $(call obj,$(FAIL_NODE_SRC)) $(B)/failcalls/reals
+	$(Q)objcopy --redefine-syms=$(B)/failcalls/reals $< $@
+$(call obj,$(FAIL_SRC)): SANITIZE :=
+$(B)/failcalls/tb-agent: $(B)/obj/agent/main.o
+$(B)/failcalls/tb-image: $(B)/obj/image/main.o $(IMAGE_LIB)
+$(B)/failcalls/upgrade-here: $(call obj,$(HERE_SRC))
+$(B)/failcalls/node: $(B)/failcalls/node.o $(call obj,$(SUPPORT_SRC))
+$(FAIL_BIN): $(call obj,$(FAIL_SRC)) $(AGENT_LIB) $(LIB) | $(B)/failcalls/wraps
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) @$(B)/failcalls/wraps $(filter %.o,$^) \
+		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(test_libs) -o $@
+
 $(B)/man/%: man/%.scd
 	$(call say,MAN,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-0} scdoc < $< > $@
 
--include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC)))
+-include $(patsubst %.o,%.d,$(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) \
+	$(FAIL_SRC) $(FAIL_NODE_SRC) $(CLOCK_SRC)))
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 # Targets that a newcomer types install their packages first and then start make anew, because pkg-config's answers
@@ -189,7 +222,7 @@ check-run:
 	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest vm-tests tests/image tests/registry tests/config
 
 .PHONY: tests
-tests: $(TEST_BIN) $(B)/tests/upgrade-here
+tests: $(TEST_BIN) $(B)/tests/upgrade-here $(B)/tests/clock.so
 
 .PHONY: check-style
 check-style:
@@ -201,7 +234,8 @@ both-compilers:
 	+$(Q)$(SELF) B=$(B)/werror-gcc CC=gcc WERROR=1 objects
 	+$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
 .PHONY: objects
-objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC))
+objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC) $(FAIL_SRC) \
+	$(FAIL_NODE_SRC) $(CLOCK_SRC))
 
 # Unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 .PHONY: asan
@@ -213,8 +247,21 @@ ASAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-f
 asan-run:
 	+$(Q)$(SELF) B=$(B)/asan OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)' asan-tests
 .PHONY: asan-tests
-asan-tests: $(TEST_BIN)
-	$(Q)tests/tools/run-tests $(TEST_BIN)
+asan-tests: $(TEST_BIN) $(FAIL_BIN) $(B)/tb-image
+	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest tests/failcalls
+
+# Every call that can fail fails once, on every path that leads to it: hours. A sample is part of asan.
+.PHONY: failcalls
+failcalls:
+	$(Q)$(DEPS)
+	+$(Q)$(SELF) failcalls-run
+.PHONY: failcalls-run
+failcalls-run:
+	+$(Q)$(SELF) B=$(B)/asan OPT='-O1 -g' SANITIZE='$(ASAN_FLAGS)' failcalls-all
+.PHONY: failcalls-all
+failcalls-all: $(FAIL_BIN) $(B)/tb-image
+	$(Q)TB_BUILD=$(abspath $(B)) tests/failcalls/run
+	$(Q)$(B)/failcalls/node --deep
 
 # Parsers of everything that comes from outside, under libFuzzer and sanitizers: FUZZ_SECONDS for each target, two at a
 # time. fuzz-smoke replays the corpora and past findings and then fuzzes for moments.
@@ -295,6 +342,7 @@ help:
 	@echo 'bench       counts and timings'
 	@echo 'faults      power cuts; takes hours (root): FAULT_SAMPLES=$(FAULT_SAMPLES) replayed of each group of writes,'
 	@echo '            FAULT_CUTS=$(FAULT_CUTS) rounds of real ones'
+	@echo 'failcalls   calls that fail, each once, on every path; takes hours. A sample is part of asan'
 	@echo 'install     into DESTDIR=$(DESTDIR) prefix=$(prefix)'
 	@echo 'clean       remove $(B)/'
 	@echo 'V=1 shows every command; CC=clang builds with clang; WERROR=1 makes warnings errors'

@@ -40,7 +40,7 @@ static int apply_layout(const struct config_install *in, struct layout_wishes *l
                 return 0; /* a list is replaced as a whole */
         for (unsigned i = 0; i < in->extra.n && r == 0; i++)
                 r = add_partition(&in->extra.item[i], &l->extras, e);
-        if (r < 0 && e)
+        if (r < 0 && e && e->class != ERROR_INTERNAL)
                 e->class = ERROR_CONFIG;
         return r < 0 ? error_wrap(e, r, "install.extra-partitions") : 0;
 }

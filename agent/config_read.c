@@ -136,12 +136,24 @@ static bool has_control(const char *s)
         return false;
 }
 
+static const char *checked(struct taking *t, const struct config_rule *rule,
+                           const struct config_node *node)
+{
+        char why[384] = "";
+        int r = rule->check ? rule->check(node->text, why, sizeof(why)) : 0;
+
+        if (r == -ENOMEM)
+                t->no_memory = true;
+        else if (r < 0)
+                config_error(t->problems, node->at, "%s: %s", t->path, why);
+        return r < 0 ? NULL : node->text;
+}
+
 /* The text of a node when the rule accepts it, else NULL and a problem. */
 static const char *text_of(struct taking *t, const struct config_rule *rule,
                            const struct config_node *node)
 {
         const char *text = node->text;
-        char why[384] = "";
         bool b;
 
         if (node->kind != CONFIG_SCALAR) {
@@ -159,10 +171,8 @@ static const char *text_of(struct taking *t, const struct config_rule *rule,
         } else if (has_control(text) || !matches(t, rule->pattern, text)) {
                 config_error(t->problems, node->at, "%s: \"%.200s\" is not %s", t->path,
                              rule->is_source && strchr(text, '@') ? "***" : text, rule->is);
-        } else if (rule->check && rule->check(text, why, sizeof(why)) < 0) {
-                config_error(t->problems, node->at, "%s: %s", t->path, why);
         } else {
-                return text;
+                return checked(t, rule, node);
         }
         return NULL;
 }

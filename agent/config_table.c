@@ -85,7 +85,7 @@ static int check_source(const char *text, char *why, size_t n)
         if (r < 0)
                 (void)snprintf(why, n, "%s", error.text);
         source_name_done(&name);
-        return r < 0 ? -EINVAL : 0;
+        return r;
 }
 
 static const struct config_rule source_rule = {

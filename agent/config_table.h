@@ -35,7 +35,7 @@ struct config_rule {
         bool is_source;      /* a URL in it may hold a password: never shown as it is */
         /* A form that is known, refused, and deserves its own words. */
         const char *refused_prefix, *refused_why;
-        /* What a pattern cannot say. NULL, or 0 and -EINVAL with the reason in why. */
+        /* What a pattern cannot say. NULL, or 0, -ENOMEM, another one with the reason in why. */
         int (*check)(const char *text, char *why, size_t n);
 };
 

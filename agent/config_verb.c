@@ -190,7 +190,7 @@ static int run(const struct env *env, const struct config_options *o)
         userdata_files_done(&files);
         if (printed < 0)
                 return report_failure("config", o->json, &output);
-        return r < 0 ? error_exit_code(error.class) : 0;
+        return r < 0 ? error_failure_code(&error) : 0;
 }
 
 static int print_schema(struct error *e)

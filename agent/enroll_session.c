@@ -137,7 +137,7 @@ static int read_key_file(const char *path, struct policy_key **ret, struct error
         if (r < 0)
                 return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, file_strerror(r));
         r = policy_key_from_pem(pem.data, pem.len, ret, e);
-        if (r < 0 && e)
+        if (r < 0 && e && e->class == ERROR_REFUSED)
                 e->class = ERROR_CONFIG;
         return r < 0 ? error_wrap(e, r, "%s", path) : 0;
 }

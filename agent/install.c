@@ -426,6 +426,6 @@ int verb_install(const struct env *env, int argc, char **argv)
         if (r < 0 || !options.dry_run)
                 install_progress_end(progress, r < 0 ? &error : NULL);
         if (run.told)
-                return r < 0 ? error_exit_code(error.class) : 0;
+                return r < 0 ? error_failure_code(&error) : 0;
         return r < 0 ? report_failure("install", options.json, &error) : 0;
 }

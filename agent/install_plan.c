@@ -469,13 +469,15 @@ struct json_object *install_plan_json(const struct install_plan *p)
         _cleanup_json_ struct json_object *root = json_object_new_object();
         struct json_object *new = json_object_new_array(), *lost = json_object_new_array();
         struct json_object *insecure = json_object_new_array();
+        /* All three get an owner, whatever becomes of the others. */
         int r = json_add_obj(root, "partitions", new);
+        int second = json_add_obj(root, "lost", lost);
+        int third = json_add_obj(root, "insecure", insecure);
 
-        if (json_add_bool(root, "no_format", p->no_format) < 0)
-                return NULL;
-
-        if (json_add_obj(root, "lost", lost) < 0 || r < 0)
-                return NULL;
+        if (r == 0)
+                r = second < 0 ? second : third;
+        if (r == 0)
+                r = json_add_bool(root, "no_format", p->no_format);
         for (size_t i = 0; i < p->layout.n && r == 0; i++)
                 r = add_partition(new, p, &p->layout.partitions[i]);
         for (size_t i = 0; i < p->n_lost && r == 0; i++)
@@ -488,10 +490,8 @@ struct json_object *install_plan_json(const struct install_plan *p)
                 r = json_add_obj(root, "bind_pcrs", pcr_choice_json(p->literal_pcrs));
         if (r == 0)
                 r = json_add_bool(root, "pin", p->pin != NULL);
-        if (r == 0)
-                r = json_add_obj(root, "insecure", insecure);
-        for (unsigned i = 0; i < p->insecure->n && r == 0; i++)
-                r = json_append(insecure, json_new_str(p->insecure->item[i]));
+        for (unsigned k = 0; k < p->insecure->n && r == 0; k++)
+                r = json_append(insecure, json_new_str(p->insecure->item[k]));
         if (r == 0)
                 r = json_add_obj(root, "proofs", proofs_json(&p->proofs));
         if (r == 0)

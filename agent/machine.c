@@ -138,7 +138,7 @@ static int read_key_file(const char *path, struct machine *m, struct error *e)
         if (r < 0)
                 return error_set(e, ERROR_CONFIG, -r, "%s: %s", path, file_strerror(r));
         r = add_key(m, pem.data, pem.len, e);
-        if (r < 0 && e)
+        if (r < 0 && e && e->class == ERROR_REFUSED)
                 e->class = ERROR_CONFIG;
         return r < 0 ? error_wrap(e, r, "%s", path) : 0;
 }

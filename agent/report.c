@@ -88,6 +88,12 @@ static void print_text(const char *verb, const struct error *e)
 
 int report_failure(const char *verb, bool json, const struct error *e)
 {
+        struct error unknown = ERROR_INIT;
+
+        if (e->class == ERROR_NONE) {
+                error_set(&unknown, ERROR_INTERNAL, EINVAL, "failed without a reason");
+                e = &unknown;
+        }
         if (!json || print_json(verb, e) < 0) {
                 /* What was said so far comes first, also where both end in one pipe. */
                 (void)fflush(stdout);

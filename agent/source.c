@@ -65,7 +65,9 @@ static int load_image(struct opening *o, struct error *e)
                         error_advise(e, "check the path of the source");
                 return r;
         }
-        if (fstat(s->image_fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+        if (fstat(s->image_fd, &st) < 0)
+                return error_errno(e, errno, "image %s", s->image_path);
+        if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
                 return error_set(e, ERROR_USAGE, EINVAL, "image %s: no regular file",
                                  s->image_path);
         return image_verify(s->image_fd, s->image_path, o->demands, o->proofs, &s->image, e);

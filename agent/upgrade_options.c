@@ -85,7 +85,7 @@ int upgrade_execute(const struct upgrade_options *o, struct upgrade_world *world
 int upgrade_finish(const struct upgrade_options *o, const struct upgrade_report *report, int r,
                    const struct error *e)
 {
-        int code = r < 0 ? error_exit_code(e->class) : 0;
+        int code = r < 0 ? error_failure_code(e) : 0;
         _cleanup_json_ struct json_object *document = NULL;
 
         if (r == 0 && o->check &&

@@ -230,7 +230,7 @@ static int verify(const struct env *env, const struct verify_options *o)
         if (o->json) {
                 if (print_json(proofs, image, r < 0 ? &error : NULL, &output) < 0)
                         return report_failure("verify", true, &output);
-                return r < 0 ? error_exit_code(error.class) : 0;
+                return r < 0 ? error_failure_code(&error) : 0;
         }
         print_text(proofs);
         if (r < 0)

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,19 +36,6 @@ static _printf_(4, 0) void set_text(struct error *e, enum error_class class, int
         (void)vsnprintf(e->text, sizeof(e->text), fmt, ap); /* a cut message is still a message */
 }
 
-int error_set(struct error *e, enum error_class class, int code, const char *fmt, ...)
-{
-        va_list ap;
-
-        assert(code > 0);
-        if (!e)
-                return -code;
-        va_start(ap, fmt);
-        set_text(e, class, code, fmt, ap);
-        va_end(ap);
-        return -code;
-}
-
 static enum error_class class_of_errno(int code)
 {
         if (code == ENOSPC || code == EDQUOT || code == EFBIG)
@@ -56,9 +44,38 @@ static enum error_class class_of_errno(int code)
                 return ERROR_BUSY;
         if (code == EINTR || code == ECANCELED)
                 return ERROR_INTERRUPTED;
-        if (code == ENOMEM)
+        if (code == ENOMEM || code == EMFILE || code == ENFILE)
                 return ERROR_INTERNAL;
         return ERROR_IO;
+}
+
+/* What the user gave: words, a configuration, an image. */
+static bool is_verdict(enum error_class class)
+{
+        return class == ERROR_USAGE || class == ERROR_CONFIG || class == ERROR_REFUSED ||
+               class >= ERROR_SIGNATURE;
+}
+
+/* The machine failed, whatever was looked at. */
+static bool is_of_machine(int code)
+{
+        return code == EIO || code == ENOMEM || code == EINTR || code == ENOSPC || code == EDQUOT ||
+               code == EMFILE || code == ENFILE;
+}
+
+int error_set(struct error *e, enum error_class class, int code, const char *fmt, ...)
+{
+        va_list ap;
+
+        assert(code > 0);
+        if (!e)
+                return -code;
+        if (is_verdict(class) && is_of_machine(code))
+                class = class_of_errno(code);
+        va_start(ap, fmt);
+        set_text(e, class, code, fmt, ap);
+        va_end(ap);
+        return -code;
 }
 
 int error_errno(struct error *e, int code, const char *fmt, ...)
@@ -144,6 +161,11 @@ void error_clear(struct error *e)
 int error_exit_code(enum error_class class)
 {
         return class < ERROR_CLASS_MAX ? (int)class : (int)ERROR_INTERNAL;
+}
+
+int error_failure_code(const struct error *e)
+{
+        return error_exit_code(e->class == ERROR_NONE ? ERROR_INTERNAL : e->class);
 }
 
 const char *error_class_name(enum error_class class)

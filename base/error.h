@@ -54,6 +54,10 @@ struct error {
  * Records an error and returns -code, so that "return error_set(...)" is one line. code is a
  * positive errno. A message that was there before is replaced: the last cause noticed is the one
  * that counts.
+ *
+ * A call that failed is no verdict about what the user gave: where the class is one of those
+ * (usage, config, refused ...) and the number tells of the machine (EIO, ENOMEM, ENOSPC ...), the
+ * class is the one of error_errno() instead.
  */
 int error_set(struct error *e, enum error_class class, int code, const char *fmt, ...)
         _printf_(4, 5);
@@ -81,6 +85,9 @@ void error_clear(struct error *e);
 
 /* Process exit code for a class; equal to the enum value. */
 int error_exit_code(enum error_class class);
+
+/* The same for a run that failed: never 0, also when nobody said why. */
+int error_failure_code(const struct error *e);
 
 /* Short lower-case name of a class, stable, used in JSON ("refused", "busy", ...). */
 const char *error_class_name(enum error_class class);

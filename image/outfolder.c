@@ -68,9 +68,9 @@ static int open_target(const char *path, struct target *t, struct error *e)
                 return refused(e, -r, path, strerrordesc_np(-r));
         if (r < 0)
                 return error_errno(e, -r, "cannot write %s", path);
-        if (fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
-                return refused(e, EEXIST, path, "something is there already");
-        return 0;
+        if (fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : error_errno(e, errno, "cannot write %s", path);
+        return refused(e, EEXIST, path, "something is there already");
 }
 
 int outfolder_check(const char *path, struct error *e)

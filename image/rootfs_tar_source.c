@@ -111,11 +111,15 @@ static int from_folder(struct rootfs *fs, const char *path, struct error *e)
 {
         _cleanup_(folder_done) struct folder f = {
                 .store = {.open = folder_open}, .dir = file_open_dir(AT_FDCWD, path), .fd = -EBADF};
+        int r;
 
         if (f.dir < 0)
                 return error_set(e, ERROR_CONFIG, -f.dir, "cannot read %s: %s", path,
                                  file_strerror(f.dir));
-        if (!layout_is(f.dir))
+        r = layout_is(f.dir, e);
+        if (r < 0)
+                return error_wrap(e, r, "%s", path);
+        if (r == 0)
                 return error_set(e, ERROR_CONFIG, EINVAL, "%s is no OCI layout", path);
         return add_image(fs, &f.store, e);
 }

@@ -67,7 +67,7 @@ static int copy(struct stub *s, int from, uint64_t offset, uint64_t size, struct
                         return error_errno(e, (int)-got, "cannot read");
                 if (got == 0)
                         return size == UINT64_MAX ? 0
-                                                  : error_set(e, ERROR_CONFIG, EIO,
+                                                  : error_set(e, ERROR_CONFIG, ENODATA,
                                                               "a file is shorter than it was");
                 r = put(s, chunk, (size_t)got, e);
                 if (r < 0)
@@ -106,19 +106,21 @@ static int load_head(struct stub *s, int fd, struct error *e)
 {
         size_t n = s->header.size_of_headers;
         uint64_t end = s->header.table_offset + (uint64_t)s->n_final * PE_SECTION_HEADER_SIZE;
+        ssize_t got;
 
         if (end > n)
                 return error_set(
-                        e, ERROR_CONFIG, ENOSPC,
+                        e, ERROR_CONFIG, E2BIG,
                         "the stub's header has room for %llu sections, %u are needed",
                         (unsigned long long)((n - s->header.table_offset) / PE_SECTION_HEADER_SIZE),
                         s->n_final);
         s->head = malloc(n);
         if (!s->head)
                 return error_oom(e);
-        if (file_pread(fd, s->head, n, 0) != (ssize_t)n)
-                return error_set(e, ERROR_CONFIG, EIO, "the stub cannot be read");
-        return 0;
+        got = file_pread(fd, s->head, n, 0);
+        if (got < 0)
+                return error_errno(e, (int)-got, "the stub cannot be read");
+        return (size_t)got == n ? 0 : error_set(e, ERROR_CONFIG, ENODATA, "the stub is cut off");
 }
 
 int stub_begin(int stub_fd, int out_fd, unsigned n_sections, struct stub **ret, struct error *e)

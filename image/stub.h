@@ -7,7 +7,7 @@
  *
  * Order: stub_begin() ... stub_add() / stub_add_file() / stub_start(), stub_append(), stub_end()
  * for each section ... stub_finish(). Errors: ERROR_CONFIG for a stub that cannot take the sections
- * (-ENOSPC no header room, -EEXIST it has such a section) and for an image that grows too large
+ * (-E2BIG no header room, -EEXIST it has such a section) and for an image that grows too large
  * (-EFBIG).
  */
 #pragma once

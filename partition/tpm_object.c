@@ -79,7 +79,7 @@ static int object_name(const TPM2B_PUBLIC *public, uint8_t ret[POLICY_NAME_SIZE]
                 return error_set(e, ERROR_PRECONDITION, EIO, "parent key of an unknown form");
         ret[0] = TPM2_ALG_SHA256 >> 8;
         ret[1] = TPM2_ALG_SHA256 & 0xff;
-        return sha256(area, n, ret + 2);
+        return sha256(area, n, ret + 2) < 0 ? error_oom(e) : 0;
 }
 
 int tpm_parent_legacy(struct tpm *t, bool rsa, const struct tpm_parent **ret, struct error *e)

@@ -20,10 +20,12 @@ static int read_document(struct oci_store *s, const char *name, struct buf *out,
         r = s->open(s, name, &stream, &size, e);
         if (r < 0)
                 return r;
-        if (size > out->max || buf_reserve(out, (size_t)size, &p) < 0)
+        if (size > out->max)
                 return error_set(e, ERROR_REFUSED, E2BIG,
                                  "%s: %" PRIu64 " bytes, at most %zu are accepted", name, size,
                                  out->max);
+        if (buf_reserve(out, (size_t)size, &p) < 0)
+                return error_oom(e);
         n = stream_read_full(stream, p, (size_t)size, e);
         if (n < 0)
                 return (int)n;

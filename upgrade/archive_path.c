@@ -80,11 +80,19 @@ int layout_open(int dirfd, const char *name, struct error *e)
         return r < 0 ? r : TAKE_FD(fd);
 }
 
-bool layout_is(int dirfd)
+int layout_is(int dirfd, struct error *e)
 {
-        _cleanup_close_ int fd = layout_open(dirfd, "oci-layout", NULL);
+        struct error error = ERROR_INIT;
+        _cleanup_close_ int fd = layout_open(dirfd, "oci-layout", &error);
 
-        return fd >= 0;
+        if (fd >= 0)
+                return 1;
+        /* There is none, or what has its name is no file. */
+        if (error.class == ERROR_REFUSED)
+                return 0;
+        if (e)
+                *e = error;
+        return fd;
 }
 
 /* The name in this folder that equals word but for case. */

@@ -102,8 +102,9 @@ int local_image_open_layer(struct oci_store *s, const struct local_layer *layer,
  * (name), -ELOOP (link), negative errno; e filled. */
 int layout_open(int dirfd, const char *name, struct error *e) _must_check_;
 
-/* Whether the folder is an OCI layout: has a file oci-layout. */
-bool layout_is(int dirfd);
+/* Whether the folder is an OCI layout: has a file oci-layout. 1 or 0; negative errno when that
+ * cannot be told. */
+int layout_is(int dirfd, struct error *e) _must_check_;
 
 /*
  * A file of an EFI tree by its path, components compared without regard to case (an exact one is

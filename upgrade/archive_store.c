@@ -108,15 +108,18 @@ static la_int64_t skip(struct archive *a, void *ctx, la_int64_t request)
 
 /*
  * A path without "." and empty components, and with ".." resolved; base is the name of the member
- * that it is relative to, or NULL. -EINVAL when it leads out of the archive.
+ * that it is relative to, or NULL. -EINVAL when it leads out of the archive, -E2BIG, -ENOMEM.
  */
 static int normalise(const char *base, const char *path, struct buf *out)
 {
         const char *slash = base ? strrchr(base, '/') : NULL;
+        int r = 0;
 
         buf_reset(out);
-        if (slash && path[0] != '/' && buf_add(out, base, (size_t)(slash - base)) < 0)
-                return -E2BIG;
+        if (slash && path[0] != '/')
+                r = buf_add(out, base, (size_t)(slash - base));
+        if (r < 0)
+                return r;
         while (*path) {
                 size_t n = strcspn(path, "/");
 
@@ -127,9 +130,12 @@ static int normalise(const char *base, const char *path, struct buf *out)
                                 ;
                         out->data[out->len] = '\0';
                 } else if (n > 0 && !(n == 1 && path[0] == '.')) {
-                        if ((out->len > 0 && buf_add_str(out, "/") < 0) ||
-                            buf_add(out, path, n) < 0)
-                                return -E2BIG;
+                        if (out->len > 0)
+                                r = buf_add_str(out, "/");
+                        if (r == 0)
+                                r = buf_add(out, path, n);
+                        if (r < 0)
+                                return r;
                 }
                 path += n + (path[n] == '/');
         }
@@ -143,13 +149,14 @@ static int describe(struct pass *p, struct archive_entry *entry, struct member *
                                        link = BUF_INIT(LIMIT_ARCHIVE_NAME);
         const char *path = archive_entry_pathname(entry), *to = archive_entry_hardlink(entry);
         bool hard = to != NULL;
+        int r = path ? normalise(NULL, path, &name) : -EINVAL;
 
-        if (!path || normalise(NULL, path, &name) < 0)
-                return 0;
         if (archive_entry_filetype(entry) == AE_IFLNK)
                 to = archive_entry_symlink(entry);
-        if (to && normalise(hard ? NULL : buf_str(&name), to, &link) < 0)
-                return 0;
+        if (r == 0 && to)
+                r = normalise(hard ? NULL : buf_str(&name), to, &link);
+        if (r < 0)
+                return r == -ENOMEM ? error_oom(e) : 0;
         if (!to && (archive_entry_filetype(entry) != AE_IFREG || archive_entry_size(entry) < 0 ||
                     archive_entry_sparse_count(entry) > 0))
                 return 0;

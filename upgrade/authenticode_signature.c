@@ -42,6 +42,21 @@ static bool _printf_(3, 4)
         return false;
 }
 
+/* After a failure of libcrypto that it gives memory as the reason for, or none. */
+static bool memory_ran_out(void)
+{
+        unsigned long why = ERR_peek_last_error();
+
+        return why == 0 || ERR_GET_REASON(why) == ERR_R_MALLOC_FAILURE;
+}
+
+/* Nothing is known about it then, which is not the same as wrong. */
+static bool fail_without_memory(struct authenticode_signature *s)
+{
+        s->no_memory = true;
+        return fail(s, AUTHENTICODE_MALFORMED, "out of memory");
+}
+
 static bool find_hash(int nid, enum authenticode_hash *ret)
 {
         static const int nids[AUTHENTICODE_HASH_MAX] = {
@@ -97,6 +112,8 @@ static bool read_pkcs7(struct authenticode_signature *s, const uint8_t *der, siz
         STACK_OF(X509) * signers;
 
         s->p7 = d2i_PKCS7(NULL, &p, (long)n);
+        if (!s->p7 && memory_ran_out())
+                return fail_without_memory(s);
         if (!s->p7)
                 return fail(s, AUTHENTICODE_MALFORMED, "it is not PKCS#7");
         if (OBJ_obj2nid(s->p7->type) != NID_pkcs7_signed || !s->p7->d.sign)
@@ -223,10 +240,14 @@ static bool check_signature(struct authenticode_signature *s, PKCS7_SIGNER_INFO 
         int n;
 
         if (!statement)
-                return fail(s, AUTHENTICODE_MALFORMED, "its statement cannot be read");
+                return memory_ran_out()
+                               ? fail_without_memory(s)
+                               : fail(s, AUTHENTICODE_MALFORMED, "its statement cannot be read");
         chain = PKCS7_dataInit(s->p7, statement);
         if (!chain)
-                return fail(s, AUTHENTICODE_MALFORMED, "its digest algorithms cannot be used");
+                return memory_ran_out() ? fail_without_memory(s)
+                                        : fail(s, AUTHENTICODE_MALFORMED,
+                                               "its digest algorithms cannot be used");
         statement = NULL; /* chain owns it now */
         do
                 n = BIO_read(chain, chunk, sizeof(chunk));
@@ -235,6 +256,8 @@ static bool check_signature(struct authenticode_signature *s, PKCS7_SIGNER_INFO 
                 return fail(s, AUTHENTICODE_MALFORMED, "its statement cannot be hashed");
         if (PKCS7_signatureVerify(chain, s->p7, si, s->signer) == 1)
                 return true;
+        if (memory_ran_out())
+                return fail_without_memory(s);
         digest_wrong = ERR_GET_REASON(ERR_peek_last_error()) == PKCS7_R_DIGEST_FAILURE;
         return fail(s, AUTHENTICODE_MISMATCH, "%s",
                     digest_wrong ? "its messageDigest attribute is not that of its statement"
@@ -284,9 +307,10 @@ static int read_entry(const struct buf *table, size_t *at, struct authenticode_s
                            revision);
                 return 0;
         }
+        ERR_clear_error();
         check_entry(s, p + ENTRY_HEADER_SIZE, (size_t)length - ENTRY_HEADER_SIZE, digests, missing);
         ERR_clear_error();
-        return 0;
+        return s->no_memory ? error_oom(e) : 0;
 }
 
 static int read_table(const struct buf *table, const struct authenticode_digests *digests,

@@ -33,6 +33,7 @@ struct authenticode_signature {
         char why[256]; /* in words; "" when valid */
         /* Firmware recognises the digest algorithm, hashes the image with it and looks further. */
         bool hash_known;
+        bool no_memory; /* for looking at it */
         enum authenticode_hash hash;
         PKCS7 *p7;    /* NULL when it cannot be read */
         X509 *signer; /* borrowed from p7; NULL when p7 does not have it */

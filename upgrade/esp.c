@@ -15,23 +15,31 @@
 #include "upgrade/esp_path.h"
 #include "upgrade/esp_step.h"
 
-/* Clusters kept back for directories that have to grow for a new name. */
-#define SPARE_CLUSTERS 4u
+/* Clusters that are kept back from images: for entries and other files of one cluster, without
+ * which an image is of no use, and for directories that have to grow for a new name. */
+#define SPARE_CLUSTERS 8u
+#define SPARE_DIRECTORY_CLUSTERS 3u
 
 /* --- space and directories ------------------------------------------------------------------- */
 
-int esp_get_space(const struct esp *esp, struct esp_space *ret, struct error *e)
+/* What is available when so many clusters are kept back. */
+static int get_space(const struct esp *esp, unsigned spare, struct esp_space *ret, struct error *e)
 {
         struct statvfs v;
         uint64_t free_clusters;
 
         if (fstatvfs(esp->root, &v) < 0)
                 return error_errno(e, errno, "boot partition: statvfs");
-        free_clusters = v.f_bavail > SPARE_CLUSTERS ? v.f_bavail - SPARE_CLUSTERS : 0;
+        free_clusters = v.f_bavail > spare ? v.f_bavail - spare : 0;
         ret->cluster = v.f_frsize > 0 ? v.f_frsize : 1;
         if (mul_u64(free_clusters, ret->cluster, &ret->available) < 0)
                 ret->available = UINT64_MAX;
         return 0;
+}
+
+int esp_get_space(const struct esp *esp, struct esp_space *ret, struct error *e)
+{
+        return get_space(esp, SPARE_CLUSTERS, ret, e);
 }
 
 int esp_free_space(const struct esp *esp, uint64_t *ret, struct error *e)
@@ -55,7 +63,9 @@ int esp_check_space(const struct esp *esp, uint64_t size, struct error *e)
         uint64_t need;
         int r;
 
-        r = esp_get_space(esp, &space, e);
+        r = get_space(esp, SPARE_CLUSTERS, &space, e);
+        if (r == 0 && size <= space.cluster)
+                r = get_space(esp, SPARE_DIRECTORY_CLUSTERS, &space, e);
         if (r < 0)
                 return r;
         if (size <= LIMIT_IMAGE_SIZE && align_up_u64(size, space.cluster, &need) == 0 &&

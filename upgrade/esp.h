@@ -70,7 +70,7 @@ struct esp_image {
 };
 
 struct esp_space {
-        uint64_t available; /* bytes new files may take: free clusters less a few for directories */
+        uint64_t available; /* bytes images may take: a few clusters are kept back */
         uint64_t cluster;   /* a file takes a multiple of this many bytes */
 };
 
@@ -79,7 +79,8 @@ int esp_get_space(const struct esp *esp, struct esp_space *ret, struct error *e)
 /* The first of these numbers. */
 int esp_free_space(const struct esp *esp, uint64_t *ret, struct error *e) _must_check_;
 
-/* -ENOSPC (ERROR_SPACE) unless a file of that size fits now. */
+/* -ENOSPC (ERROR_SPACE) unless a file of that size fits now. One of a single cluster, such as an
+ * entry, may take some of what is kept back from images. */
 int esp_check_space(const struct esp *esp, uint64_t size, struct error *e) _must_check_;
 
 /* Creates a directory and its parents, each durable in its own parent. Existing ones are fine. */

@@ -179,8 +179,9 @@ static int take_loader(struct fetch *f, size_t n, struct error *e)
         uint8_t *to;
         int r;
 
-        if (!f->want_loader || buf_reserve(&f->loader, n, &to) < 0)
-                return link_broken(f->link, e);
+        r = f->want_loader ? buf_reserve(&f->loader, n, &to) : -E2BIG;
+        if (r < 0)
+                return r == -ENOMEM ? link_failed(f->link, r, e) : link_broken(f->link, e);
         r = link_take_all(f->link, to, n, e);
         if (r < 0)
                 return r;
@@ -243,11 +244,16 @@ void fetch_free(struct fetch *f)
 static int open_folder(struct fetch *f, const struct source_name *name, bool *ret_child,
                        struct error *e)
 {
+        int r;
+
         f->dir = file_open_dir(AT_FDCWD, name->path);
         if (f->dir < 0)
                 return cannot_open(name->path, -f->dir, e);
-        *ret_child = layout_is(f->dir);
-        if (*ret_child)
+        r = layout_is(f->dir, e);
+        if (r < 0)
+                return error_wrap(e, r, "%s", name->path);
+        *ret_child = r > 0;
+        if (r > 0)
                 return 0;
         f->file = archive_tree_open(f->dir, LAYER_IMAGE_NAME, e);
         return f->file < 0 ? error_wrap(e, f->file, "%s", name->path) : 0;

@@ -76,6 +76,12 @@ int link_broken(struct link *l, struct error *e)
         return over(l, e);
 }
 
+int link_failed(struct link *l, int r, struct error *e)
+{
+        error_errno(&l->error, -r, "talking to the process that reads the source");
+        return over(l, e);
+}
+
 /* The child closed its pipe: why? */
 static int child_gone(struct link *l, struct error *e)
 {
@@ -276,8 +282,10 @@ static int wait_for_pipe(struct link *l, struct error *e)
                 r = serve(l);
                 if (r == -EPIPE)
                         return child_gone(l, e);
-                if (r < 0)
+                if (r == -EBADMSG)
                         return link_broken(l, e);
+                if (r < 0)
+                        return link_failed(l, r, e);
                 deadline = now_ms() + LIMIT_FETCH_SILENCE_SECONDS * INT64_C(1000);
         }
 }
@@ -432,7 +440,7 @@ int link_command(struct link *l, enum wire_command_kind kind, uint64_t offset, s
         r = wire_put(l->control, &command, sizeof(command), NULL, 0);
         if (r == -EPIPE || r == -ECONNRESET)
                 return child_gone(l, e);
-        return r < 0 ? link_broken(l, e) : 0;
+        return r < 0 ? link_failed(l, r, e) : 0;
 }
 
 bool link_has_choice(const struct link *l)

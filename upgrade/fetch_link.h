@@ -36,6 +36,10 @@ int link_take_all(struct link *l, void *buf, size_t n, struct error *e) _must_ch
 /* The child did what it may not do: ends it. */
 int link_broken(struct link *l, struct error *e);
 
+/* A call of this side failed (r: negative errno) with the child in the middle of something: ends
+ * it, too. */
+int link_failed(struct link *l, int r, struct error *e);
+
 /* Whether there is more than one place that bytes can come from. */
 bool link_has_choice(const struct link *l);
 

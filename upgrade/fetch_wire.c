@@ -51,6 +51,10 @@ static enum error_class class_of(uint32_t class)
                 if (class == allowed[i])
                         return allowed[i];
         }
+        /* Its own calls failed: that is no verdict about the source. */
+        if (class == ERROR_IO || class == ERROR_SPACE || class == ERROR_BUSY ||
+            class == ERROR_INTERRUPTED || class == ERROR_PRECONDITION)
+                return ERROR_SOURCE;
         return ERROR_REFUSED;
 }
 

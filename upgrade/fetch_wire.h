@@ -65,8 +65,8 @@ int wire_header_check(const struct wire_header *h) _must_check_;
 /* Makes a text safe to show: NUL at the end, other bytes than printable ASCII as "?". */
 void wire_text(char *text, size_t size);
 
-/* An error that the child may claim: classes that mean success, or a state of this machine, become
- * ERROR_REFUSED. Returns the negative errno. */
+/* An error that the child may claim. A call that failed, here or there, becomes ERROR_SOURCE;
+ * classes that mean success, or a proof, ERROR_REFUSED. Returns the negative errno. */
 int wire_error_take(const struct wire_error *w, struct error *e);
 
 /* Child: sends a frame whose payload lies behind room for the header. */

@@ -56,6 +56,8 @@ static bool is_field(const char *line, size_t n)
 
 int http_head_line(struct http_head *h, const char *line, size_t n, struct error *e)
 {
+        int r;
+
         h->bytes += n;
         if (h->bytes > LIMIT_HTTP_HEADERS)
                 return error_set(e, ERROR_REFUSED, E2BIG, "the answer's header is too large");
@@ -78,9 +80,12 @@ int http_head_line(struct http_head *h, const char *line, size_t n, struct error
         }
         if (!is_field(line, n))
                 return 0;
-        if (buf_add(&h->text, line, n) < 0 || buf_add(&h->text, "", 1) < 0)
-                return error_set(e, ERROR_REFUSED, E2BIG, "the answer's header is too large");
-        return 0;
+        r = buf_add(&h->text, line, n);
+        if (r == 0)
+                r = buf_add(&h->text, "", 1);
+        if (r == -ENOMEM)
+                return error_oom(e);
+        return r == 0 ? 0 : error_set(e, ERROR_REFUSED, E2BIG, "the answer's header is too large");
 }
 
 /* Ends the value at its last character that is no blank; lines are ours to write to once. */

@@ -134,11 +134,15 @@ int http_url_parse(const char *text, struct http_url *ret, struct error *e)
 {
         _cleanup_(curl_url_p) CURLU *u = curl_url();
         _cleanup_(http_url_done) struct http_url v = {.text = NULL};
+        CURLUcode set;
         int r;
 
         if (!u)
                 return error_oom(e);
-        if (!well_formed(text) || curl_url_set(u, CURLUPART_URL, text, 0) != CURLUE_OK)
+        set = well_formed(text) ? curl_url_set(u, CURLUPART_URL, text, 0) : CURLUE_BAD_HANDLE;
+        if (set == CURLUE_OUT_OF_MEMORY)
+                return error_oom(e);
+        if (set != CURLUE_OK)
                 return error_set(e, ERROR_USAGE, EINVAL, "this is no valid URL");
         r = take_url(u, &v);
         if (r == -ENOMEM)
@@ -156,12 +160,16 @@ int http_url_join(const struct http_url *base, const char *location, struct http
 {
         _cleanup_(curl_url_p) CURLU *u = curl_url();
         _cleanup_(http_url_done) struct http_url v = {.text = NULL};
+        CURLUcode set;
         int r;
 
         if (!u || curl_url_set(u, CURLUPART_URL, base->text, 0) != CURLUE_OK)
                 return error_oom(e);
-        if (!well_formed(location) ||
-            curl_url_set(u, CURLUPART_URL, location, CURLU_DISALLOW_USER) != CURLUE_OK)
+        set = well_formed(location) ? curl_url_set(u, CURLUPART_URL, location, CURLU_DISALLOW_USER)
+                                    : CURLUE_BAD_HANDLE;
+        if (set == CURLUE_OUT_OF_MEMORY)
+                return error_oom(e);
+        if (set != CURLUE_OK)
                 return error_set(e, ERROR_REFUSED, EBADMSG, "redirected to an invalid address");
         r = take_url(u, &v);
         if (r == -ENOMEM)

@@ -716,6 +716,7 @@ int image_entry(const struct verified_image *v, uint32_t number, enum entry_role
 {
         struct entry entry = {.key = key, .has_sha256 = true};
         char path[IMAGE_PATH_SIZE];
+        int r;
 
         (void)snprintf(entry.title, sizeof(entry.title), "%s", v->title);
         if (image_path(number, path) < 0 || entry_set_role(&entry, role) < 0)
@@ -723,7 +724,10 @@ int image_entry(const struct verified_image *v, uint32_t number, enum entry_role
         (void)snprintf(entry.version, sizeof(entry.version), "%s", v->version);
         (void)snprintf(entry.image, sizeof(entry.image), "/%s", path);
         memcpy(entry.sha256, v->sha256, SHA256_SIZE);
-        if (entry_format(&entry, ret) < 0)
+        r = entry_format(&entry, ret);
+        if (r == -ENOMEM)
+                return error_oom(e);
+        if (r < 0)
                 return error_set(e, ERROR_REFUSED, EINVAL,
                                  "title or version of the image cannot stand in a boot entry");
         return 0;

@@ -57,11 +57,17 @@ static int token_url(const struct registry_login *l, const struct oci_challenge 
                      struct error *e)
 {
         char scope[LIMIT_REPOSITORY + 32];
+        int r;
 
         (void)snprintf(scope, sizeof(scope), "repository:%s:pull", l->repository);
-        if (buf_printf(url, "%s%c", c->realm, strchr(c->realm, '?') ? '&' : '?') < 0 ||
-            add_parameter(url, "service", c->service) < 0 ||
-            add_parameter(url, "scope", c->scope ? c->scope : scope) < 0)
+        r = buf_printf(url, "%s%c", c->realm, strchr(c->realm, '?') ? '&' : '?');
+        if (r == 0)
+                r = add_parameter(url, "service", c->service);
+        if (r == 0)
+                r = add_parameter(url, "scope", c->scope ? c->scope : scope);
+        if (r == -ENOMEM)
+                return error_oom(e);
+        if (r < 0)
                 return error_set(e, ERROR_REFUSED, EBADMSG,
                                  "the registry's challenge is too large");
         url->data[--url->len] = '\0'; /* the separator behind the last one */

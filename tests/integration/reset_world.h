@@ -265,13 +265,14 @@ static int fill(void *arg, const struct reset_volume *v, const struct volume *ma
         _cleanup_free_ char *path = at("node/%s.filled", v->name);
         const char *text = certificate ? json_object_to_json_string(certificate) : "";
         _cleanup_(buf_done) struct buf note = BUF_INIT(1 << 16);
+        int r;
 
         (void)arg;
-        (void)e;
-        assert_int_equal(buf_printf(&note, "%s %s %s", made->made.uuid,
-                                    record ? record->encrypted[0] : "-", text),
-                         0);
-        return file_write_volatile(AT_FDCWD, path, note.data, note.len, 0600);
+        r = buf_printf(&note, "%s %s %s", made->made.uuid, record ? record->encrypted[0] : "-",
+                       text);
+        if (r == 0)
+                r = file_write_volatile(AT_FDCWD, path, note.data, note.len, 0600);
+        return r < 0 ? error_errno(e, -r, "fill") : 0;
 }
 
 static int deliver(void *arg, struct error *e)
@@ -318,13 +319,16 @@ static int work(struct tpm *tpm, struct error *e)
                                 .kept = order->kept,
                                 .step = world_step};
         struct reset_journal j;
+        int r;
 
         demands.floor = order->floor;
-        assert_int_equal(tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED, pcr7, e), 0);
+        r = tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED, pcr7, e);
+        if (r < 0)
+                return r;
         if (order->resume) {
                 uint8_t digest[SHA256_SIZE];
-                int r = tpm_note_read(tpm, digest, e);
 
+                r = tpm_note_read(tpm, digest, e);
                 if (r > 0)
                         r = reset_journal_load(&esp, digest, &j, e);
                 else
@@ -354,35 +358,6 @@ static void restart_tpm(void)
                 0);
         tpm_free(tpm);
         assert_int_equal(swtpm_reboot(emulator), 0);
-}
-
-/* Its result; 1 when it was killed. The TPM is started again then. */
-static int run(const struct order *o)
-{
-        int status;
-        pid_t pid;
-
-        order = o;
-        memset(shared, 0, sizeof(*shared));
-        pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0) {
-                struct tpm *tpm = NULL;
-
-                if (tpm_open(emulator->tcti, &tpm, &shared->error) < 0)
-                        _exit(2);
-                shared->result = work(tpm, &shared->error);
-                tpm_free(tpm);
-                _exit(0);
-        }
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (WIFSIGNALED(status)) {
-                assert_int_equal(WTERMSIG(status), SIGKILL);
-                restart_tpm();
-                return 1;
-        }
-        assert_int_equal(WEXITSTATUS(status), 0);
-        return shared->result;
 }
 
 /* --- what must hold -------------------------------------------------------------------------- */

@@ -6,6 +6,35 @@
  */
 #include "tests/integration/reset_world.h"
 
+/* Its result; 1 when it was killed. The TPM is started again then. */
+static int run(const struct order *o)
+{
+        int status;
+        pid_t pid;
+
+        order = o;
+        memset(shared, 0, sizeof(*shared));
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                struct tpm *tpm = NULL;
+
+                if (tpm_open(emulator->tcti, &tpm, &shared->error) < 0)
+                        _exit(2);
+                shared->result = work(tpm, &shared->error);
+                tpm_free(tpm);
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFSIGNALED(status)) {
+                assert_int_equal(WTERMSIG(status), SIGKILL);
+                restart_tpm();
+                return 1;
+        }
+        assert_int_equal(WEXITSTATUS(status), 0);
+        return shared->result;
+}
+
 /* --- tests ----------------------------------------------------------------------------------- */
 
 static void test_reset(void **state)

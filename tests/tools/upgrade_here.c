@@ -165,7 +165,7 @@ static int work(struct here *h, struct upgrade_report *ret, struct error *e)
         int r;
 
         if (root < 0 || state < 0)
-                return error_set(e, ERROR_USAGE, ENOENT, "--esp or --state is no folder");
+                return error_errno(e, root < 0 ? -root : -state, "--esp or --state");
         r = make_world(&env, &places, h, e);
         if (r == 0)
                 r = stop_prepare(e);

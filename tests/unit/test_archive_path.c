@@ -82,11 +82,11 @@ static void test_layout(void **state)
         struct error e = ERROR_INIT;
 
         (void)state;
-        assert_false(layout_is(dir.fd));
+        assert_false(layout_is(dir.fd, NULL));
         assert_int_equal(layout_open(dir.fd, "oci-layout", &e), -ENOENT);
         assert_int_equal(e.class, ERROR_REFUSED);
         scratch_put_text(&dir, "oci-layout", "layout");
-        assert_true(layout_is(dir.fd));
+        assert_true(layout_is(dir.fd, NULL));
         scratch_put_text(&dir, "blobs/sha256/" HEX, "blob");
         expect_content(layout_open(dir.fd, "blobs/sha256/" HEX, &e), "blob");
         /* not files */

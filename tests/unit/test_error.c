@@ -81,6 +81,44 @@ static void test_set(void **state)
         assert_int_equal(e.class, ERROR_INTERNAL);
 }
 
+/* What a machine could not do says nothing about an image or a configuration. */
+static void test_no_verdict(void **state)
+{
+        static const struct {
+                enum error_class given;
+                int code;
+                enum error_class class;
+        } table[] = {
+                {ERROR_REFUSED, EIO, ERROR_IO},
+                {ERROR_CONFIG, ENOMEM, ERROR_INTERNAL},
+                {ERROR_CONFIG, EINTR, ERROR_INTERRUPTED},
+                {ERROR_USAGE, EMFILE, ERROR_INTERNAL},
+                {ERROR_SIGNATURE, ENOSPC, ERROR_SPACE},
+                {ERROR_VERSION, ENOMEM, ERROR_INTERNAL},
+                {ERROR_CONFIG, ENOENT, ERROR_CONFIG},
+                {ERROR_REFUSED, EBADMSG, ERROR_REFUSED},
+                {ERROR_PRECONDITION, EIO, ERROR_PRECONDITION},
+                {ERROR_SOURCE, EIO, ERROR_SOURCE},
+        };
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                assert_int_equal(error_set(&e, table[i].given, table[i].code, "x"), -table[i].code);
+                assert_int_equal(e.class, table[i].class);
+        }
+}
+
+static void test_failure_code(void **state)
+{
+        struct error e = ERROR_INIT;
+
+        (void)state;
+        assert_int_equal(error_failure_code(&e), ERROR_INTERNAL);
+        (void)error_set(&e, ERROR_BUSY, EBUSY, "x");
+        assert_int_equal(error_failure_code(&e), ERROR_BUSY);
+}
+
 static void test_errno(void **state)
 {
         static const struct {
@@ -170,10 +208,11 @@ static void test_nobody_listens(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_classes),    cmocka_unit_test(test_advice_of_class),
-                cmocka_unit_test(test_set),        cmocka_unit_test(test_errno),
-                cmocka_unit_test(test_wrap),       cmocka_unit_test(test_advice),
-                cmocka_unit_test(test_long_texts), cmocka_unit_test(test_nobody_listens),
+                cmocka_unit_test(test_classes),      cmocka_unit_test(test_advice_of_class),
+                cmocka_unit_test(test_set),          cmocka_unit_test(test_no_verdict),
+                cmocka_unit_test(test_failure_code), cmocka_unit_test(test_errno),
+                cmocka_unit_test(test_wrap),         cmocka_unit_test(test_advice),
+                cmocka_unit_test(test_long_texts),   cmocka_unit_test(test_nobody_listens),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

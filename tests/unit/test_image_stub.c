@@ -103,7 +103,7 @@ static void test_no_header_room(void **state)
         struct error e = ERROR_INIT;
 
         (void)state;
-        assert_int_equal(stub_begin(in, out, 2, &s, &e), -ENOSPC);
+        assert_int_equal(stub_begin(in, out, 2, &s, &e), -E2BIG);
         assert_int_equal(e.class, ERROR_CONFIG);
         assert_null(s);
 }
