@@ -99,13 +99,28 @@ static const struct verb {
          "  --secure-boot-enroll MODE   off, manual, if-safe or force: when systemd-boot enrols\n"
          "                              them (default: if-safe; below version 253, which does not\n"
          "                              know that, manual)\n"
-         "  --config FILE               configuration of the installation (install.yaml on it)\n"
+         "  --config FILE               configuration of the installation (install.yaml on it);\n"
+         "                              with \"auto: true\" the medium installs by itself\n"
          "  --overlay DIR               more files, as they are to be on the medium\n"
          "  --title TEXT                title of the boot entry (default: PRETTY_NAME)\n"
          "  --timeout N                 seconds of the boot menu (default 5)\n"
          "  --label LABEL               volume label (default TB_INSTALL)\n"
          "  --json                      print the result as JSON\n",
          verb_iso},
+        {"measure", "predict the PCRs of a boot of an image",
+         "Usage: tb-image measure [OPTIONS] FILE\n"
+         "\n"
+         "Predicts PCRs 4, 11, 12 and 13, and with --keys PCR 7, of a machine that starts the "
+         "USI:\n"
+         "sha256 bank, no credentials, addons or extensions beside it, no option ROMs.\n"
+         "\n"
+         "  --loader FILE   signed systemd-boot that starts it (default: firmware does)\n"
+         "  --keys DIR      directory with PK.esl, KEK.esl, db.esl, and dbx.esl if there is one, "
+         "that\n"
+         "                  the firmware is enrolled with\n"
+         "  --profile N     profile of the image that is started (default 0)\n"
+         "  --json          print the result as JSON\n",
+         verb_measure},
         {"inspect", "show what is in an image",
          "Usage: tb-image inspect [--json] FILE\n"
          "\n"

@@ -11,28 +11,13 @@
 #include "base/limits.h"
 #include "image/document.h"
 #include "image/input.h"
+#include "image/phases.h"
 #include "image/say.h"
 #include "image/verb.h"
 #include "image/words.h"
 #include "upgrade/authenticode.h"
 #include "upgrade/pcrsig.h"
 #include "upgrade/usi.h"
-
-/* A signature document does not name its phases: these are the ones in use (systemd-measure(1) and
- * systems without a second stage), and a signature that fits none of them is shown as foreign. */
-static const char *const phases[] = {
-        "",
-        "enter-initrd",
-        "enter-initrd:leave-initrd",
-        "enter-initrd:leave-initrd:sysinit",
-        "enter-initrd:leave-initrd:sysinit:ready",
-        "sysinit",
-        "sysinit:ready",
-};
-
-/* Those that are printed for people even when nobody signed them. */
-#define PHASE_NONE 0u
-#define PHASE_INITRD 1u
 
 struct image {
         int fd;
@@ -42,9 +27,9 @@ struct image {
         uint8_t digest[SHA256_SIZE]; /* Authenticode */
         struct usi *usi;             /* NULL = it is none, and what follows is empty */
         struct pcrsig *pcrsig;       /* NULL = unsigned policy */
-        uint8_t pcr11[ARRAY_SIZE(phases)][SHA256_SIZE];
-        uint8_t pol[ARRAY_SIZE(phases)][SHA256_SIZE];
-        bool fits[ARRAY_SIZE(phases)];
+        uint8_t pcr11[PHASE_MAX][SHA256_SIZE];
+        uint8_t pol[PHASE_MAX][SHA256_SIZE];
+        bool fits[PHASE_MAX];
 };
 
 static void image_done(struct image *i)
@@ -60,8 +45,8 @@ static int check_phases(struct image *i, struct error *e)
         const struct buf *key = usi_pcrpkey(i->usi);
         int r;
 
-        for (unsigned k = 0; k < ARRAY_SIZE(phases); k++) {
-                r = usi_pcr11(i->usi, phases[k], i->pcr11[k], e);
+        for (unsigned k = 0; k < PHASE_MAX; k++) {
+                r = usi_pcr11(i->usi, phase_path((enum phase)k), i->pcr11[k], e);
                 if (r == 0 && pcrsig_policy(i->pcr11[k], i->pol[k]) < 0)
                         r = error_set(e, ERROR_INTERNAL, EIO, "cannot compute the policy");
                 if (r < 0)
@@ -128,7 +113,7 @@ static void name_machine(const struct image *i, char *ret, size_t n)
 /* Phase whose policy an element of the signature document is for, -1 for none of the known. */
 static int phase_of(const struct image *i, const struct pcrsig_entry *entry)
 {
-        for (unsigned k = 0; entry->mask == PCRSIG_MASK_PCR11 && k < ARRAY_SIZE(phases); k++)
+        for (unsigned k = 0; entry->mask == PCRSIG_MASK_PCR11 && k < PHASE_MAX; k++)
                 if (memcmp(entry->pol, i->pol[k], SHA256_SIZE) == 0)
                         return (int)k;
         return -1;
@@ -199,7 +184,7 @@ static void print_phases(const struct image *i)
         char hex[SHA256_HEX_SIZE];
 
         print_hex("pcr11", i->pcr11[PHASE_NONE], " (before the first phase)");
-        print_hex("", i->pcr11[PHASE_INITRD], " (enter-initrd)");
+        print_hex("", i->pcr11[PHASE_UNLOCK], " (enter-initrd)");
         if (!i->pcrsig)
                 say(stdout, "pcr signature  none\n");
         for (unsigned k = 0; i->pcrsig && pcrsig_at(i->pcrsig, k); k++) {
@@ -212,7 +197,7 @@ static void print_phases(const struct image *i)
                 }
                 hex_encode(i->pcr11[phase], SHA256_SIZE, hex);
                 say(stdout, "signed phase   %s (%s)\n               %s\n",
-                    phases[phase][0] ? phases[phase] : "(none)",
+                    *phase_path((enum phase)phase) ? phase_path((enum phase)phase) : "(none)",
                     i->fits[phase] ? "signature fits" : "SIGNATURE DOES NOT FIT", hex);
         }
 }
@@ -314,7 +299,8 @@ static int add_policies(const struct image *i, struct json_object *array)
 
                 r = json_append(array, o);
                 if (r == 0)
-                        r = json_add_str(o, "phase", phase < 0 ? NULL : phases[phase]);
+                        r = json_add_str(o, "phase",
+                                         phase < 0 ? NULL : phase_path((enum phase)phase));
                 if (r == 0)
                         r = add_hex(o, "policy", entry->pol);
                 if (r == 0)
@@ -342,8 +328,8 @@ static int add_usi(const struct image *i, struct json_object *root)
         if (r < 0)
                 return r;
         values = document_object(root, "pcr11");
-        for (unsigned k = 0; r == 0 && k < ARRAY_SIZE(phases); k++)
-                r = add_hex(values, phases[k], i->pcr11[k]);
+        for (unsigned k = 0; r == 0 && k < PHASE_MAX; k++)
+                r = add_hex(values, phase_path((enum phase)k), i->pcr11[k]);
         return r < 0 ? r : add_policies(i, document_array(root, "policies"));
 }
 
