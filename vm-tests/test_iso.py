@@ -60,16 +60,16 @@ def test_it_does_not_install_again(session):
     assert sorted(state) == ['ActiveState=inactive', 'ExecMainStatus=3', 'Result=success']
 
 
-@pytest.mark.parametrize('more, status, text', [
-    ('install: {device: serial=nothing}', 6, r'no disk'),
-    ('install: {swap: 64}', 10, r'/dev/vda: there is a node on it already\s+What can be done:\s+- take the medium out'),
+@pytest.mark.parametrize('more, text', [
+    ('install: {device: serial=nothing}', r'no disk fits the rule:\s+-   /dev/vda: .*: not serial=nothing'),
+    ('install: {swap: 64}', r'/dev/vda: there is a node on it already\s+What can be done:\s+- take the medium out'),
 ])
-def test_a_failure_stays_on_the_console(session, more, status, text):
+def test_a_failure_stays_on_the_console(session, more, text):
     """What else the medium might say; neither another disk nor another node is taken for what was meant."""
     session.shell('mkdir -p /etc/kairos && cat > /etc/kairos/90.yaml', stdin=f'#cloud-config\n{more}\n'.encode(), check=True)
     assert session.run(['systemctl', 'restart', UNIT]).rc != 0
-    session.expect(rf'The unattended installation FAILED \(exit code {status}\):\s+- .*' + text)
-    assert f'ExecMainStatus={status}' in session.run(['systemctl', 'show', '-p', 'ExecMainStatus', UNIT], check=True).text
+    session.expect(r'The unattended installation FAILED \(exit code 10\):\s+- ' + text)
+    assert 'ExecMainStatus=10' in session.run(['systemctl', 'show', '-p', 'ExecMainStatus', UNIT], check=True).text
     assert b'FAILED' in session.read('/run/issue.d/tb-agent.issue')
     session.run(['rm', '/etc/kairos/90.yaml'], check=True)
 
