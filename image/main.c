@@ -28,7 +28,11 @@ static const struct verb {
          "               machine exports them (or .auth, .der, .pem), and all files in DIR/KEK/\n"
          "               and DIR/db/\n"
          "  --pkcs11 URI make no keys: use those of the token that are called PK, KEK, db and\n"
-         "               tpm2-pcr\n"
+         "               tpm2-pcr (and tpm2-pcr-later)\n"
+         "  --phases LIST\n"
+         "               also a second policy key (tpm2-pcr-later-...), by which \"usi\" signs "
+         "these\n"
+         "               phase paths and never enter-initrd; with commas between them\n"
          "  --days N     validity of the certificates (default 3650)\n"
          "  --bits N     RSA key size, 2048 to 4096 (default 2048)\n",
          verb_keys},

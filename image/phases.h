@@ -6,6 +6,9 @@
  */
 #pragma once
 
+/* By this word a node closes its policy; nobody ever signs it. */
+#define PHASE_HANDOVER_WORD "tb-agent-handover"
+
 enum phase {
         PHASE_NONE,   /* straight from the stub */
         PHASE_UNLOCK, /* enter-initrd: the only one in which volumes may be unlocked */

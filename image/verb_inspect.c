@@ -217,6 +217,16 @@ static void print_hex(const char *label, const uint8_t *digest, const char *rema
         say(stdout, "%-14s %s%s\n", label, hex, remark);
 }
 
+/* By the key that is in the image. */
+static bool is_own(const struct image *i, const struct pcrsig_entry *entry)
+{
+        const struct buf *pem = usi_pcrpkey(i->usi);
+        _cleanup_(policy_key_free_p) struct policy_key *key = NULL;
+
+        return pem && policy_key_from_pem(pem->data, pem->len, &key, NULL) == 0 &&
+               memcmp(policy_key_fingerprint(key), entry->pkfp, SHA256_SIZE) == 0;
+}
+
 static void print_profile(const struct image *i, unsigned number)
 {
         struct image_profile facts;
@@ -253,7 +263,11 @@ static void print_phases(const struct image *i)
                         (void)snprintf(profile, sizeof(profile), " of profile %u", p);
                 say(stdout, "signed phase   %s%s (%s)\n               %s\n",
                     phase > 0 ? phase_path((enum phase)phase) : "(none)", profile,
-                    i->profiles[p].fits[phase] ? "signature fits" : "SIGNATURE DOES NOT FIT", hex);
+                    is_own(i, pcrsig_at(i->pcrsig, k)) ? i->profiles[p].fits[phase]
+                                                                 ? "signature fits"
+                                                                 : "SIGNATURE DOES NOT FIT"
+                                                       : "by another key than its own: not checked",
+                    hex);
         }
 }
 

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "image/assemble.h"
 #include "image/commands.h"
 #include "image/cpio.h"
 #include "image/document.h"
@@ -31,14 +32,8 @@
 #include "upgrade/usi_probe.h"
 
 #define DEFAULT_STUB "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-/* The only phase in which volumes may be unlocked. */
-#define SIGNED_PHASE "enter-initrd"
 /* From this version on the stub knows profiles. */
 #define PROFILE_STUB 257u
-/* Policies of an image: one for each profile. */
-#define POLICIES_MAX (WORDS_LIST_MAX + 1)
-/* Sections that every image has besides those of the stub. */
-#define SECTIONS 6u
 /* From this version on the stub knows .uname; older ones have no room to waste in their headers. */
 #define UNAME_STUB 254u
 /* What a node's version floor and its boot entries hold (partition/floor.h, upgrade/entry.h). A
@@ -69,27 +64,17 @@ struct inputs {
         struct buf splash;
         char release[LIMIT_KERNEL_RELEASE + 1]; /* of the kernel; "": not known */
         EVP_PKEY *policy_private;
+        struct later later;
         EVP_PKEY *key;
         X509 *cert;
         struct tree *tree;
 };
 
-struct result {
-        uint64_t size;
-        uint8_t digest[SHA256_SIZE];
-        /* Of each profile; of an image without profiles the first. */
-        uint8_t pcr11[POLICIES_MAX][SHA256_SIZE];
-        uint8_t policy[POLICIES_MAX][SHA256_SIZE];
-};
-
 /* One of the images that are made of the same root. */
 struct job {
-        const char *cmdline;
-        const struct commands *profiles;
-        const struct usi *packed; /* image that has the packed root already; NULL: none yet */
-        char *path;               /* of a variant; owned */
+        struct assemble_image image;
+        char *path; /* of a variant; owned */
         struct output *output;
-        struct result result;
 };
 
 /* The image itself, and its variants. */
@@ -101,7 +86,8 @@ struct jobs {
 #define INPUTS_INIT                                                                                \
         {                                                                                          \
                 .stub_fd = -EBADF, .kernel_fd = -EBADF, .os_release = BUF_INIT(LIMIT_OS_RELEASE),  \
-                .policy_public = BUF_INIT(LIMIT_PCRPKEY), .splash = BUF_INIT(LIMIT_SPLASH)         \
+                .policy_public = BUF_INIT(LIMIT_PCRPKEY), .splash = BUF_INIT(LIMIT_SPLASH),        \
+                .later = LATER_INIT                                                                \
         }
 
 static void inputs_done(struct inputs *in)
@@ -113,6 +99,7 @@ static void inputs_done(struct inputs *in)
         buf_done(&in->policy_public);
         buf_done(&in->splash);
         EVP_PKEY_free(in->policy_private);
+        later_done(&in->later);
         EVP_PKEY_free(in->key);
         X509_free(in->cert);
         tree_free(in->tree);
@@ -159,15 +146,6 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 s->policy_keys = s->keys;
         return words_number("compression-level", level, CPIO_LEVEL_MIN, CPIO_LEVEL_MAX, &s->level,
                             e);
-}
-
-/* A file the caller named is not what it has to be: that is a mistake in the call, whatever the
- * reader of that format thinks of the file. */
-static int bad_input(struct error *e, int r, const char *what, const char *path)
-{
-        if (e->class == ERROR_REFUSED)
-                e->class = ERROR_CONFIG;
-        return error_wrap(e, r, "%s %s", what, path);
 }
 
 /* NULL and "" say nothing. */
@@ -224,7 +202,7 @@ static int load_os_release(struct settings *s, struct inputs *in, struct error *
                 r = osrelease_parse(in->os_release.data, in->os_release.len, &in->release_file, e);
         if (r == 0)
                 r = check_names(s, in->release_file, e);
-        return r < 0 ? bad_input(e, r, "file", s->os_release) : 0;
+        return r < 0 ? assemble_bad_input(e, r, "file", s->os_release) : 0;
 }
 
 static int load_keys(const struct settings *s, struct inputs *in, struct error *e)
@@ -237,6 +215,12 @@ static int load_keys(const struct settings *s, struct inputs *in, struct error *
         r = keyfile_private(policy, KEYFILE_POLICY_PRIVATE, &in->policy_private, e);
         if (r == 0)
                 r = keyfile_bytes(policy, KEYFILE_POLICY_PUBLIC, &in->policy_public, e);
+        if (r == 0)
+                r = later_load(policy, &in->later, e);
+        if (r == 0 && in->later.n > 0 && EVP_PKEY_eq(in->policy_private, in->later.key) == 1)
+                r = error_set(e, ERROR_CONFIG, EINVAL,
+                              KEYFILE_LATER_PRIVATE " is the key that unlocks: with it the data "
+                                                    "would open in later phases");
         if (r < 0)
                 return error_wrap(e, r, "%s", s->policy_keys);
         if (s->without_signature)
@@ -265,7 +249,7 @@ static int check_stub(const struct settings *s, struct inputs *in, struct error 
         int r = usi_probe_stub(in->stub_fd, &in->stub_version, e);
 
         if (r < 0)
-                return bad_input(e, r, "stub", s->stub);
+                return assemble_bad_input(e, r, "stub", s->stub);
         if (in->stub_version > 0)
                 return check_profiles(s, in, e);
         r = error_set(e, ERROR_REFUSED, EOPNOTSUPP,
@@ -283,7 +267,7 @@ static int check_kernel(const struct settings *s, const struct inputs *in, uint1
         int r = usi_probe_kernel(in->kernel_fd, machine, &kernel, e);
 
         if (r < 0)
-                return bad_input(e, r, "kernel", s->kernel);
+                return assemble_bad_input(e, r, "kernel", s->kernel);
         if (kernel)
                 return 0;
         r = error_set(e, ERROR_CONFIG, ENOEXEC, "kernel %s has no boot header of Linux", s->kernel);
@@ -299,13 +283,13 @@ static int check_programs(const struct settings *s, struct inputs *in, struct er
 
         r = pe_probe_machine(in->stub_fd, &stub_type, e);
         if (r < 0)
-                return bad_input(e, r, "stub", s->stub);
+                return assemble_bad_input(e, r, "stub", s->stub);
         r = check_stub(s, in, e);
         if (r < 0)
                 return r;
         r = pe_probe_machine(in->kernel_fd, &kernel_type, e);
         if (r < 0)
-                return bad_input(e, r, "kernel", s->kernel);
+                return assemble_bad_input(e, r, "kernel", s->kernel);
         if (stub_type != kernel_type)
                 return error_set(e, ERROR_CONFIG, EINVAL,
                                  "stub and kernel are for different machines (%#x and %#x)",
@@ -379,7 +363,7 @@ static int load_splash(const struct settings *s, struct inputs *in, struct error
         if (r < 0)
                 return r;
         r = splash_check(&in->splash, e);
-        return r < 0 ? bad_input(e, r, "picture", s->splash) : 0;
+        return r < 0 ? assemble_bad_input(e, r, "picture", s->splash) : 0;
 }
 
 static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
@@ -410,175 +394,6 @@ static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
         return r == 0 ? check_tree(s, in, e) : r;
 }
 
-/* --- one image --- */
-
-/* 0 for an image without profiles. */
-static unsigned count_profiles(const struct job *job)
-{
-        return job->profiles->n > 0 ? job->profiles->n + 1 : 0;
-}
-
-static unsigned count_policies(const struct job *job)
-{
-        return job->profiles->n + 1;
-}
-
-/* Signature document for the values of PCR 11. Its length is the same for all values. */
-static int sign_pcr11(const struct inputs *in, const struct job *job, struct buf *out,
-                      struct error *e)
-{
-        return pcrsig_build(in->policy_private, in->policy_public.data, in->policy_public.len,
-                            (const uint8_t(*)[SHA256_SIZE])job->result.pcr11, count_policies(job),
-                            out, e);
-}
-
-static int append_to_stub(void *ctx, const void *data, size_t n, struct error *e)
-{
-        return stub_append(ctx, data, n, e);
-}
-
-struct repack {
-        struct stub *stub;
-        struct error *e;
-};
-
-static int append_again(void *ctx, const void *data, size_t n)
-{
-        struct repack *r = ctx;
-
-        return stub_append(r->stub, data, n, r->e);
-}
-
-static int add_initrd(const struct settings *s, const struct inputs *in, const struct job *job,
-                      struct stub *stub, struct error *e)
-{
-        struct repack again = {stub, e};
-        int r = stub_start(stub, ".initrd", e);
-
-        if (r == 0 && job->packed)
-                r = pe_stream(usi_pe(job->packed), usi_section(job->packed, USI_INITRD),
-                              append_again, &again, e);
-        else if (r == 0)
-                r = cpio_write(in->tree, s->epoch, s->level, append_to_stub, stub, e);
-        return r == 0 ? stub_end(stub, e) : r;
-}
-
-static int add_profile(struct stub *stub, const char *id, const char *title, const char *cmdline,
-                       struct error *e)
-{
-        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_OS_RELEASE);
-        int r = commands_profile(id, title, &text) < 0 ? error_oom(e) : 0;
-
-        if (r == 0)
-                r = stub_add(stub, ".profile", text.data, text.len, e);
-        return r == 0 && cmdline ? stub_add(stub, ".cmdline", cmdline, strlen(cmdline), e) : r;
-}
-
-/* Behind everything else, which is the base of all of them. */
-static int add_profiles(const struct job *job, struct stub *stub, struct error *e)
-{
-        int r = job->profiles->n > 0 ? add_profile(stub, COMMANDS_MAIN, "", NULL, e) : 0;
-
-        for (unsigned i = 0; i < job->profiles->n && r == 0; i++) {
-                const struct command *c = &job->profiles->item[i];
-
-                r = add_profile(stub, c->name, c->title, c->cmdline, e);
-        }
-        return r;
-}
-
-/* Sections in file order: what a verifier reads first stands first, the bulk last. One .pcrsig in
- * the base holds the policies of all profiles. */
-static int add_sections(const struct settings *s, const struct inputs *in, const struct job *job,
-                        struct stub *stub, struct error *e)
-{
-        _cleanup_(buf_done) struct buf place = BUF_INIT(LIMIT_PCRSIG);
-        int r;
-
-        r = sign_pcr11(in, job, &place, e);
-        if (r < 0)
-                return r;
-        memset(place.data, ' ', place.len); /* filled in when PCR 11 is known */
-        r = stub_add(stub, ".osrel", in->os_release.data, in->os_release.len, e);
-        if (r == 0)
-                r = stub_add(stub, ".cmdline", job->cmdline, strlen(job->cmdline), e);
-        if (r == 0)
-                r = stub_add(stub, ".pcrpkey", in->policy_public.data, in->policy_public.len, e);
-        if (r == 0)
-                r = stub_add(stub, ".pcrsig", place.data, place.len, e);
-        if (r == 0 && in->release[0] != '\0')
-                r = stub_add(stub, ".uname", in->release, strlen(in->release), e);
-        if (r == 0 && in->splash.len > 0)
-                r = stub_add(stub, ".splash", in->splash.data, in->splash.len, e);
-        if (r == 0)
-                r = stub_add_file(stub, ".linux", in->kernel_fd, e);
-        if (r == 0)
-                r = add_initrd(s, in, job, stub, e);
-        return r == 0 ? add_profiles(job, stub, e) : r;
-}
-
-/* Each of the policies, as a verifier will look for it. */
-static int check_policies(const struct inputs *in, const struct buf *text, struct job *job,
-                          struct error *e)
-{
-        _cleanup_(pcrsig_free_p) struct pcrsig *doc = NULL;
-        int r = pcrsig_parse(text->data, text->len, &doc, e);
-
-        for (unsigned i = 0; i < count_policies(job) && r == 0; i++)
-                r = pcrsig_check(doc, in->policy_public.data, in->policy_public.len,
-                                 job->result.pcr11[i], job->result.policy[i], e);
-        return r;
-}
-
-/* Predicts from the finished image, with the code that will verify it later, and fills .pcrsig. */
-static int sign_policy(const struct inputs *in, int fd, struct job *job, struct error *e)
-{
-        _cleanup_(usi_free_p) struct usi *u = NULL;
-        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_PCRSIG);
-        const struct pe_section *place;
-        int r;
-
-        r = usi_open(fd, &u, e);
-        for (unsigned i = 0; i < count_policies(job) && r == 0; i++)
-                r = usi_pcr11_profile(u, i, SIGNED_PHASE, job->result.pcr11[i], e);
-        if (r == 0)
-                r = sign_pcr11(in, job, &text, e);
-        if (r < 0)
-                return r;
-        place = usi_section(u, USI_PCRSIG);
-        if (!place || place->virtual_size != text.len)
-                return error_set(e, ERROR_INTERNAL, EINVAL, "the PCR signature does not fit");
-        r = check_policies(in, &text, job, e);
-        if (r < 0)
-                return r;
-        r = file_pwrite(fd, text.data, text.len, place->raw_offset);
-        return r < 0 ? error_errno(e, -r, "cannot write the image") : 0;
-}
-
-static int build(const struct settings *s, const struct inputs *in, struct job *job,
-                 struct error *e)
-{
-        _cleanup_(stub_free_p) struct stub *stub = NULL;
-        unsigned sections = SECTIONS + (in->release[0] != '\0') + (in->splash.len > 0) +
-                            count_profiles(job) + job->profiles->n;
-        int fd = output_fd(job->output), r;
-
-        r = stub_begin(in->stub_fd, fd, sections, &stub, e);
-        if (r < 0)
-                return bad_input(e, r, "stub", s->stub);
-        r = add_sections(s, in, job, stub, e);
-        if (r == 0)
-                r = stub_finish(stub, e);
-        if (r == 0)
-                r = sign_policy(in, fd, job, e);
-        if (r == 0 && !s->without_signature)
-                r = authenticode_sign(fd, in->key, in->cert, e);
-        if (r < 0)
-                return r;
-        r = digest_fd(fd, job->result.digest, &job->result.size);
-        return r < 0 ? error_errno(e, -r, "cannot read the image back") : 0;
-}
-
 /* --- all of them --- */
 
 static void jobs_done(struct jobs *jobs)
@@ -603,8 +418,8 @@ static int open_jobs(const struct settings *s, struct jobs *jobs, struct error *
                 struct job *job = &jobs->item[jobs->n++];
                 const struct command *variant = i > 0 ? &s->variants.item[i - 1] : NULL;
 
-                job->cmdline = variant ? variant->cmdline : s->cmdline;
-                job->profiles = variant ? &none : &s->profiles;
+                job->image.cmdline = variant ? variant->cmdline : s->cmdline;
+                job->image.profiles = variant ? &none : &s->profiles;
                 job->path = variant ? commands_variant_path(s->out, variant->name) : NULL;
                 r = variant && !job->path ? error_oom(e)
                                           : output_open(job_path(s, job), &job->output, e);
@@ -616,14 +431,31 @@ static int open_jobs(const struct settings *s, struct jobs *jobs, struct error *
 static int build_all(const struct settings *s, const struct inputs *in, struct jobs *jobs,
                      struct error *e)
 {
+        const struct assemble_parts parts = {.stub = in->stub_fd,
+                                             .stub_name = s->stub,
+                                             .kernel = in->kernel_fd,
+                                             .os_release = &in->os_release,
+                                             .splash = &in->splash,
+                                             .release = in->release,
+                                             .policy_private = in->policy_private,
+                                             .policy_public = &in->policy_public,
+                                             .later = &in->later,
+                                             .key = s->without_signature ? NULL : in->key,
+                                             .cert = in->cert,
+                                             .tree = in->tree,
+                                             .level = s->level,
+                                             .epoch = s->epoch};
         _cleanup_(usi_free_p) struct usi *first = NULL;
-        int r = build(s, in, &jobs->item[0], e);
+        int r = 0;
 
-        if (r == 0 && jobs->n > 1)
-                r = usi_open(output_fd(jobs->item[0].output), &first, e);
-        for (unsigned i = 1; i < jobs->n && r == 0; i++) {
-                jobs->item[i].packed = first;
-                r = build(s, in, &jobs->item[i], e);
+        for (unsigned i = 0; i < jobs->n && r == 0; i++) {
+                struct job *job = &jobs->item[i];
+
+                if (i == 1)
+                        r = usi_open(output_fd(jobs->item[0].output), &first, e);
+                job->image.packed = first;
+                if (r == 0)
+                        r = assemble_build(&parts, &job->image, output_fd(job->output), e);
         }
         return r;
 }
@@ -639,14 +471,14 @@ static int commit_all(struct jobs *jobs, struct error *e)
 
 /* --- output --- */
 
-static int add_policy(struct json_object *o, const struct result *res, unsigned i)
+static int add_policy(struct json_object *o, const struct assemble_image *image, unsigned i)
 {
         char hex[SHA256_HEX_SIZE];
         int r;
 
-        hex_encode(res->pcr11[i], SHA256_SIZE, hex);
-        r = json_add_str(document_object(o, "pcr11"), SIGNED_PHASE, hex);
-        hex_encode(res->policy[i], SHA256_SIZE, hex);
+        hex_encode(image->pcr11[i], SHA256_SIZE, hex);
+        r = json_add_str(document_object(o, "pcr11"), ASSEMBLE_PHASE, hex);
+        hex_encode(image->policy[i], SHA256_SIZE, hex);
         return r == 0 ? json_add_str(o, "policy", hex) : r;
 }
 
@@ -655,21 +487,21 @@ static int add_image(struct json_object *o, const struct settings *s, const stru
         char digest[SHA256_HEX_SIZE];
         int r;
 
-        hex_encode(job->result.digest, SHA256_SIZE, digest);
+        hex_encode(job->image.digest, SHA256_SIZE, digest);
         r = json_add_str(o, "out", job_path(s, job));
         if (r == 0)
-                r = json_add_u64(o, "size", job->result.size);
+                r = json_add_u64(o, "size", job->image.size);
         if (r == 0)
                 r = json_add_str(o, "sha256", digest);
-        return r == 0 ? add_policy(o, &job->result, 0) : r;
+        return r == 0 ? add_policy(o, &job->image, 0) : r;
 }
 
 static int add_further_profiles(const struct job *job, struct json_object *array)
 {
         int r = array ? 0 : -ENOMEM;
 
-        for (unsigned i = 0; i < count_profiles(job) && r == 0; i++) {
-                const struct command *c = i > 0 ? &job->profiles->item[i - 1] : NULL;
+        for (unsigned i = 0; i < assemble_profiles(&job->image) && r == 0; i++) {
+                const struct command *c = i > 0 ? &job->image.profiles->item[i - 1] : NULL;
                 struct json_object *o = json_object_new_object();
 
                 r = json_append(array, o);
@@ -678,7 +510,7 @@ static int add_further_profiles(const struct job *job, struct json_object *array
                 if (r == 0)
                         r = json_add_str(o, "title", c && *c->title ? c->title : NULL);
                 if (r == 0)
-                        r = add_policy(o, &job->result, i);
+                        r = add_policy(o, &job->image, i);
         }
         return r;
 }
@@ -712,27 +544,27 @@ static int print_json(const struct settings *s, const struct jobs *jobs, struct 
         return r < 0 ? error_oom(e) : document_print(root, e);
 }
 
-static void print_policy(const struct result *res, unsigned i, const char *profile)
+static void print_policy(const struct assemble_image *image, unsigned i, const char *profile)
 {
         char pcr11[SHA256_HEX_SIZE], policy[SHA256_HEX_SIZE];
 
-        hex_encode(res->pcr11[i], SHA256_SIZE, pcr11);
-        hex_encode(res->policy[i], SHA256_SIZE, policy);
+        hex_encode(image->pcr11[i], SHA256_SIZE, pcr11);
+        hex_encode(image->policy[i], SHA256_SIZE, policy);
         if (*profile)
                 say(stdout, "profile %s\n", profile);
-        say(stdout, "pcr11   %s (%s)\npolicy  %s\n", pcr11, SIGNED_PHASE, policy);
+        say(stdout, "pcr11   %s (%s)\npolicy  %s\n", pcr11, ASSEMBLE_PHASE, policy);
 }
 
 static void print_text(const struct settings *s, const struct job *job)
 {
         char digest[SHA256_HEX_SIZE];
 
-        hex_encode(job->result.digest, SHA256_SIZE, digest);
+        hex_encode(job->image.digest, SHA256_SIZE, digest);
         say(stdout, "image   %s\nsize    %llu\nsha256  %s\n", job_path(s, job),
-            (unsigned long long)job->result.size, digest);
-        print_policy(&job->result, 0, job->profiles->n > 0 ? COMMANDS_MAIN : "");
-        for (unsigned i = 0; i < job->profiles->n; i++)
-                print_policy(&job->result, i + 1, job->profiles->item[i].name);
+            (unsigned long long)job->image.size, digest);
+        print_policy(&job->image, 0, job->image.profiles->n > 0 ? COMMANDS_MAIN : "");
+        for (unsigned i = 0; i < job->image.profiles->n; i++)
+                print_policy(&job->image, i + 1, job->image.profiles->item[i].name);
 }
 
 static int print(const struct settings *s, bool json, const struct jobs *jobs, struct error *e)
@@ -744,8 +576,8 @@ static int print(const struct settings *s, bool json, const struct jobs *jobs, s
         return 0;
 }
 
-static int write_sbom(const struct settings *s, const struct inputs *in, const struct result *res,
-                      struct error *e)
+static int write_sbom(const struct settings *s, const struct inputs *in,
+                      const struct assemble_image *image, struct error *e)
 {
         char digest[SHA256_HEX_SIZE];
         const struct sbom_subject subject = {
@@ -756,7 +588,7 @@ static int write_sbom(const struct settings *s, const struct inputs *in, const s
                 .epoch = s->epoch};
         unsigned n;
 
-        hex_encode(res->digest, SHA256_SIZE, digest);
+        hex_encode(image->digest, SHA256_SIZE, digest);
         return sbom_write(in->tree, &subject, s->sbom, &n, e);
 }
 
@@ -773,7 +605,7 @@ static int make(struct settings *s, bool json, struct error *e)
         if (r == 0)
                 r = build_all(s, &in, &jobs, e);
         if (r == 0 && s->sbom)
-                r = write_sbom(s, &in, &jobs.item[0].result, e);
+                r = write_sbom(s, &in, &jobs.item[0].image, e);
         if (r == 0)
                 r = commit_all(&jobs, e);
         return r == 0 ? print(s, json, &jobs, e) : r;
