@@ -16,16 +16,19 @@
 #define SENTINEL "cos/live_mode"
 #define MARK_SIZE (SHA256_HEX_SIZE) /* the digits, and "\n" in the place of the end */
 
-int install_auto_check(const struct env *env, const struct config *c, struct error *e)
+static bool is_live(const struct env *env)
 {
         _cleanup_free_ char *path = NULL;
 
-        if (asprintf(&path, "%s/" SENTINEL, env->run) < 0) {
+        if (asprintf(&path, "%s/" SENTINEL, env->run) < 0)
                 path = NULL;
-                return error_oom(e);
-        }
+        return path && file_exists(AT_FDCWD, path);
+}
+
+int install_auto_check(const struct env *env, const struct config *c, struct error *e)
+{
         /* A node keeps the configuration that installed it, and must not follow it once more. */
-        if (!file_exists(AT_FDCWD, path))
+        if (!is_live(env))
                 return error_set(e, ERROR_PRECONDITION, ENOTSUP,
                                  "--unattended: this is no live session");
         if (!c->install.automatic)
@@ -202,6 +205,8 @@ void install_auto_end(const struct env *env, enum install_end end, bool installe
         _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_SMALL_FILE);
         int r;
 
+        if (!is_live(env))
+                return; /* whoever typed it on a node reads it there */
         if (!e || e->class == ERROR_NONE) {
                 r = describe_end(end, &text);
         } else if (e->class != ERROR_NOTHING) {

@@ -51,7 +51,7 @@ void install_auto_begin(const struct install_plan *p);
 /*
  * How it ended, on every console and at the login prompts. e: NULL or class ERROR_NONE after
  * success; installed: the node is complete all the same. Nothing is shown where nobody wanted an
- * installation.
+ * installation, and outside of a live session.
  */
 void install_auto_end(const struct env *env, enum install_end end, bool installed,
                       const struct error *e);

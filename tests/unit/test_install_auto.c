@@ -170,8 +170,8 @@ static void the_mark_is_of_configuration_and_image(void **state)
         config_run_done(&split);
 }
 
-static void expect_end(const struct error *e, bool installed, enum install_end end,
-                       const char *said)
+static void expect_end_in(bool live, const struct error *e, bool installed, enum install_end end,
+                          const char *said)
 {
         _cleanup_(buf_done) struct buf text = BUF_INIT(8192);
         struct env env = ENV_INIT;
@@ -181,12 +181,21 @@ static void expect_end(const struct error *e, bool installed, enum install_end e
         scratch_make(&s);
         env.run = s.path;
         env.proc = env.dev = "/nonexistent";
+        assert_int_equal(file_make_dirs(s.fd, "cos", 0755), 0);
+        if (live)
+                scratch_put_text(&s, "cos/live_mode", "1\n");
         install_auto_end(&env, end, installed, e);
         r = file_read(s.fd, "issue.d/tb-agent.issue", &text);
         assert_int_equal(r, said ? 0 : -ENOENT);
         if (said)
                 assert_string_equal(buf_str(&text), said);
         scratch_clean(&s);
+}
+
+static void expect_end(const struct error *e, bool installed, enum install_end end,
+                       const char *said)
+{
+        expect_end_in(true, e, installed, end, said);
 }
 
 static void how_it_ended_is_told(void **state)
@@ -214,6 +223,7 @@ static void how_it_ended_is_told(void **state)
         error_advise(&e, "go away");
         expect_end(&e, false, INSTALL_END_REBOOT,
                    "\nNothing was installed: vda: there already\ngo away\n\n");
+        expect_end_in(false, &e, false, INSTALL_END_REBOOT, NULL);
         error_set(&e, ERROR_NOTHING, ENODATA, "nobody asked");
         expect_end(&e, false, INSTALL_END_REBOOT, NULL);
 }
