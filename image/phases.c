@@ -11,7 +11,7 @@ const char *phase_path(enum phase p)
                 [PHASE_LEAVE_READY] = "enter-initrd:leave-initrd:sysinit:ready",
                 [PHASE_SYSINIT] = "sysinit",
                 [PHASE_READY] = "sysinit:ready",
-                [PHASE_HANDOVER] = "enter-initrd:" PHASE_HANDOVER_WORD,
+                [PHASE_HANDOVER] = ("enter-initrd:" PHASE_HANDOVER_WORD),
         };
 
         return paths[p];
