@@ -50,8 +50,7 @@ int boot_issue_entries(const struct entry_file *list, size_t n, struct buf *why)
         return r;
 }
 
-/* What comes from a disk or an image may hold bytes that a terminal or a login prompt obeys. */
-static int add_harmless(struct buf *out, const char *text, const char *prefix)
+int boot_issue_add(struct buf *out, const char *text, const char *prefix)
 {
         int r = 0;
 
@@ -76,7 +75,7 @@ static int add_problems(struct buf *out, struct json_object *problems)
         for (size_t i = 0; problems && i < json_object_array_length(problems) && r == 0; i++) {
                 const char *text = json_object_get_string(json_object_array_get_idx(problems, i));
 
-                r = add_harmless(out, text ? text : "", "  - ");
+                r = boot_issue_add(out, text ? text : "", "  - ");
                 if (r == 0)
                         r = buf_add_str(out, "\n");
         }
@@ -90,7 +89,7 @@ int boot_issue_text(const char *why, struct json_object *problems, bool unlocked
                            unlocked ? "open" : "LOCKED", anything ? "What failed:\n" : "");
 
         if (r == 0)
-                r = add_harmless(ret, why, "  - ");
+                r = boot_issue_add(ret, why, "  - ");
         if (r == 0)
                 r = add_problems(ret, problems);
         if (r == 0)
@@ -130,9 +129,6 @@ static void write_issue(const struct env *env, const char *text)
 
 void boot_issue_show(const struct env *env, const char *text)
 {
-        _cleanup_(console_close_p) struct console *console = NULL;
-
         write_issue(env, text);
-        if (console_open_all(env, &console, NULL) == 0)
-                console_say(console, text);
+        console_tell(env, text);
 }

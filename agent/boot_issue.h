@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a recovery session tells a person: what failed and why, and what can be done. On every
- * console before the system starts, and in run/issue.d for the login prompt, where the image has
- * one.
+ * What a session tells a person who comes to the machine: recovery, what failed and why, and what
+ * can be done; a live session, how the installation ended that nobody attended. On every console,
+ * and in run/issue.d for the login prompt, where the image has one.
  */
 #pragma once
 
@@ -24,6 +24,10 @@ int boot_issue_entries(const struct entry_file *list, size_t n, struct buf *why)
  */
 int boot_issue_text(const char *why, struct json_object *problems, bool unlocked, struct buf *ret)
         _must_check_;
+
+/* Adds text, prefix before each of its lines. What comes from a disk or an image may hold bytes
+ * that a terminal or a login prompt obeys: they become "?". */
+int boot_issue_add(struct buf *out, const char *text, const char *prefix) _must_check_;
 
 /* Shows it everywhere. Best effort. */
 void boot_issue_show(const struct env *env, const char *text);

@@ -68,6 +68,8 @@ struct config_install {
         /* A path below /dev, or a rule of words with commas between them ("auto", "size>=100G");
          * never NULL. */
         const char *device;    /* path or rule; NULL: nobody chose a disk to erase */
+        bool automatic;        /* a live session installs by itself: agent/install_auto.h */
+        bool overwrite_node;   /* also where a node is */
         bool force_release;    /* take away what holds the disk, where that is safe */
         const char *source;    /* as upgrade/source_name.h reads it; NULL: medium of the session */
         bool reboot, poweroff; /* not both */

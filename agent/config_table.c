@@ -211,6 +211,10 @@ static const struct config_key install_recovery[] = {
 static const struct config_key install[] = {
         {.name = "device", .type = CONFIG_TYPE_TEXT, .target = IN(install.device), .rule = &device_rule,
          .help = "The disk: any path below /dev that leads to it, or a rule, as --target of tb-agent install takes it."},
+        BOOL("auto", IN(install.automatic), "false",
+             "A live session that finds this configuration installs by itself and asks nothing."),
+        BOOL("overwrite-node", IN(install.overwrite_node), "false",
+             "With auto: also onto a disk that holds a node, unless this medium installed it."),
         TEXT("source", IN(install.source), &source_rule, "Where the image comes from. Default: the medium of the session."),
         BOOL("reboot", IN(install.reboot), "false", "Restart when the installation is complete."),
         BOOL("poweroff", IN(install.poweroff), "false", "Power off when the installation is complete."),
@@ -242,7 +246,6 @@ static const struct config_key install[] = {
         MAP("system", install_system, "The image, in the words of older configurations."),
         WORD("firmware", CONFIG_NOWHERE, only_efi, "efi", "There is no choice."),
         WORD("part-table", CONFIG_NOWHERE, only_gpt, "gpt", "There is no choice."),
-        IGNORED("auto", "an installation begins when tb-agent install is called"),
         IGNORED("bundles", "what belongs to the system is in its image"),
         IGNORED("env", "no program is called that would read it"),
         IGNORED("extensions", "system extensions are enabled on the installed node"),

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <termios.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -60,8 +61,9 @@ static int prepare(struct terminal *t, bool may_cancel)
 }
 
 /* A terminal that does not open, or is none, is left out. */
-static void add(struct console *c, const char *path)
+static void add(void *console, const char *path)
 {
+        struct console *c = console;
         struct terminal t = {.fd = -EBADF};
 
         if (c->n == LIMIT_CONSOLES)
@@ -78,7 +80,9 @@ static void add(struct console *c, const char *path)
         c->item[c->n++] = t;
 }
 
-static void add_name(struct console *c, const struct env *env, const char *name, size_t n)
+typedef void (*use_fn)(void *ctx, const char *path);
+
+static void use_name(const struct env *env, const char *name, size_t n, use_fn use, void *ctx)
 {
         _cleanup_free_ char *path = NULL;
 
@@ -88,11 +92,11 @@ static void add_name(struct console *c, const struct env *env, const char *name,
                 path = NULL;
                 return;
         }
-        add(c, path);
+        use(ctx, path);
 }
 
 /* "ttyS0                -W- (EC p a)    4:64", one a line. */
-static void add_listed(struct console *c, const struct env *env)
+static void use_listed(const struct env *env, use_fn use, void *ctx)
 {
         _cleanup_(buf_done) struct buf list = BUF_INIT(LIMIT_SYSFS_FILE);
         _cleanup_free_ char *path = NULL;
@@ -105,7 +109,7 @@ static void add_listed(struct console *c, const struct env *env)
         if (file_read(AT_FDCWD, path, &list) < 0)
                 return;
         for (line = buf_str(&list); *line; line += strcspn(line, "\n"), line += *line == '\n')
-                add_name(c, env, line, strcspn(line, " \t\n"));
+                use_name(env, line, strcspn(line, " \t\n"), use, ctx);
 }
 
 static struct console *console_new(void)
@@ -123,9 +127,9 @@ int console_open_all(const struct env *env, struct console **ret, struct error *
 
         if (!c)
                 return error_oom(e);
-        add_listed(c, env);
+        use_listed(env, add, c);
         if (c->n == 0)
-                add_name(c, env, "console", strlen("console"));
+                use_name(env, "console", strlen("console"), add, c);
         if (c->n == 0)
                 return error_set(e, ERROR_PRECONDITION, ENXIO, "there is no console to ask on");
         *ret = TAKE_PTR(c);
@@ -139,7 +143,7 @@ int console_open_terminal(const struct env *env, struct console **ret, struct er
         if (!c)
                 return error_oom(e);
         c->may_cancel = true;
-        add_name(c, env, "tty", strlen("tty"));
+        use_name(env, "tty", strlen("tty"), add, c);
         if (c->n == 0)
                 return error_set(e, ERROR_USAGE, ENOTTY, "there is no terminal to ask on");
         *ret = TAKE_PTR(c);
@@ -184,6 +188,29 @@ void console_say(struct console *c, const char *text)
                 if (c->item[i].fd >= 0 && file_write(c->item[i].fd, text, strlen(text)) < 0)
                         continue;
         }
+}
+
+struct telling {
+        const char *text;
+        bool told;
+};
+
+static void tell(void *telling, const char *path)
+{
+        struct telling *t = telling;
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+
+        if (fd >= 0 && isatty(fd))
+                t->told = file_write(fd, t->text, strlen(t->text)) == 0 || t->told;
+}
+
+void console_tell(const struct env *env, const char *text)
+{
+        struct telling t = {.text = text};
+
+        use_listed(env, tell, &t);
+        if (!t.told)
+                use_name(env, "console", strlen("console"), tell, &t);
 }
 
 /* Takes what there is. 1: a line is complete, 0: not yet, -EPIPE: nobody is there any more,

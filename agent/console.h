@@ -37,6 +37,12 @@ void console_watch(struct console *c, int fd, void (*noticed)(void *ctx), void *
 void console_say(struct console *c, const char *text);
 
 /*
+ * Shows a text on the consoles that console_open_all() would open, whoever uses them now: their
+ * settings stay as they are, and what is being typed is not lost. Best effort.
+ */
+void console_tell(const struct env *env, const char *text);
+
+/*
  * Reads one line, without its end. -ETIMEDOUT after so many seconds without one (0: never), -EPIPE
  * when the last terminal was hung up, -ECANCELED when the person gave up. A line of more than
  * LIMIT_RECOVERY_INPUT bytes is cut.

@@ -10,6 +10,7 @@
 #include "agent/config_install.h"
 #include "agent/config_userdata.h"
 #include "agent/golden.h"
+#include "agent/install_auto.h"
 #include "agent/install_choose.h"
 #include "agent/install_keep.h"
 #include "agent/lock.h"
@@ -86,6 +87,9 @@ static void print_help(void)
                 "  --reboot         restart the machine when the installation is complete\n"
                 "  --poweroff       power it off instead\n"
                 "  --yes            do not ask\n"
+                "  --unattended     if a configuration in the known folders says install.auto, do "
+                "what it\n"
+                "                   says, show it on every console, and ask nothing\n"
                 "  --dry-run        show the plan, change nothing\n"
                 "  --progress-fd N  write progress to this descriptor, as JSON lines\n"
                 "  --json           print the result as JSON\n"
@@ -93,6 +97,18 @@ static void print_help(void)
                 "  --help           show this text\n"
                 "%s",
                 source_help);
+}
+
+/* What it does is said by the medium, and by nobody who could look. */
+static int begin_unattended(struct install_options *o, struct error *e)
+{
+        if (o->wishes.target || o->wishes.image || o->configs.n > 0)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--unattended goes by the configurations in the known folders: no "
+                                 "--target, --image or --config");
+        o->use_default_dirs = true;
+        o->yes = true;
+        return 0;
 }
 
 /* 0: go on; 1: help was shown; negative: *e is set. */
@@ -130,6 +146,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"reboot", OPTION_FLAG, &o->reboot},
                 {"poweroff", OPTION_FLAG, &o->poweroff},
                 {"yes", OPTION_FLAG, &o->yes},
+                {"unattended", OPTION_FLAG, &o->wishes.unattended},
                 {"json", OPTION_FLAG, &o->json},
                 {"dry-run", OPTION_FLAG, &o->dry_run},
         };
@@ -147,6 +164,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 r = pcr_choice_parse(o->pcrs, &o->wishes.literal_pcrs, e);
         if (r == 0 && o->wishes.target && o->wishes.image)
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target and --image exclude each other");
+        if (r == 0 && o->wishes.unattended)
+                r = begin_unattended(o, e);
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r == 0 ? install_end_choose(o->reboot, o->poweroff, &o->wishes.end, e) : r;
@@ -171,6 +190,8 @@ static int read_config(const struct env *env, struct install_options *o, struct 
         if (r == 0)
                 r = config_userdata_check(env, *ret, &problems, e);
         config_problems_print(&problems);
+        if (r == 0 && o->wishes.unattended)
+                r = install_auto_check(env, *ret, e);
         return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);
 }
 
@@ -227,7 +248,8 @@ static int confirm(const struct install_plan *p, const struct install_options *o
 struct outcome {
         unsigned hooks;
         bool installed; /* the node is complete, whatever comes after it */
-        bool told;      /* the document was printed, with the failure if there is one */
+        enum install_end end;
+        bool told; /* the document was printed, with the failure if there is one */
 };
 
 static void print_text(const struct install_plan *p, const struct outcome *run)
@@ -316,11 +338,14 @@ static int carry_out(struct install_plan *plan, const struct install_options *o,
                 r = confirm(plan, o, e);
         if (r == 0)
                 r = install_end_ask_hooks(plan, &run->hooks, e);
+        if (r == 0 && plan->unattended)
+                install_auto_begin(plan);
         if (r == 0)
                 r = install_apply(plan, progress, e);
         if (r < 0)
                 return r;
         run->installed = true;
+        run->end = plan->end;
         r = install_end_tell_hooks(plan, &run->hooks, e);
         if (r == 0)
                 r = install_end_leave(plan, e);
@@ -397,6 +422,12 @@ static int install(const struct env *env, struct install_options *o,
                           : carry_out(&plan, o, progress, run, e);
 }
 
+static struct install_progress *open_progress(struct env *env, const struct install_options *o)
+{
+        return install_progress_new(o->json, o->progress_fd,
+                                    o->wishes.unattended ? install_auto_say : NULL, env);
+}
+
 int verb_install(const struct env *env, int argc, char **argv)
 {
         _cleanup_(install_progress_free_p) struct install_progress *progress = NULL;
@@ -418,13 +449,15 @@ int verb_install(const struct env *env, int argc, char **argv)
         if (r == 0)
                 r = progress_check_fd(options.progress_fd, &error);
         if (r == 0)
-                progress = install_progress_new(options.json, options.progress_fd);
+                progress = open_progress(&used, &options);
         if (r == 0)
                 r = install(&used, &options, progress, &run, &error);
         if (r < 0 && !progress) /* who reads the steps is told of an early end, too */
-                progress = install_progress_new(options.json, 0);
+                progress = install_progress_new(options.json, 0, NULL, NULL);
         if (r < 0 || !options.dry_run)
                 install_progress_end(progress, r < 0 ? &error : NULL);
+        if (options.wishes.unattended && !options.dry_run)
+                install_auto_end(&used, run.end, run.installed, r < 0 ? &error : NULL);
         if (run.told)
                 return r < 0 ? error_failure_code(&error) : 0;
         return r < 0 ? report_failure("install", options.json, &error) : 0;

@@ -56,6 +56,7 @@ struct install_plan {
         struct extra_list extras; /* the user's partitions in it */
         bool allow_discards;
         bool no_format;              /* agent/install_keep.h */
+        bool unattended;             /* agent/install_auto.h */
         bool kept[LIMIT_PARTITIONS]; /* which of layout.partitions stay as they are */
         enum install_end end;
         const struct config *config; /* borrowed; NULL: none */
@@ -95,6 +96,7 @@ struct install_wishes {
         struct install_progress *progress; /* of that; may be NULL */
         bool allow_downgrade, allow_discards;
         bool no_format;        /* into the partitions that are there */
+        bool unattended;       /* nobody is there to ask; needs config */
         uint32_t literal_pcrs; /* 0: PCR_CHOICE_NEEDED */
         enum install_end end;  /* what the machine does after it */
         bool force_release;    /* take away what holds the disk, where that is safe */

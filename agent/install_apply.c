@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/install_auto.h"
 #include "agent/install_keep.h"
 #include "agent/node.h"
 #include "base/file.h"
@@ -73,6 +74,8 @@ int install_fill_esp(const struct esp *esp, const struct install_plan *p,
                 r = esp_add_file(esp, "loader/entries.srel", entries_srel, strlen(entries_srel), e);
         if (r == 0)
                 r = install_firmware_fill_esp(p, esp, e);
+        if (r == 0 && p->unattended)
+                r = install_auto_fill_esp(p->config, image_sha256(p->source.image), esp, e);
         if (r == 0)
                 r = add_entry(esp, p, ENTRY_ROLE_RECOVERY, INSTALL_RECOVERY_NUMBER, 0, e);
         if (r == 0)

@@ -173,7 +173,7 @@ static const struct {
         {"EFI/BOOT", (const char *const[]){"BOOTX64.EFI", "BOOTAA64.EFI", NULL}},
         {"EFI/systemd", (const char *const[]){"systemd-bootx64.efi", "systemd-bootaa64.efi", NULL}},
         {"loader", (const char *const[]){"entries", "entries.srel", "loader.conf", "keys",
-                                         "random-seed", NULL}},
+                                         "random-seed", "tb-install.id", NULL}},
 };
 
 static bool is_known(const char *const *names, const char *name)

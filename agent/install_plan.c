@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/install_auto.h"
 #include "agent/install_choose.h"
 #include "agent/install_keep.h"
 #include "agent/moment.h"
@@ -135,7 +136,11 @@ static int find_disk(struct install_plan *p, const struct install_wishes *wishes
                 if (r == 0)
                         target = offers.item[chosen].disk->path;
         }
-        return r < 0 ? r : install_disk_find(p->env, target, fits, data, &p->disk, &p->choice, e);
+        if (r == 0)
+                r = install_disk_find(p->env, target, fits, data, &p->disk, &p->choice, e);
+        if (r == 0 && p->unattended)
+                r = install_auto_check_disk(p->disk, p->config, image_sha256(p->source.image), e);
+        return r;
 }
 
 /* Into the partitions that are there: their content is looked at when PCR 7 is known. */
@@ -238,6 +243,7 @@ int install_prepare(const struct env *env, const struct install_wishes *wishes,
                                    .insecure = &wishes->from.insecure,
                                    .literal_pcrs = wishes->literal_pcrs | PCR_CHOICE_NEEDED,
                                    .no_format = wishes->no_format,
+                                   .unattended = wishes->unattended,
                                    .end = wishes->end,
                                    .config = wishes->config,
                                    .escrow = INSTALL_ESCROW_INIT};

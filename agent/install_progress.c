@@ -33,14 +33,15 @@ static const struct {
         [INSTALL_STEP_FIRMWARE] = {"telling the firmware", "after-install"},
 };
 
-struct install_progress *install_progress_new(bool json, uint64_t fd)
+struct install_progress *install_progress_new(bool json, uint64_t fd,
+                                              void (*line)(const char *text, void *arg), void *arg)
 {
         struct install_progress *p = calloc(1, sizeof(*p));
         const char *wish = getenv("KAIROS_AGENT_PROGRESS");
 
         if (!p)
                 return NULL;
-        p->progress = progress_open(json, fd);
+        p->progress = progress_open_with(json, fd, line, arg);
         p->kairos = wish && *wish;
         return p;
 }

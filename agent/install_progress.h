@@ -32,8 +32,9 @@ enum install_step {
 
 struct install_progress;
 
-/* As progress_open(). NULL when memory ran out; every function takes NULL and does nothing. */
-struct install_progress *install_progress_new(bool json, uint64_t fd);
+/* As progress_open_with(). NULL when memory ran out; every function takes NULL and does nothing. */
+struct install_progress *install_progress_new(bool json, uint64_t fd,
+                                              void (*line)(const char *text, void *arg), void *arg);
 void install_progress_free(struct install_progress *p);
 DEFINE_CLEANUP(struct install_progress, install_progress_free)
 

@@ -176,6 +176,8 @@ static void show_line(struct progress *p, uint64_t now)
                 (void)snprintf(line, sizeof(line), "%s: %s\n", p->phase, facts);
         }
         put(&p->options.text_fd, line);
+        if (p->options.line)
+                p->options.line(line, p->options.line_arg);
 }
 
 static void show_text(struct progress *p, uint64_t now, bool edge)
@@ -183,7 +185,7 @@ static void show_text(struct progress *p, uint64_t now, bool edge)
         bool bytes = p->total > 0 || p->done > 0;
         uint64_t every = p->options.terminal ? BAR_EVERY_MS : LINE_EVERY_MS;
 
-        if (p->options.text_fd < 0 || (!edge && now - p->text_ms < every))
+        if ((p->options.text_fd < 0 && !p->options.line) || (!edge && now - p->text_ms < every))
                 return;
         p->text_ms = now;
         if (p->options.terminal && bytes)
@@ -304,11 +306,19 @@ int progress_check_fd(uint64_t fd, struct error *e)
 
 struct progress *progress_open(bool json, uint64_t fd)
 {
-        bool terminal = isatty(STDERR_FILENO);
+        return progress_open_with(json, fd, NULL, NULL);
+}
+
+struct progress *progress_open_with(bool json, uint64_t fd,
+                                    void (*line)(const char *text, void *arg), void *arg)
+{
+        bool terminal = !line && isatty(STDERR_FILENO);
         const struct progress_options options = {.text_fd =
                                                          json && !terminal ? -EBADF : STDERR_FILENO,
                                                  .terminal = terminal,
-                                                 .json_fd = fd > 0 ? (int)fd : -EBADF};
+                                                 .json_fd = fd > 0 ? (int)fd : -EBADF,
+                                                 .line = line,
+                                                 .line_arg = arg};
 
         return progress_new(&options);
 }

@@ -20,9 +20,13 @@
 #include "base/error.h"
 
 struct progress_options {
-        int text_fd;                   /* -EBADF: no text */
-        bool terminal;                 /* text_fd is one */
-        int json_fd;                   /* -EBADF: no JSON */
+        int text_fd;   /* -EBADF: no text */
+        bool terminal; /* text_fd is one */
+        int json_fd;   /* -EBADF: no JSON */
+        /* Gets the lines that people get without a terminal, too; NULL: nobody. Without terminal.
+         */
+        void (*line)(const char *text, void *arg);
+        void *line_arg;
         uint64_t (*now_ms)(void *arg); /* a clock for tests; NULL: the monotonic one */
         void *now_arg;
 };
@@ -48,3 +52,7 @@ int progress_check_fd(uint64_t fd, struct error *e) _must_check_;
 /* For a verb: text for people goes to standard error, unless a program reads the verb's JSON and
  * nobody is at a terminal. fd: of progress_check_fd(). */
 struct progress *progress_open(bool json, uint64_t fd);
+
+/* The same, with a reader of lines as in struct progress_options. */
+struct progress *progress_open_with(bool json, uint64_t fd,
+                                    void (*line)(const char *text, void *arg), void *arg);

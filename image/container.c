@@ -257,6 +257,23 @@ static int add_layer(const struct container *c, struct bundle *out, const char *
         return bundle_add_fd(out, name, c->image->fd, e);
 }
 
+/* What both kinds begin with. layer NULL: the layer is the image itself. */
+static int begin(const struct container *c, const struct bundle *layer, struct bundle **ret,
+                 struct blob *ret_layer, struct error *e)
+{
+        int r = bundle_new(c->epoch, ret, e);
+
+        return r == 0 ? hash_layer(c, layer, ret_layer, e) : r;
+}
+
+/* Text of a document, which it keeps, and its digest. */
+static int finish_text(struct json_object *document, const char **ret_text, struct blob *ret,
+                       struct error *e)
+{
+        *ret_text = text_of(document);
+        return *ret_text ? hash_text(*ret_text, ret, e) : error_oom(e);
+}
+
 int container_oci(const struct container *c, struct bundle *layer_taken, struct bundle **ret,
                   struct container_facts *facts, struct error *e)
 {
@@ -267,23 +284,15 @@ int container_oci(const struct container *c, struct bundle *layer_taken, struct 
         bool raw = !layer;
         int r;
 
-        r = bundle_new(c->epoch, &out, e);
-        if (r == 0)
-                r = hash_layer(c, layer, &layer_blob, e);
+        r = begin(c, layer, &out, &layer_blob, e);
         if (r < 0)
                 return r;
         config = raw ? json_object_new_object() : new_config(c, &layer_blob);
-        config_text = text_of(config);
-        if (!config_text)
-                return error_oom(e);
-        r = hash_text(config_text, &config_blob, e);
+        r = finish_text(config, &config_text, &config_blob, e);
         if (r < 0)
                 return r;
         manifest = new_manifest(c, raw, &config_blob, &layer_blob);
-        manifest_text = text_of(manifest);
-        if (!manifest_text)
-                return error_oom(e);
-        r = hash_text(manifest_text, &manifest_blob, e);
+        r = finish_text(manifest, &manifest_text, &manifest_blob, e);
         if (r < 0)
                 return r;
         index = new_index(c, &manifest_blob);
@@ -338,16 +347,11 @@ int container_docker(const struct container *c, struct bundle *layer_taken, stru
         const char *config_text, *manifest_text;
         int r;
 
-        r = bundle_new(c->epoch, &out, e);
-        if (r == 0)
-                r = hash_layer(c, layer, &layer_blob, e);
+        r = begin(c, layer, &out, &layer_blob, e);
         if (r < 0)
                 return r;
         config = new_config(c, &layer_blob);
-        config_text = text_of(config);
-        if (!config_text)
-                return error_oom(e);
-        r = hash_text(config_text, &config_blob, e);
+        r = finish_text(config, &config_text, &config_blob, e);
         if (r < 0)
                 return r;
         (void)snprintf(config_name, sizeof(config_name), "%s.json", config_blob.hex);

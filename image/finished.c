@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "image/input.h"
+#include "image/keyfile.h"
 #include "upgrade/authenticode.h"
 #include "upgrade/bootloader_probe.h"
 #include "upgrade/pcrsig.h"
@@ -159,4 +160,25 @@ int finished_loader_open(const char *path, const struct finished_usi *image, X50
                 return failed(e, r, "boot loader", path);
         *ret = (struct finished_loader){.fd = TAKE_FD(fd), .major = major};
         return 0;
+}
+
+int finished_open(const char *usi, const char *loader, const char *keys, struct finished *ret,
+                  struct error *e)
+{
+        int r = keys ? keyfile_open_public(keys, &ret->keys, &ret->signer, e) : 0;
+
+        if (r == 0)
+                r = finished_usi_open(usi, ret->signer, &ret->image, e);
+        if (r == 0 && loader)
+                r = finished_loader_open(loader, &ret->image, ret->signer, &ret->loader, e);
+        return r;
+}
+
+void finished_done(struct finished *f)
+{
+        close_p(&f->keys);
+        X509_free(f->signer);
+        f->signer = NULL;
+        finished_usi_done(&f->image);
+        close_p(&f->loader.fd);
 }

@@ -45,3 +45,21 @@ struct finished_loader {
 /* Opens a signed systemd-boot for the machine of the image. The descriptor is the caller's. */
 int finished_loader_open(const char *path, const struct finished_usi *image, X509 *signer,
                          struct finished_loader *ret, struct error *e) _must_check_;
+
+/* What goes onto a medium or into an upgrade image. */
+struct finished {
+        int keys;     /* directory of the keys that are enrolled with it; -EBADF: none */
+        X509 *signer; /* by which everything is signed then; NULL: nobody certain */
+        struct finished_usi image;
+        struct finished_loader loader; /* fd -EBADF: none */
+};
+
+#define FINISHED_INIT                                                                              \
+        {                                                                                          \
+                .keys = -EBADF, .image = FINISHED_USI_INIT, .loader = {.fd = -EBADF }              \
+        }
+
+/* loader and keys may be NULL. What is opened before a failure is finished_done()'s. */
+int finished_open(const char *usi, const char *loader, const char *keys, struct finished *ret,
+                  struct error *e) _must_check_;
+void finished_done(struct finished *f);

@@ -16,6 +16,10 @@
 #define KEYFILE_DB_CERT "db.pem"
 #define KEYFILE_POLICY_PRIVATE "tpm2-pcr-private.pem"
 #define KEYFILE_POLICY_PUBLIC "tpm2-pcr-public.pem"
+/* image/later.h */
+#define KEYFILE_LATER_PRIVATE "tpm2-pcr-later-private.pem"
+#define KEYFILE_LATER_PUBLIC "tpm2-pcr-later-public.pem"
+#define KEYFILE_LATER_PHASES "tpm2-pcr-later.phases"
 /* Stands in a directory while its keys are being made. */
 #define KEYFILE_INCOMPLETE "INCOMPLETE"
 

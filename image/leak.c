@@ -34,7 +34,8 @@ static bool is_private(const char *name)
         size_t n = strlen(name);
 
         return (n > 4 && strcmp(name + n - 4, ".key") == 0) ||
-               strcmp(name, KEYFILE_POLICY_PRIVATE) == 0;
+               strcmp(name, KEYFILE_POLICY_PRIVATE) == 0 ||
+               strcmp(name, KEYFILE_LATER_PRIVATE) == 0;
 }
 
 /* 1, 0, or a negative errno. The buffers hold key material for a moment. */

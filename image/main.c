@@ -28,7 +28,11 @@ static const struct verb {
          "               machine exports them (or .auth, .der, .pem), and all files in DIR/KEK/\n"
          "               and DIR/db/\n"
          "  --pkcs11 URI make no keys: use those of the token that are called PK, KEK, db and\n"
-         "               tpm2-pcr\n"
+         "               tpm2-pcr (and tpm2-pcr-later)\n"
+         "  --phases LIST\n"
+         "               also a second policy key (tpm2-pcr-later-...), by which \"usi\" signs "
+         "these\n"
+         "               phase paths and never enter-initrd; with commas between them\n"
          "  --days N     validity of the certificates (default 3650)\n"
          "  --bits N     RSA key size, 2048 to 4096 (default 2048)\n",
          verb_keys},
@@ -55,6 +59,15 @@ static const struct verb {
          "file\n"
          "                          system in it, mounted read-only\n"
          "  --sbom FILE             also write a list of the packages in the root (CycloneDX)\n"
+         "  --profile ID[:TITLE]=CMDLINE\n"
+         "                          another profile of the image, with this command line; may be "
+         "given\n"
+         "                          several times; systemd-stub 257 or later\n"
+         "  --variant NAME=CMDLINE  another image of the same root, beside FILE as FILE-NAME.efi; "
+         "may\n"
+         "                          be given several times\n"
+         "                          A CMDLINE that begins with \"+\" is added to that of "
+         "--cmdline.\n"
          "  --policy-keys DIR       take the PCR policy key from here instead of --keys\n"
          "  --unsigned              do not sign the image (the PCR policy is still signed)\n"
          "  --compression-level N   zstd level, 1 to 19 (default 9)\n"
@@ -102,13 +115,28 @@ static const struct verb {
          "  --secure-boot-enroll MODE   off, manual, if-safe or force: when systemd-boot enrols\n"
          "                              them (default: if-safe; below version 253, which does not\n"
          "                              know that, manual)\n"
-         "  --config FILE               configuration of the installation (install.yaml on it)\n"
+         "  --config FILE               configuration of the installation (install.yaml on it);\n"
+         "                              with \"auto: true\" the medium installs by itself\n"
          "  --overlay DIR               more files, as they are to be on the medium\n"
          "  --title TEXT                title of the boot entry (default: PRETTY_NAME)\n"
          "  --timeout N                 seconds of the boot menu (default 5)\n"
          "  --label LABEL               volume label (default TB_INSTALL)\n"
          "  --json                      print the result as JSON\n",
          verb_iso},
+        {"measure", "predict the PCRs of a boot of an image",
+         "Usage: tb-image measure [OPTIONS] FILE\n"
+         "\n"
+         "Predicts PCRs 4, 11, 12 and 13, and with --keys PCR 7, of a machine that starts the "
+         "USI:\n"
+         "sha256 bank, no credentials, addons or extensions beside it, no option ROMs.\n"
+         "\n"
+         "  --loader FILE   signed systemd-boot that starts it (default: firmware does)\n"
+         "  --keys DIR      directory with PK.esl, KEK.esl, db.esl, and dbx.esl if there is one, "
+         "that\n"
+         "                  the firmware is enrolled with\n"
+         "  --profile N     profile of the image that is started (default 0)\n"
+         "  --json          print the result as JSON\n",
+         verb_measure},
         {"inspect", "show what is in an image",
          "Usage: tb-image inspect [--json] FILE\n"
          "\n"

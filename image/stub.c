@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/stub.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -13,6 +14,9 @@
 /* Sections start on pages of their own, whatever the stub's alignment says. */
 #define PAGE 4096u
 
+/* Begins the sections of a profile. */
+#define PROFILE ".profile"
+
 #define COFF_N_SECTIONS 2u
 #define COFF_SYMBOL_TABLE 8u /* pointer, then the number of symbols */
 #define OPTIONAL_INITIALIZED_DATA 8u
@@ -22,6 +26,7 @@ struct stub {
         int fd;
         struct pe_header header; /* of the stub */
         uint8_t *head;           /* bytes up to SizeOfHeaders, edited as sections come */
+        unsigned n_stub;         /* sections that it came with */
         unsigned n_sections;     /* in the table so far */
         unsigned n_final;
         uint64_t at;           /* next byte of the file */
@@ -137,7 +142,7 @@ int stub_begin(int stub_fd, int out_fd, unsigned n_sections, struct stub **ret, 
                 return r;
         s->fd = out_fd;
         s->header = *pe_header(pe);
-        s->n_sections = s->header.n_sections;
+        s->n_stub = s->n_sections = s->header.n_sections;
         s->n_final = s->n_sections + n_sections;
         r = load_head(s, stub_fd, e);
         if (r == 0)
@@ -186,6 +191,29 @@ static int pad(struct stub *s, struct error *e)
         return 0;
 }
 
+static bool has_name(struct stub *s, unsigned i, const char *name)
+{
+        char other[PE_NAME_SIZE + 1] = {0};
+
+        memcpy(other, section_header(s, i), PE_NAME_SIZE);
+        return strcmp(other, name) == 0;
+}
+
+/* A profile may have a section of its own where the base has one, but nobody what the stub has. */
+static bool is_taken(struct stub *s, const char *name)
+{
+        bool begins = strcmp(name, PROFILE) == 0;
+        unsigned group = s->n_stub;
+
+        for (unsigned i = s->n_stub; i < s->n_sections; i++)
+                if (begins || has_name(s, i, PROFILE))
+                        group = i + begins;
+        for (unsigned i = 0; i < s->n_sections; i++)
+                if ((i < s->n_stub || i >= group) && has_name(s, i, name))
+                        return true;
+        return false;
+}
+
 int stub_start(struct stub *s, const char *name, struct error *e)
 {
         size_t len = strlen(name);
@@ -194,14 +222,8 @@ int stub_start(struct stub *s, const char *name, struct error *e)
 
         if (s->open_section || s->n_sections == s->n_final || len > PE_NAME_SIZE)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "section %s out of order", name);
-        for (unsigned i = 0; i < s->n_sections; i++) {
-                char other[PE_NAME_SIZE + 1] = {0};
-
-                memcpy(other, section_header(s, i), PE_NAME_SIZE);
-                if (strcmp(other, name) == 0)
-                        return error_set(e, ERROR_CONFIG, EEXIST, "the stub has a section %s",
-                                         name);
-        }
+        if (is_taken(s, name))
+                return error_set(e, ERROR_CONFIG, EEXIST, "the stub has a section %s", name);
         r = pad(s, e);
         if (r < 0)
                 return r;

@@ -9,6 +9,9 @@
  * for each section ... stub_finish(). Errors: ERROR_CONFIG for a stub that cannot take the sections
  * (-E2BIG no header room, -EEXIST it has such a section) and for an image that grows too large
  * (-EFBIG).
+ *
+ * A section .profile begins a profile: what follows it belongs to that profile alone, and may have
+ * the name of a section before.
  */
 #pragma once
 

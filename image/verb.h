@@ -17,3 +17,4 @@ int verb_sign(char *const argv[], bool *json, struct error *e) _must_check_;
 int verb_upgrade_image(char *const argv[], bool *json, struct error *e) _must_check_;
 int verb_iso(char *const argv[], bool *json, struct error *e) _must_check_;
 int verb_inspect(char *const argv[], bool *json, struct error *e) _must_check_;
+int verb_measure(char *const argv[], bool *json, struct error *e) _must_check_;

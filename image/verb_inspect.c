@@ -11,28 +11,21 @@
 #include "base/limits.h"
 #include "image/document.h"
 #include "image/input.h"
+#include "image/phases.h"
 #include "image/say.h"
 #include "image/verb.h"
 #include "image/words.h"
 #include "upgrade/authenticode.h"
+#include "upgrade/image_profiles.h"
 #include "upgrade/pcrsig.h"
 #include "upgrade/usi.h"
 
-/* A signature document does not name its phases: these are the ones in use (systemd-measure(1) and
- * systems without a second stage), and a signature that fits none of them is shown as foreign. */
-static const char *const phases[] = {
-        "",
-        "enter-initrd",
-        "enter-initrd:leave-initrd",
-        "enter-initrd:leave-initrd:sysinit",
-        "enter-initrd:leave-initrd:sysinit:ready",
-        "sysinit",
-        "sysinit:ready",
+/* What one profile of an image comes to; an image without profiles has one. */
+struct profile {
+        uint8_t pcr11[PHASE_MAX][SHA256_SIZE];
+        uint8_t pol[PHASE_MAX][SHA256_SIZE];
+        bool fits[PHASE_MAX];
 };
-
-/* Those that are printed for people even when nobody signed them. */
-#define PHASE_NONE 0u
-#define PHASE_INITRD 1u
 
 struct image {
         int fd;
@@ -42,39 +35,53 @@ struct image {
         uint8_t digest[SHA256_SIZE]; /* Authenticode */
         struct usi *usi;             /* NULL = it is none, and what follows is empty */
         struct pcrsig *pcrsig;       /* NULL = unsigned policy */
-        uint8_t pcr11[ARRAY_SIZE(phases)][SHA256_SIZE];
-        uint8_t pol[ARRAY_SIZE(phases)][SHA256_SIZE];
-        bool fits[ARRAY_SIZE(phases)];
+        struct profile *profiles;
+        unsigned n_profiles;
 };
 
 static void image_done(struct image *i)
 {
+        free(i->profiles);
         pcrsig_free(i->pcrsig);
         usi_free(i->usi);
         pe_free(i->pe);
         close_p(&i->fd);
 }
 
-static int check_phases(struct image *i, struct error *e)
+static int check_phases(struct image *i, unsigned number, struct error *e)
 {
         const struct buf *key = usi_pcrpkey(i->usi);
+        struct profile *p = &i->profiles[number];
         int r;
 
-        for (unsigned k = 0; k < ARRAY_SIZE(phases); k++) {
-                r = usi_pcr11(i->usi, phases[k], i->pcr11[k], e);
-                if (r == 0 && pcrsig_policy(i->pcr11[k], i->pol[k]) < 0)
+        for (unsigned k = 0; k < PHASE_MAX; k++) {
+                r = usi_pcr11_profile(i->usi, number, phase_path((enum phase)k), p->pcr11[k], e);
+                if (r == 0 && pcrsig_policy(p->pcr11[k], p->pol[k]) < 0)
                         r = error_set(e, ERROR_INTERNAL, EIO, "cannot compute the policy");
                 if (r < 0)
                         return r;
                 if (!i->pcrsig || !key)
                         continue;
-                r = pcrsig_check(i->pcrsig, key->data, key->len, i->pcr11[k], NULL, e);
+                r = pcrsig_check(i->pcrsig, key->data, key->len, p->pcr11[k], NULL, e);
                 if (r < 0 && r != -ENOENT && r != -EKEYREJECTED)
                         return r;
-                i->fits[k] = r == 0;
+                p->fits[k] = r == 0;
                 error_clear(e);
         }
         return 0;
+}
+
+static int check_profiles(struct image *i, struct error *e)
+{
+        int r = 0;
+
+        i->n_profiles = image_profiles_count(i->usi);
+        i->profiles = calloc(i->n_profiles, sizeof(*i->profiles));
+        if (!i->profiles)
+                return error_oom(e);
+        for (unsigned k = 0; k < i->n_profiles && r == 0; k++)
+                r = check_phases(i, k, e);
+        return r;
 }
 
 static int load_usi(struct image *i, struct error *e)
@@ -91,7 +98,7 @@ static int load_usi(struct image *i, struct error *e)
                 if (r < 0)
                         return r;
         }
-        return check_phases(i, e);
+        return check_profiles(i, e);
 }
 
 static int load(struct image *i, const char *path, struct error *e)
@@ -125,13 +132,29 @@ static void name_machine(const struct image *i, char *ret, size_t n)
                 (void)snprintf(ret, n, "0x%04x", (unsigned)machine);
 }
 
-/* Phase whose policy an element of the signature document is for, -1 for none of the known. */
-static int phase_of(const struct image *i, const struct pcrsig_entry *entry)
+/* Phase and profile whose policy an element of the signature document is for, -1 for none of the
+ * known. */
+static int phase_of(const struct image *i, const struct pcrsig_entry *entry, unsigned *ret_profile)
 {
-        for (unsigned k = 0; entry->mask == PCRSIG_MASK_PCR11 && k < ARRAY_SIZE(phases); k++)
-                if (memcmp(entry->pol, i->pol[k], SHA256_SIZE) == 0)
-                        return (int)k;
+        for (unsigned p = 0; entry->mask == PCRSIG_MASK_PCR11 && p < i->n_profiles; p++)
+                for (unsigned k = 0; k < PHASE_MAX; k++)
+                        if (memcmp(entry->pol, i->profiles[p].pol[k], SHA256_SIZE) == 0) {
+                                *ret_profile = p;
+                                return (int)k;
+                        }
         return -1;
+}
+
+/* Command line of a profile, without what the stub cuts off its end. */
+static size_t cmdline_of(const struct image *i, unsigned profile, const char **ret)
+{
+        const struct buf *text = usi_content(i->usi, profile, USI_CMDLINE);
+        size_t n = text ? text->len : 0;
+
+        *ret = text ? (const char *)text->data : "";
+        while (n > 0 && ((*ret)[n - 1] == '\n' || (*ret)[n - 1] == '\0'))
+                n--;
+        return n;
 }
 
 /* One Authenticode signature: who claims it, and whether it is about these bytes. */
@@ -194,26 +217,57 @@ static void print_hex(const char *label, const uint8_t *digest, const char *rema
         say(stdout, "%-14s %s%s\n", label, hex, remark);
 }
 
+/* By the key that is in the image. */
+static bool is_own(const struct image *i, const struct pcrsig_entry *entry)
+{
+        const struct buf *pem = usi_pcrpkey(i->usi);
+        _cleanup_(policy_key_free_p) struct policy_key *key = NULL;
+
+        return pem && policy_key_from_pem(pem->data, pem->len, &key, NULL) == 0 &&
+               memcmp(policy_key_fingerprint(key), entry->pkfp, SHA256_SIZE) == 0;
+}
+
+static void print_profile(const struct image *i, unsigned number)
+{
+        struct image_profile facts;
+        const char *text;
+        size_t n = cmdline_of(i, number, &text);
+
+        image_profile_name(i->usi, number, &facts);
+        say(stdout, "profile %-6u %s: %.*s\n", number, *facts.id ? facts.id : "(no name)", (int)n,
+            text);
+        print_hex("", i->profiles[number].pcr11[PHASE_UNLOCK], " (enter-initrd)");
+}
+
 static void print_phases(const struct image *i)
 {
-        char hex[SHA256_HEX_SIZE];
+        char hex[SHA256_HEX_SIZE], profile[32] = "";
 
-        print_hex("pcr11", i->pcr11[PHASE_NONE], " (before the first phase)");
-        print_hex("", i->pcr11[PHASE_INITRD], " (enter-initrd)");
+        print_hex("pcr11", i->profiles[0].pcr11[PHASE_NONE], " (before the first phase)");
+        print_hex("", i->profiles[0].pcr11[PHASE_UNLOCK], " (enter-initrd)");
+        for (unsigned k = 1; k < i->n_profiles; k++)
+                print_profile(i, k);
         if (!i->pcrsig)
                 say(stdout, "pcr signature  none\n");
         for (unsigned k = 0; i->pcrsig && pcrsig_at(i->pcrsig, k); k++) {
-                int phase = phase_of(i, pcrsig_at(i->pcrsig, k));
+                unsigned p = 0;
+                int phase = phase_of(i, pcrsig_at(i->pcrsig, k), &p);
 
                 if (phase < 0) {
                         print_hex("SIGNED POLICY", pcrsig_at(i->pcrsig, k)->pol, "");
                         say(stdout, "               fits no known phase of this image\n");
                         continue;
                 }
-                hex_encode(i->pcr11[phase], SHA256_SIZE, hex);
-                say(stdout, "signed phase   %s (%s)\n               %s\n",
-                    phases[phase][0] ? phases[phase] : "(none)",
-                    i->fits[phase] ? "signature fits" : "SIGNATURE DOES NOT FIT", hex);
+                hex_encode(i->profiles[p].pcr11[phase], SHA256_SIZE, hex);
+                if (i->n_profiles > 1)
+                        (void)snprintf(profile, sizeof(profile), " of profile %u", p);
+                say(stdout, "signed phase   %s%s (%s)\n               %s\n",
+                    phase > 0 ? phase_path((enum phase)phase) : "(none)", profile,
+                    is_own(i, pcrsig_at(i->pcrsig, k)) ? i->profiles[p].fits[phase]
+                                                                 ? "signature fits"
+                                                                 : "SIGNATURE DOES NOT FIT"
+                                                       : "by another key than its own: not checked",
+                    hex);
         }
 }
 
@@ -309,25 +363,61 @@ static int add_policies(const struct image *i, struct json_object *array)
 
         for (unsigned k = 0; r == 0 && i->pcrsig && pcrsig_at(i->pcrsig, k); k++) {
                 const struct pcrsig_entry *entry = pcrsig_at(i->pcrsig, k);
-                int phase = phase_of(i, entry);
+                unsigned p = 0;
+                int phase = phase_of(i, entry, &p);
                 struct json_object *o = json_object_new_object();
 
                 r = json_append(array, o);
                 if (r == 0)
-                        r = json_add_str(o, "phase", phase < 0 ? NULL : phases[phase]);
+                        r = json_add_str(o, "phase",
+                                         phase < 0 ? NULL : phase_path((enum phase)phase));
+                if (r == 0)
+                        r = phase < 0 ? json_add_null(o, "profile") : json_add_u64(o, "profile", p);
                 if (r == 0)
                         r = add_hex(o, "policy", entry->pol);
                 if (r == 0)
                         r = add_hex(o, "key", entry->pkfp);
                 if (r == 0)
-                        r = json_add_bool(o, "fits", phase >= 0 && i->fits[phase]);
+                        r = json_add_bool(o, "fits", phase >= 0 && i->profiles[p].fits[phase]);
+        }
+        return r;
+}
+
+static int add_phases(const struct profile *p, struct json_object *values)
+{
+        int r = values ? 0 : -ENOMEM;
+
+        for (unsigned k = 0; r == 0 && k < PHASE_MAX; k++)
+                r = add_hex(values, phase_path((enum phase)k), p->pcr11[k]);
+        return r;
+}
+
+static int add_profiles(const struct image *i, struct json_object *array)
+{
+        int r = array ? 0 : -ENOMEM;
+
+        for (unsigned k = 0; k < usi_profiles(i->usi) && r == 0; k++) {
+                struct json_object *o = json_object_new_object();
+                _cleanup_free_ char *cmdline = NULL;
+                struct image_profile facts;
+                const char *text;
+                size_t n = cmdline_of(i, k, &text);
+
+                image_profile_name(i->usi, k, &facts);
+                cmdline = strndup(text, n);
+                r = cmdline ? json_append(array, o) : -ENOMEM;
+                if (r == 0)
+                        r = json_add_str(o, "id", facts.id);
+                if (r == 0)
+                        r = json_add_str(o, "cmdline", cmdline);
+                if (r == 0)
+                        r = add_phases(&i->profiles[k], document_object(o, "pcr11"));
         }
         return r;
 }
 
 static int add_usi(const struct image *i, struct json_object *root)
 {
-        struct json_object *values;
         int r;
 
         r = json_add_str(root, "pretty_name", usi_pretty_name(i->usi));
@@ -341,10 +431,10 @@ static int add_usi(const struct image *i, struct json_object *root)
                 r = json_add_u64(root, "stub_version", usi_stub_version(i->usi));
         if (r < 0)
                 return r;
-        values = document_object(root, "pcr11");
-        for (unsigned k = 0; r == 0 && k < ARRAY_SIZE(phases); k++)
-                r = add_hex(values, phases[k], i->pcr11[k]);
-        return r < 0 ? r : add_policies(i, document_array(root, "policies"));
+        r = add_phases(&i->profiles[0], document_object(root, "pcr11"));
+        if (r == 0)
+                r = add_policies(i, document_array(root, "policies"));
+        return r == 0 ? add_profiles(i, document_array(root, "profiles")) : r;
 }
 
 static int add_facts(const struct image *i, struct json_object *root)

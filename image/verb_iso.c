@@ -36,10 +36,7 @@ struct settings {
 };
 
 struct inputs {
-        int keys;
-        X509 *signer;
-        struct finished_usi image;
-        struct finished_loader loader;
+        struct finished files;
         struct tree *overlay;
         int fds[LIMIT_OVERLAY_LARGE];
         unsigned n_fds;
@@ -47,10 +44,7 @@ struct inputs {
 
 static void inputs_done(struct inputs *in)
 {
-        close_p(&in->keys);
-        X509_free(in->signer);
-        finished_usi_done(&in->image);
-        close_p(&in->loader.fd);
+        finished_done(&in->files);
         tree_free(in->overlay);
         while (in->n_fds > 0)
                 close_p(&in->fds[--in->n_fds]);
@@ -173,27 +167,17 @@ static int load_overlay(const struct settings *s, struct inputs *in, struct erro
 
 static int load_inputs(const struct settings *s, struct inputs *in, struct error *e)
 {
-        int r = 0;
+        int r = finished_open(s->usi, s->loader, s->enroll_keys, &in->files, e);
 
-        if (s->enroll_keys) {
-                r = keyfile_open_public(s->enroll_keys, &in->keys, &in->signer, e);
-                if (r < 0)
-                        return r;
-        }
-        r = finished_usi_open(s->usi, in->signer, &in->image, e);
-        if (r == 0)
-                r = finished_loader_open(s->loader, &in->image, in->signer, &in->loader, e);
-        if (r == 0 && s->overlay)
-                r = load_overlay(s, in, e);
-        return r;
+        return r == 0 && s->overlay ? load_overlay(s, in, e) : r;
 }
 
 static int collect(const struct settings *s, struct inputs *in, struct bundle **ret,
                    struct error *e)
 {
-        const struct efitree tree = {.image = &in->image,
-                                     .loader = &in->loader,
-                                     .keys = in->keys,
+        const struct efitree tree = {.image = &in->files.image,
+                                     .loader = &in->files.loader,
+                                     .keys = in->files.keys,
                                      .enroll = s->enroll,
                                      .title = s->title,
                                      .timeout = s->timeout};
@@ -219,7 +203,7 @@ static int print(const struct settings *s, const struct inputs *in, bool json,
         int r;
 
         hex_encode(facts->sha256, SHA256_SIZE, digest);
-        hex_encode(usi_sha256(in->image.usi), SHA256_SIZE, image);
+        hex_encode(usi_sha256(in->files.image.usi), SHA256_SIZE, image);
         if (!json) {
                 say(stdout,
                     "medium        %s\nsize          %llu\nsha256        %s\n"
@@ -234,7 +218,7 @@ static int print(const struct settings *s, const struct inputs *in, bool json,
         if (r == 0)
                 r = json_add_str(root, "sha256", digest);
         if (r == 0)
-                r = json_add_str(root, "version", usi_image_version(in->image.usi));
+                r = json_add_str(root, "version", usi_image_version(in->files.image.usi));
         if (r == 0)
                 r = json_add_str(root, "image", image);
         return r < 0 ? error_oom(e) : document_print(root, e);
@@ -243,8 +227,7 @@ static int print(const struct settings *s, const struct inputs *in, bool json,
 int verb_iso(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.timeout = 5};
-        _cleanup_(inputs_done) struct inputs in = {
-                .keys = -EBADF, .image = FINISHED_USI_INIT, .loader = {.fd = -EBADF}};
+        _cleanup_(inputs_done) struct inputs in = {.files = FINISHED_INIT};
         _cleanup_(bundle_free_p) struct bundle *b = NULL;
         struct iso_facts facts;
         int r = parse(argv, json, &s, e);
@@ -257,6 +240,7 @@ int verb_iso(char *const argv[], bool *json, struct error *e)
         if (r == 0)
                 r = collect(&s, &in, &b, e);
         if (r == 0)
-                r = iso_write(b, s.label, le32_at(usi_sha256(in.image.usi)), s.out, &facts, e);
+                r = iso_write(b, s.label, le32_at(usi_sha256(in.files.image.usi)), s.out, &facts,
+                              e);
         return r == 0 ? print(&s, &in, *json, &facts, e) : r;
 }

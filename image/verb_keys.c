@@ -16,6 +16,7 @@
 #include "image/efisig.h"
 #include "image/epoch.h"
 #include "image/keyfile.h"
+#include "image/later.h"
 #include "image/token.h"
 #include "image/vendor.h"
 #include "image/verb.h"
@@ -26,13 +27,15 @@
 #define SERIAL_SIZE 16u
 /* Label of the policy key in a token; the others are called as their variables are. */
 #define TOKEN_POLICY_OBJECT "tpm2-pcr"
+#define TOKEN_LATER_OBJECT "tpm2-pcr-later"
 #define SECONDS_PER_DAY 86400L
 
 struct settings {
         const char *dir;
         const char *name;
-        const char *from;  /* certificates of others; NULL: none */
-        const char *token; /* URI of the token that has the keys; NULL: make them */
+        const char *from;   /* certificates of others; NULL: none */
+        struct later later; /* phases of a second policy key; only the paths are used */
+        const char *token;  /* URI of the token that has the keys; NULL: make them */
         unsigned days;
         unsigned bits;
         uint64_t epoch; /* timestamp of the variable writes */
@@ -301,7 +304,8 @@ static int make_hierarchy(struct keys *k, const struct settings *s, struct error
         return 0;
 }
 
-static int make_policy_key(struct keys *k, const struct settings *s, struct error *e)
+static int make_policy_key(struct keys *k, const struct settings *s, const char *private,
+                           const char *public, const char *object, struct error *e)
 {
         _cleanup_(keyfile_pkey_p) EVP_PKEY *key = NULL;
         _cleanup_(bio_free_p) BIO *bio = BIO_new(BIO_s_mem());
@@ -309,12 +313,28 @@ static int make_policy_key(struct keys *k, const struct settings *s, struct erro
 
         if (!bio)
                 return error_oom(e);
-        r = make_key(k, s, KEYFILE_POLICY_PRIVATE, TOKEN_POLICY_OBJECT, &key, e);
+        r = make_key(k, s, private, object, &key, e);
         if (r < 0)
                 return r;
         if (PEM_write_bio_PUBKEY(bio, key) != 1)
                 return error_set(e, ERROR_INTERNAL, EIO, "cannot encode the policy key");
-        return put_bio(k, KEYFILE_POLICY_PUBLIC, bio, 0644, e);
+        return put_bio(k, public, bio, 0644, e);
+}
+
+static int make_policy_keys(struct keys *k, const struct settings *s, struct error *e)
+{
+        _cleanup_(buf_done) struct buf paths = BUF_INIT(LATER_PHASES_TEXT);
+        int r = make_policy_key(k, s, KEYFILE_POLICY_PRIVATE, KEYFILE_POLICY_PUBLIC,
+                                TOKEN_POLICY_OBJECT, e);
+
+        if (r < 0 || s->later.n == 0)
+                return r;
+        for (unsigned i = 0; i < s->later.n; i++)
+                if (buf_printf(&paths, "%s\n", s->later.path[i]) < 0)
+                        return error_oom(e);
+        r = make_policy_key(k, s, KEYFILE_LATER_PRIVATE, KEYFILE_LATER_PUBLIC, TOKEN_LATER_OBJECT,
+                            e);
+        return r == 0 ? put_file(k, KEYFILE_LATER_PHASES, paths.data, paths.len, 0644, e) : r;
 }
 
 /* An existing directory is fine as long as no file of ours is in it; that is found out file by file
@@ -327,6 +347,9 @@ static int open_target(struct keys *k, const struct settings *s, struct error *e
                                             KEYFILE_DB_CERT,
                                             KEYFILE_POLICY_PRIVATE,
                                             KEYFILE_POLICY_PUBLIC,
+                                            KEYFILE_LATER_PRIVATE,
+                                            KEYFILE_LATER_PUBLIC,
+                                            KEYFILE_LATER_PHASES,
                                             "guid.txt"};
 
         if (mkdir(s->dir, 0700) == 0)
@@ -369,7 +392,7 @@ static int make_all(struct keys *k, const struct settings *s, struct error *e)
         if (r == 0)
                 r = make_hierarchy(k, s, e);
         if (r == 0)
-                r = make_policy_key(k, s, e);
+                r = make_policy_keys(k, s, e);
         if (r < 0)
                 return r;
         r = file_sync(k->dir);
@@ -393,13 +416,14 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.name = NULL, .days = 3650, .bits = 2048};
         _cleanup_(keys_done) struct keys k = {.dir = -EBADF};
-        const char *days = NULL, *bits = NULL;
+        const char *days = NULL, *bits = NULL, *phases = NULL;
         const struct words_option options[] = {
                 {.name = "name", .value = &s.name, .not_empty = true},
                 {.name = "from", .value = &s.from, .not_empty = true},
                 {.name = "pkcs11", .value = &s.token, .not_empty = true},
                 {.name = "days", .value = &days},
                 {.name = "bits", .value = &bits},
+                {.name = "phases", .value = &phases, .not_empty = true},
         };
         int r;
 
@@ -409,6 +433,8 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
                 r = words_number("days", days, 1, 36500, &s.days, e);
         if (r == 0)
                 r = words_number("bits", bits, 2048, 4096, &s.bits, e);
+        if (r == 0 && phases)
+                r = later_parse(phases, ",", &s.later, e);
         if (r != 0)
                 return r;
         if (s.bits % 8 != 0)

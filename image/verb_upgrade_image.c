@@ -39,21 +39,6 @@ struct settings {
         uint64_t epoch;
 };
 
-struct inputs {
-        int keys;
-        X509 *signer;
-        struct finished_usi image;
-        struct finished_loader loader;
-};
-
-static void inputs_done(struct inputs *in)
-{
-        close_p(&in->keys);
-        X509_free(in->signer);
-        finished_usi_done(&in->image);
-        close_p(&in->loader.fd);
-}
-
 static int parse_format(const char *text, enum format *ret, struct error *e)
 {
         for (unsigned i = 0; text && i < FORMAT_MAX; i++)
@@ -120,23 +105,8 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
         return r;
 }
 
-static int load_inputs(const struct settings *s, struct inputs *in, struct error *e)
-{
-        int r = 0;
-
-        if (s->enroll_keys) {
-                r = keyfile_open_public(s->enroll_keys, &in->keys, &in->signer, e);
-                if (r < 0)
-                        return r;
-        }
-        r = finished_usi_open(s->usi, in->signer, &in->image, e);
-        if (r == 0 && s->loader)
-                r = finished_loader_open(s->loader, &in->image, in->signer, &in->loader, e);
-        return r;
-}
-
 /* The version as a tag; its signs that no tag may have turn into "_". */
-static void tag_of(const struct inputs *in, char ret[TAG_MAX + 1])
+static void tag_of(const struct finished *in, char ret[TAG_MAX + 1])
 {
         const char *version = usi_image_version(in->image.usi);
 
@@ -146,7 +116,7 @@ static void tag_of(const struct inputs *in, char ret[TAG_MAX + 1])
                         *p = '_';
 }
 
-static int make(const struct settings *s, const struct inputs *in, const char *tag,
+static int make(const struct settings *s, const struct finished *in, const char *tag,
                 struct bundle **ret, struct container_facts *facts, struct error *e)
 {
         const struct container c = {
@@ -182,7 +152,7 @@ static int write_archive(const char *path, const struct bundle *b, struct error 
         return r == 0 ? output_commit(output, e) : r;
 }
 
-static int print_json(const struct settings *s, const struct inputs *in, const char *tag,
+static int print_json(const struct settings *s, const struct finished *in, const char *tag,
                       const struct container_facts *facts, struct error *e)
 {
         _cleanup_json_ struct json_object *root = document_new("upgrade-image");
@@ -212,7 +182,7 @@ static int print_json(const struct settings *s, const struct inputs *in, const c
         return r < 0 ? error_oom(e) : document_print(root, e);
 }
 
-static int print(const struct settings *s, const struct inputs *in, bool json, const char *tag,
+static int print(const struct settings *s, const struct finished *in, bool json, const char *tag,
                  const struct container_facts *facts, struct error *e)
 {
         char manifest[SHA256_HEX_SIZE], image[SHA256_HEX_SIZE];
@@ -238,8 +208,7 @@ static int print(const struct settings *s, const struct inputs *in, bool json, c
 int verb_upgrade_image(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.usi = NULL};
-        _cleanup_(inputs_done) struct inputs in = {
-                .keys = -EBADF, .image = FINISHED_USI_INIT, .loader = {.fd = -EBADF}};
+        _cleanup_(finished_done) struct finished in = FINISHED_INIT;
         _cleanup_(bundle_free_p) struct bundle *b = NULL;
         struct container_facts facts;
         char tag[TAG_MAX + 1];
@@ -251,7 +220,7 @@ int verb_upgrade_image(char *const argv[], bool *json, struct error *e)
         if (r == 0 && s.format == FORMAT_OCI)
                 r = outfolder_check(s.out, e);
         if (r == 0)
-                r = load_inputs(&s, &in, e);
+                r = finished_open(s.usi, s.loader, s.enroll_keys, &in, e);
         if (r < 0)
                 return r;
         if (s.tag)

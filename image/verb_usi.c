@@ -7,7 +7,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "image/assemble.h"
 #include "image/bootroot.h"
+#include "image/commands.h"
 #include "image/cpio.h"
 #include "image/document.h"
 #include "image/epoch.h"
@@ -31,10 +33,8 @@
 #include "upgrade/usi_probe.h"
 
 #define DEFAULT_STUB "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-/* The only phase in which volumes may be unlocked. */
-#define SIGNED_PHASE "enter-initrd"
-/* Sections that every image has besides those of the stub. */
-#define SECTIONS 6u
+/* From this version on the stub knows profiles. */
+#define PROFILE_STUB 257u
 /* From this version on the stub knows .uname; older ones have no room to waste in their headers. */
 #define UNAME_STUB 254u
 /* What a node's version floor and its boot entries hold (partition/floor.h, upgrade/entry.h). A
@@ -46,6 +46,8 @@
 struct settings {
         const char *rootfs, *kernel, *cmdline, *os_release, *keys, *out, *stub, *policy_keys;
         const char *uname, *splash, *sbom, *root_format;
+        struct words_list profile_words, variant_words;
+        struct commands profiles, variants;
         bool without_signature;
         unsigned level;
         uint64_t epoch;
@@ -64,23 +66,31 @@ struct inputs {
         struct buf splash;
         char release[LIMIT_KERNEL_RELEASE + 1]; /* of the kernel; "": not known */
         EVP_PKEY *policy_private;
+        struct later later;
         EVP_PKEY *key;
         X509 *cert;
         struct tree *tree;
         struct tree *small; /* what becomes the initramfs when it is not the tree */
 };
 
-struct result {
-        uint64_t size;
-        uint8_t digest[SHA256_SIZE];
-        uint8_t pcr11[SHA256_SIZE];
-        uint8_t policy[SHA256_SIZE];
+/* One of the images that are made of the same root. */
+struct job {
+        struct assemble_image image;
+        char *path; /* of a variant; owned */
+        struct output *output;
+};
+
+/* The image itself, and its variants. */
+struct jobs {
+        unsigned n;
+        struct job item[WORDS_LIST_MAX + 1];
 };
 
 #define INPUTS_INIT                                                                                \
         {                                                                                          \
                 .stub_fd = -EBADF, .kernel_fd = -EBADF, .os_release = BUF_INIT(LIMIT_OS_RELEASE),  \
-                .policy_public = BUF_INIT(LIMIT_PCRPKEY), .splash = BUF_INIT(LIMIT_SPLASH)         \
+                .policy_public = BUF_INIT(LIMIT_PCRPKEY), .splash = BUF_INIT(LIMIT_SPLASH),        \
+                .later = LATER_INIT                                                                \
         }
 
 static void inputs_done(struct inputs *in)
@@ -92,6 +102,7 @@ static void inputs_done(struct inputs *in)
         buf_done(&in->policy_public);
         buf_done(&in->splash);
         EVP_PKEY_free(in->policy_private);
+        later_done(&in->later);
         EVP_PKEY_free(in->key);
         X509_free(in->cert);
         tree_free(in->tree);
@@ -114,6 +125,8 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 {.name = "splash", .value = &s->splash, .not_empty = true},
                 {.name = "sbom", .value = &s->sbom, .not_empty = true},
                 {.name = "root-format", .value = &s->root_format, .not_empty = true},
+                {.name = "profile", .list = &s->profile_words},
+                {.name = "variant", .list = &s->variant_words},
                 {.name = "unsigned", .flag = &s->without_signature},
                 {.name = "compression-level", .value = &level},
                 {.name = "json", .flag = json},
@@ -129,6 +142,9 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "option --policy-keys or --keys is missing: the PCR policy is "
                                  "signed in any case");
+        if (s->profile_words.n > 0 && s->variant_words.n > 0)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--profile and --variant exclude each other");
         if (!s->stub)
                 s->stub = DEFAULT_STUB;
         if (s->root_format && root_format_parse(s->root_format, &s->format) < 0)
@@ -139,30 +155,6 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 s->policy_keys = s->keys;
         return words_number("compression-level", level, CPIO_LEVEL_MIN, CPIO_LEVEL_MAX, &s->level,
                             e);
-}
-
-static int check_cmdline(const char *cmdline, struct error *e)
-{
-        if (cmdline[0] == '\0')
-                return error_set(e, ERROR_CONFIG, EINVAL, "the kernel command line is empty");
-        if (strlen(cmdline) > LIMIT_CMDLINE)
-                return error_set(e, ERROR_CONFIG, E2BIG,
-                                 "the kernel command line is longer than %llu bytes",
-                                 (unsigned long long)LIMIT_CMDLINE);
-        for (const char *p = cmdline; *p != '\0'; p++)
-                if ((unsigned char)*p < 0x20 || *p == 0x7f)
-                        return error_set(e, ERROR_CONFIG, EINVAL,
-                                         "control character in the kernel command line");
-        return 0;
-}
-
-/* A file the caller named is not what it has to be: that is a mistake in the call, whatever the
- * reader of that format thinks of the file. */
-static int bad_input(struct error *e, int r, const char *what, const char *path)
-{
-        if (e->class == ERROR_REFUSED)
-                e->class = ERROR_CONFIG;
-        return error_wrap(e, r, "%s %s", what, path);
 }
 
 /* NULL and "" say nothing. */
@@ -219,7 +211,7 @@ static int load_os_release(struct settings *s, struct inputs *in, struct error *
                 r = osrelease_parse(in->os_release.data, in->os_release.len, &in->release_file, e);
         if (r == 0)
                 r = check_names(s, in->release_file, e);
-        return r < 0 ? bad_input(e, r, "file", s->os_release) : 0;
+        return r < 0 ? assemble_bad_input(e, r, "file", s->os_release) : 0;
 }
 
 static int load_keys(const struct settings *s, struct inputs *in, struct error *e)
@@ -232,6 +224,12 @@ static int load_keys(const struct settings *s, struct inputs *in, struct error *
         r = keyfile_private(policy, KEYFILE_POLICY_PRIVATE, &in->policy_private, e);
         if (r == 0)
                 r = keyfile_bytes(policy, KEYFILE_POLICY_PUBLIC, &in->policy_public, e);
+        if (r == 0)
+                r = later_load(policy, &in->later, e);
+        if (r == 0 && in->later.n > 0 && EVP_PKEY_eq(in->policy_private, in->later.key) == 1)
+                r = error_set(e, ERROR_CONFIG, EINVAL,
+                              KEYFILE_LATER_PRIVATE " is the key that unlocks: with it the data "
+                                                    "would open in later phases");
         if (r < 0)
                 return error_wrap(e, r, "%s", s->policy_keys);
         if (s->without_signature)
@@ -243,15 +241,26 @@ static int load_keys(const struct settings *s, struct inputs *in, struct error *
         return r < 0 ? error_wrap(e, r, "%s", s->keys) : 0;
 }
 
+static int check_profiles(const struct settings *s, const struct inputs *in, struct error *e)
+{
+        if (s->profiles.n == 0 || in->stub_version >= PROFILE_STUB)
+                return 0;
+        error_set(e, ERROR_CONFIG, EOPNOTSUPP,
+                  "profiles need systemd-stub %u or later, and %s is of %u", PROFILE_STUB, s->stub,
+                  in->stub_version);
+        error_advise(e, "take a later stub (--stub), or make images of their own by --variant");
+        return -EOPNOTSUPP;
+}
+
 /* Only of systemd-stub is known what it measures. */
 static int check_stub(const struct settings *s, struct inputs *in, struct error *e)
 {
         int r = usi_probe_stub(in->stub_fd, &in->stub_version, e);
 
         if (r < 0)
-                return bad_input(e, r, "stub", s->stub);
+                return assemble_bad_input(e, r, "stub", s->stub);
         if (in->stub_version > 0)
-                return 0;
+                return check_profiles(s, in, e);
         r = error_set(e, ERROR_REFUSED, EOPNOTSUPP,
                       "stub %s does not say that it is systemd-stub (section .sdmagic): what it "
                       "would measure into PCR 11 cannot be known",
@@ -267,7 +276,7 @@ static int check_kernel(const struct settings *s, const struct inputs *in, uint1
         int r = usi_probe_kernel(in->kernel_fd, machine, &kernel, e);
 
         if (r < 0)
-                return bad_input(e, r, "kernel", s->kernel);
+                return assemble_bad_input(e, r, "kernel", s->kernel);
         if (kernel)
                 return 0;
         r = error_set(e, ERROR_CONFIG, ENOEXEC, "kernel %s has no boot header of Linux", s->kernel);
@@ -283,13 +292,13 @@ static int check_programs(const struct settings *s, struct inputs *in, struct er
 
         r = pe_probe_machine(in->stub_fd, &stub_type, e);
         if (r < 0)
-                return bad_input(e, r, "stub", s->stub);
+                return assemble_bad_input(e, r, "stub", s->stub);
         r = check_stub(s, in, e);
         if (r < 0)
                 return r;
         r = pe_probe_machine(in->kernel_fd, &kernel_type, e);
         if (r < 0)
-                return bad_input(e, r, "kernel", s->kernel);
+                return assemble_bad_input(e, r, "kernel", s->kernel);
         if (stub_type != kernel_type)
                 return error_set(e, ERROR_CONFIG, EINVAL,
                                  "stub and kernel are for different machines (%#x and %#x)",
@@ -363,7 +372,7 @@ static int load_splash(const struct settings *s, struct inputs *in, struct error
         if (r < 0)
                 return r;
         r = splash_check(&in->splash, e);
-        return r < 0 ? bad_input(e, r, "picture", s->splash) : 0;
+        return r < 0 ? assemble_bad_input(e, r, "picture", s->splash) : 0;
 }
 
 static int make_small(const struct settings *s, struct inputs *in, struct error *e)
@@ -384,7 +393,11 @@ static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
 {
         int r;
 
-        r = check_cmdline(s->cmdline, e);
+        r = commands_check(s->cmdline, e);
+        if (r == 0)
+                r = commands_parse(&s->profile_words, "profile", s->cmdline, &s->profiles, e);
+        if (r == 0)
+                r = commands_parse(&s->variant_words, "variant", s->cmdline, &s->variants, e);
         if (r == 0)
                 r = input_open(s->stub, &in->stub_fd, e);
         if (r == 0)
@@ -406,148 +419,190 @@ static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
         return r == 0 && s->format != ROOT_FORMAT_CPIO ? make_small(s, in, e) : r;
 }
 
-/* Signature document for a PCR value. Its length is the same for every value. */
-static int sign_pcr11(const struct inputs *in, const uint8_t pcr11[SHA256_SIZE], struct buf *out,
-                      struct error *e)
-{
-        uint8_t values[1][SHA256_SIZE];
+/* --- all of them --- */
 
-        memcpy(values[0], pcr11, SHA256_SIZE);
-        return pcrsig_build(in->policy_private, in->policy_public.data, in->policy_public.len,
-                            (const uint8_t(*)[SHA256_SIZE])values, 1, out, e);
+static void jobs_done(struct jobs *jobs)
+{
+        for (unsigned i = 0; i < jobs->n; i++) {
+                output_free(jobs->item[i].output);
+                free(jobs->item[i].path);
+        }
 }
 
-static int append_to_stub(void *ctx, const void *data, size_t n, struct error *e)
+static const char *job_path(const struct settings *s, const struct job *job)
 {
-        return stub_append(ctx, data, n, e);
+        return job->path ?: s->out;
 }
 
-/* Sections in file order: what a verifier reads first stands first, the bulk last. */
-static int add_sections(const struct settings *s, const struct inputs *in, struct stub *stub,
-                        struct error *e)
+static int open_jobs(const struct settings *s, struct jobs *jobs, struct error *e)
 {
-        _cleanup_(buf_done) struct buf place = BUF_INIT(LIMIT_PCRSIG);
-        const uint8_t zeros[SHA256_SIZE] = {0};
-        int r;
+        static const struct commands none = {.n = 0};
+        int r = 0;
 
-        r = sign_pcr11(in, zeros, &place, e);
-        if (r < 0)
-                return r;
-        memset(place.data, ' ', place.len); /* filled in when PCR 11 is known */
-        r = stub_add(stub, ".osrel", in->os_release.data, in->os_release.len, e);
-        if (r == 0)
-                r = stub_add(stub, ".cmdline", s->cmdline, strlen(s->cmdline), e);
-        if (r == 0)
-                r = stub_add(stub, ".pcrpkey", in->policy_public.data, in->policy_public.len, e);
-        if (r == 0)
-                r = stub_add(stub, ".pcrsig", place.data, place.len, e);
-        if (r == 0 && in->release[0] != '\0')
-                r = stub_add(stub, ".uname", in->release, strlen(in->release), e);
-        if (r == 0 && in->splash.len > 0)
-                r = stub_add(stub, ".splash", in->splash.data, in->splash.len, e);
-        if (r == 0)
-                r = stub_add_file(stub, ".linux", in->kernel_fd, e);
-        if (r == 0)
-                r = stub_start(stub, ".initrd", e);
-        if (r == 0)
-                r = cpio_write(in->small ? in->small : in->tree, s->epoch, s->level, append_to_stub,
-                               stub, e);
-        if (r == 0)
-                r = stub_end(stub, e);
+        for (unsigned i = 0; i <= s->variants.n && r == 0; i++) {
+                struct job *job = &jobs->item[jobs->n++];
+                const struct command *variant = i > 0 ? &s->variants.item[i - 1] : NULL;
+
+                job->image.cmdline = variant ? variant->cmdline : s->cmdline;
+                job->image.profiles = variant ? &none : &s->profiles;
+                job->path = variant ? commands_variant_path(s->out, variant->name) : NULL;
+                r = variant && !job->path ? error_oom(e)
+                                          : output_open(job_path(s, job), &job->output, e);
+        }
         return r;
 }
 
-/* Predicts from the finished image, with the code that will verify it later, and fills .pcrsig. */
-static int sign_policy(const struct inputs *in, int fd, struct result *res, struct error *e)
+/* The root is packed once. */
+static int build_all(const struct settings *s, const struct inputs *in, struct jobs *jobs,
+                     struct error *e)
 {
-        _cleanup_(usi_free_p) struct usi *u = NULL;
-        _cleanup_(pcrsig_free_p) struct pcrsig *doc = NULL;
-        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_PCRSIG);
-        const struct pe_section *place;
-        int r;
+        const struct assemble_parts parts = {.stub = in->stub_fd,
+                                             .stub_name = s->stub,
+                                             .kernel = in->kernel_fd,
+                                             .os_release = &in->os_release,
+                                             .splash = &in->splash,
+                                             .release = in->release,
+                                             .policy_private = in->policy_private,
+                                             .policy_public = &in->policy_public,
+                                             .later = &in->later,
+                                             .key = s->without_signature ? NULL : in->key,
+                                             .cert = in->cert,
+                                             .tree = in->small ? in->small : in->tree,
+                                             .level = s->level,
+                                             .epoch = s->epoch};
+        _cleanup_(usi_free_p) struct usi *first = NULL;
+        int r = 0;
 
-        r = usi_open(fd, &u, e);
-        if (r == 0)
-                r = usi_pcr11(u, SIGNED_PHASE, res->pcr11, e);
-        if (r == 0)
-                r = sign_pcr11(in, res->pcr11, &text, e);
-        if (r < 0)
-                return r;
-        place = usi_section(u, USI_PCRSIG);
-        if (!place || place->virtual_size != text.len)
-                return error_set(e, ERROR_INTERNAL, EINVAL, "the PCR signature does not fit");
-        r = pcrsig_parse(text.data, text.len, &doc, e);
-        if (r == 0)
-                r = pcrsig_check(doc, in->policy_public.data, in->policy_public.len, res->pcr11,
-                                 res->policy, e);
-        if (r < 0)
-                return r;
-        r = file_pwrite(fd, text.data, text.len, place->raw_offset);
-        return r < 0 ? error_errno(e, -r, "cannot write the image") : 0;
+        for (unsigned i = 0; i < jobs->n && r == 0; i++) {
+                struct job *job = &jobs->item[i];
+
+                if (i == 1)
+                        r = usi_open(output_fd(jobs->item[0].output), &first, e);
+                job->image.packed = first;
+                if (r == 0)
+                        r = assemble_build(&parts, &job->image, output_fd(job->output), e);
+        }
+        return r;
 }
 
-static int build(const struct settings *s, const struct inputs *in, int fd, struct result *res,
-                 struct error *e)
+static int commit_all(struct jobs *jobs, struct error *e)
 {
-        _cleanup_(stub_free_p) struct stub *stub = NULL;
-        int r;
+        int r = 0;
 
-        r = stub_begin(in->stub_fd, fd, SECTIONS + (in->release[0] != '\0') + (in->splash.len > 0),
-                       &stub, e);
-        if (r < 0)
-                return bad_input(e, r, "stub", s->stub);
-        r = add_sections(s, in, stub, e);
-        if (r == 0)
-                r = stub_finish(stub, e);
-        if (r == 0)
-                r = sign_policy(in, fd, res, e);
-        if (r == 0 && !s->without_signature)
-                r = authenticode_sign(fd, in->key, in->cert, e);
-        if (r < 0)
-                return r;
-        r = digest_fd(fd, res->digest, &res->size);
-        return r < 0 ? error_errno(e, -r, "cannot read the image back") : 0;
+        for (unsigned i = 0; i < jobs->n && r == 0; i++)
+                r = output_commit(jobs->item[i].output, e);
+        return r;
 }
 
-static int print_json(const struct settings *s, const struct result *res, const char *digest,
-                      const char *pcr11, const char *policy, struct error *e)
+/* --- output --- */
+
+static int add_policy(struct json_object *o, const struct assemble_image *image, unsigned i)
+{
+        char hex[SHA256_HEX_SIZE];
+        int r;
+
+        hex_encode(image->pcr11[i], SHA256_SIZE, hex);
+        r = json_add_str(document_object(o, "pcr11"), ASSEMBLE_PHASE, hex);
+        hex_encode(image->policy[i], SHA256_SIZE, hex);
+        return r == 0 ? json_add_str(o, "policy", hex) : r;
+}
+
+static int add_image(struct json_object *o, const struct settings *s, const struct job *job)
+{
+        char digest[SHA256_HEX_SIZE];
+        int r;
+
+        hex_encode(job->image.digest, SHA256_SIZE, digest);
+        r = json_add_str(o, "out", job_path(s, job));
+        if (r == 0)
+                r = json_add_u64(o, "size", job->image.size);
+        if (r == 0)
+                r = json_add_str(o, "sha256", digest);
+        return r == 0 ? add_policy(o, &job->image, 0) : r;
+}
+
+static int add_further_profiles(const struct job *job, struct json_object *array)
+{
+        int r = array ? 0 : -ENOMEM;
+
+        for (unsigned i = 0; i < assemble_profiles(&job->image) && r == 0; i++) {
+                const struct command *c = i > 0 ? &job->image.profiles->item[i - 1] : NULL;
+                struct json_object *o = json_object_new_object();
+
+                r = json_append(array, o);
+                if (r == 0)
+                        r = json_add_str(o, "id", c ? c->name : COMMANDS_MAIN);
+                if (r == 0)
+                        r = json_add_str(o, "title", c && *c->title ? c->title : NULL);
+                if (r == 0)
+                        r = add_policy(o, &job->image, i);
+        }
+        return r;
+}
+
+static int add_variants(const struct settings *s, const struct jobs *jobs,
+                        struct json_object *array)
+{
+        int r = array ? 0 : -ENOMEM;
+
+        for (unsigned i = 1; i < jobs->n && r == 0; i++) {
+                struct json_object *o = json_object_new_object();
+
+                r = json_append(array, o);
+                if (r == 0)
+                        r = json_add_str(o, "name", s->variants.item[i - 1].name);
+                if (r == 0)
+                        r = add_image(o, s, &jobs->item[i]);
+        }
+        return r;
+}
+
+static int print_json(const struct settings *s, const struct jobs *jobs, struct error *e)
 {
         _cleanup_json_ struct json_object *root = document_new("usi");
-        int r;
+        int r = add_image(root, s, &jobs->item[0]);
 
-        r = json_add_str(root, "out", s->out);
         if (r == 0)
-                r = json_add_u64(root, "size", res->size);
+                r = add_further_profiles(&jobs->item[0], document_array(root, "profiles"));
         if (r == 0)
-                r = json_add_str(root, "sha256", digest);
-        if (r == 0)
-                r = json_add_str(document_object(root, "pcr11"), SIGNED_PHASE, pcr11);
-        if (r == 0)
-                r = json_add_str(root, "policy", policy);
+                r = add_variants(s, jobs, document_array(root, "variants"));
         return r < 0 ? error_oom(e) : document_print(root, e);
 }
 
-static int print(const struct settings *s, bool json, const struct result *res, struct error *e)
+static void print_policy(const struct assemble_image *image, unsigned i, const char *profile)
 {
-        char digest[SHA256_HEX_SIZE], pcr11[SHA256_HEX_SIZE], policy[SHA256_HEX_SIZE];
+        char pcr11[SHA256_HEX_SIZE], policy[SHA256_HEX_SIZE];
 
-        hex_encode(res->digest, SHA256_SIZE, digest);
-        hex_encode(res->pcr11, SHA256_SIZE, pcr11);
-        hex_encode(res->policy, SHA256_SIZE, policy);
+        hex_encode(image->pcr11[i], SHA256_SIZE, pcr11);
+        hex_encode(image->policy[i], SHA256_SIZE, policy);
+        if (*profile)
+                say(stdout, "profile %s\n", profile);
+        say(stdout, "pcr11   %s (%s)\npolicy  %s\n", pcr11, ASSEMBLE_PHASE, policy);
+}
+
+static void print_text(const struct settings *s, const struct job *job)
+{
+        char digest[SHA256_HEX_SIZE];
+
+        hex_encode(job->image.digest, SHA256_SIZE, digest);
+        say(stdout, "image   %s\nsize    %llu\nsha256  %s\n", job_path(s, job),
+            (unsigned long long)job->image.size, digest);
+        print_policy(&job->image, 0, job->image.profiles->n > 0 ? COMMANDS_MAIN : "");
+        for (unsigned i = 0; i < job->image.profiles->n; i++)
+                print_policy(&job->image, i + 1, job->image.profiles->item[i].name);
+}
+
+static int print(const struct settings *s, bool json, const struct jobs *jobs, struct error *e)
+{
         if (json)
-                return print_json(s, res, digest, pcr11, policy, e);
-        say(stdout,
-            "image   %s\n"
-            "size    %llu\n"
-            "sha256  %s\n"
-            "pcr11   %s (%s)\n"
-            "policy  %s\n",
-            s->out, (unsigned long long)res->size, digest, pcr11, SIGNED_PHASE, policy);
+                return print_json(s, jobs, e);
+        for (unsigned i = 0; i < jobs->n; i++)
+                print_text(s, &jobs->item[i]);
         return 0;
 }
 
-static int write_sbom(const struct settings *s, const struct inputs *in, const struct result *res,
-                      struct error *e)
+static int write_sbom(const struct settings *s, const struct inputs *in,
+                      const struct assemble_image *image, struct error *e)
 {
         char digest[SHA256_HEX_SIZE];
         const struct sbom_subject subject = {
@@ -558,33 +613,37 @@ static int write_sbom(const struct settings *s, const struct inputs *in, const s
                 .epoch = s->epoch};
         unsigned n;
 
-        hex_encode(res->digest, SHA256_SIZE, digest);
+        hex_encode(image->digest, SHA256_SIZE, digest);
         return sbom_write(in->tree, &subject, s->sbom, &n, e);
+}
+
+static int make(struct settings *s, bool json, struct error *e)
+{
+        _cleanup_(inputs_done) struct inputs in = INPUTS_INIT;
+        _cleanup_(jobs_done) struct jobs jobs = {.n = 0};
+        int r = epoch_get(0, &s->epoch, e);
+
+        if (r == 0)
+                r = load_inputs(s, &in, e);
+        if (r == 0)
+                r = open_jobs(s, &jobs, e);
+        if (r == 0)
+                r = build_all(s, &in, &jobs, e);
+        if (r == 0 && s->sbom)
+                r = write_sbom(s, &in, &jobs.item[0].image, e);
+        if (r == 0)
+                r = commit_all(&jobs, e);
+        return r == 0 ? print(s, json, &jobs, e) : r;
 }
 
 int verb_usi(char *const argv[], bool *json, struct error *e)
 {
         struct settings s = {.level = CPIO_LEVEL_DEFAULT};
-        _cleanup_(inputs_done) struct inputs in = INPUTS_INIT;
-        _cleanup_(output_free_p) struct output *output = NULL;
-        struct result res;
-        int r;
+        int r = parse(argv, json, &s, e);
 
-        r = parse(argv, json, &s, e);
-        if (r != 0)
-                return r;
-        r = epoch_get(0, &s.epoch, e);
         if (r == 0)
-                r = load_inputs(&s, &in, e);
-        if (r == 0)
-                r = output_open(s.out, &output, e);
-        if (r == 0)
-                r = build(&s, &in, output_fd(output), &res, e);
-        if (r == 0 && s.sbom)
-                r = write_sbom(&s, &in, &res, e);
-        if (r == 0)
-                r = output_commit(output, e);
-        if (r == 0)
-                r = print(&s, *json, &res, e);
+                r = make(&s, *json, e);
+        commands_done(&s.profiles);
+        commands_done(&s.variants);
         return r;
 }

@@ -14,6 +14,21 @@ static const struct words_option *find(const struct words_option *options, unsig
         return NULL;
 }
 
+static int add_value(const struct words_option *o, const char *value, struct error *e)
+{
+        if (!o->list) {
+                *o->value = value;
+                return 0;
+        }
+        if (o->list->n == WORDS_LIST_MAX)
+                return error_set(e, ERROR_USAGE, E2BIG, "option --%s is given more than %u times",
+                                 o->name, WORDS_LIST_MAX);
+        if (*value == '\0')
+                return error_set(e, ERROR_USAGE, EINVAL, "option --%s has an empty value", o->name);
+        o->list->item[o->list->n++] = value;
+        return 0;
+}
+
 /* One option; *argv stands on it and ends on its last word. */
 static int parse_option(char *const **argv, const struct words_option *options, unsigned n,
                         struct error *e)
@@ -24,23 +39,20 @@ static int parse_option(char *const **argv, const struct words_option *options, 
 
         if (!o)
                 return error_set(e, ERROR_USAGE, EINVAL, "unknown option --%.*s", (int)len, word);
-        if (!o->value) {
+        if (!o->value && !o->list) {
                 if (equals)
                         return error_set(e, ERROR_USAGE, EINVAL, "option --%s takes no value",
                                          o->name);
                 *o->flag = true;
                 return 0;
         }
-        if (*o->value)
+        if (o->value && *o->value)
                 return error_set(e, ERROR_USAGE, EINVAL, "option --%s is given twice", o->name);
-        if (equals) {
-                *o->value = equals + 1;
-                return 0;
-        }
+        if (equals)
+                return add_value(o, equals + 1, e);
         if (!(*argv)[1])
                 return error_set(e, ERROR_USAGE, EINVAL, "option --%s needs a value", o->name);
-        *o->value = *++*argv;
-        return 0;
+        return add_value(o, *++*argv, e);
 }
 
 static bool help_asked(char *const argv[])

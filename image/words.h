@@ -9,10 +9,18 @@
 
 #include "base/error.h"
 
+#define WORDS_LIST_MAX 16u
+
+struct words_list {
+        unsigned n;
+        const char *item[WORDS_LIST_MAX]; /* none is empty */
+};
+
 struct words_option {
-        const char *name;   /* without the dashes */
-        const char **value; /* takes a value when set, else it is a flag */
-        bool *flag;
+        const char *name;        /* without the dashes */
+        const char **value;      /* takes a value when set, */
+        struct words_list *list; /* or takes values, in several places, */
+        bool *flag;              /* else it is a flag */
         bool required;
         bool not_empty; /* the value is a name: "" is refused */
 };

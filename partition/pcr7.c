@@ -274,22 +274,51 @@ static bool same_authority(const struct pcr7_authority *a, const struct pcr7_aut
                memcmp(a->data, b->data, a->size) == 0;
 }
 
-/* What the firmware extends for it: the digest of its whole event. */
-static int extend_authority(uint8_t value[SHA256_SIZE], const struct pcr7_authority *a)
+/* What the firmware extends for a variable: the digest of its whole event. The content may come in
+ * two pieces. */
+static int extend_variable(uint8_t value[SHA256_SIZE], enum pcr7_variable which, const void *first,
+                           size_t n_first, const void *second, size_t n_second)
 {
-        static const uint8_t name[] = {'d', 0, 'b', 0};
         _cleanup_(digest_free_p) struct digest *d = digest_new();
         uint8_t head[VARIABLE_HEADER_SIZE] = {0}, result[SHA256_SIZE];
-        int r;
+        const char *name = variables[which].name;
+        int r = d ? 0 : -ENOMEM;
 
-        memcpy(head, variables[PCR7_DB].guid, GUID_SIZE);
-        put_le32(head + GUID_SIZE, sizeof(name) / 2);
-        put_le32(head + GUID_SIZE + 8, (uint32_t)(GUID_SIZE + a->size));
-        if (!d || digest_add(d, head, sizeof(head)) < 0 || digest_add(d, name, sizeof(name)) < 0 ||
-            digest_add(d, a->owner, GUID_SIZE) < 0 || digest_add(d, a->data, a->size) < 0)
-                return -ENOMEM;
-        r = digest_final(d, result);
+        memcpy(head, variables[which].guid, GUID_SIZE);
+        put_le32(head + GUID_SIZE, (uint32_t)strlen(name));
+        put_le32(head + GUID_SIZE + 8, (uint32_t)(n_first + n_second));
+        if (r == 0)
+                r = digest_add(d, head, sizeof(head));
+        for (const char *p = name; *p && r == 0; p++)
+                r = digest_add(d, (const uint8_t[]){(uint8_t)*p, 0}, 2);
+        if (r == 0 && n_first > 0)
+                r = digest_add(d, first, n_first);
+        if (r == 0 && n_second > 0)
+                r = digest_add(d, second, n_second);
+        if (r == 0)
+                r = digest_final(d, result);
         return r < 0 ? r : eventlog_extend(value, result);
+}
+
+/* Those that vouch, each once. *ret_n (may be NULL): how many that are. */
+static int extend_authorities(uint8_t value[SHA256_SIZE], const struct pcr7_authority *a, size_t n,
+                              unsigned *ret_n)
+{
+        for (size_t i = 0; i < n; i++) {
+                bool again = false;
+
+                for (size_t k = 0; k < i; k++)
+                        again = again || same_authority(&a[i], &a[k]);
+                if (again)
+                        continue;
+                if (ret_n)
+                        ++*ret_n;
+                if (a[i].size > LIMIT_EFI_VARIABLE ||
+                    extend_variable(value, PCR7_DB, a[i].owner, GUID_SIZE, a[i].data, a[i].size) <
+                            0)
+                        return -ENOMEM;
+        }
+        return 0;
 }
 
 int pcr7_predict_started(const struct eventlog *log, const struct pcr7_contents *contents,
@@ -299,20 +328,32 @@ int pcr7_predict_started(const struct eventlog *log, const struct pcr7_contents 
         struct prediction_run run = {.contents = contents, .other_authorities = true};
         int r = replay(log, &run, e);
 
-        for (size_t i = 0; i < n && r == 0; i++) {
-                bool again = false;
-
-                for (size_t k = 0; k < i; k++)
-                        again = again || same_authority(&authorities[i], &authorities[k]);
-                if (again)
-                        continue;
-                run.p.authorities++;
-                if (authorities[i].size > LIMIT_EFI_VARIABLE ||
-                    extend_authority(run.p.next, &authorities[i]) < 0)
-                        r = error_oom(e);
-        }
+        if (r == 0 && extend_authorities(run.p.next, authorities, n, &run.p.authorities) < 0)
+                r = error_oom(e);
         if (r == 0)
                 finish(&run, ret);
+        return r;
+}
+
+int pcr7_fresh(const struct pcr7_contents *contents, const struct pcr7_authority *authorities,
+               size_t n, uint8_t ret[SHA256_SIZE])
+{
+        static const uint8_t separator[4] = {0};
+        uint8_t value[SHA256_SIZE] = {0}, digest[SHA256_SIZE];
+        int r = 0;
+
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX && r == 0; i++)
+                r = extend_variable(value, (enum pcr7_variable)i, contents->variable[i].data,
+                                    contents->variable[i].given ? contents->variable[i].size : 0,
+                                    NULL, 0);
+        if (r == 0)
+                r = sha256(separator, sizeof(separator), digest);
+        if (r == 0)
+                r = eventlog_extend(value, digest);
+        if (r == 0)
+                r = extend_authorities(value, authorities, n, NULL);
+        if (r == 0)
+                memcpy(ret, value, SHA256_SIZE);
         return r;
 }
 

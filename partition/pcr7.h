@@ -92,6 +92,14 @@ int pcr7_predict_started(const struct eventlog *log, const struct pcr7_contents 
                          struct pcr7_prediction *ret, struct error *e) _must_check_;
 
 /*
+ * Without any log: the value of firmware that follows the profile, measures these variables (one
+ * that is not given is absent, as one with size 0), and starts nothing but what these entries of db
+ * vouch for. -EIO, -ENOMEM.
+ */
+int pcr7_fresh(const struct pcr7_contents *contents, const struct pcr7_authority *authorities,
+               size_t n, uint8_t ret[SHA256_SIZE]) _must_check_;
+
+/*
  * Programs of add-in cards (option ROMs) that ran in this boot, by the log of PCR 2. With Secure
  * Boot on the firmware measures who vouches for each of them, which this log cannot tell.
  */

@@ -262,11 +262,11 @@ static void prove_sbat(struct attempt *a)
                 proof_set(a->proofs, PROOF_SBAT, PROOF_PASSED, "not below this machine's level");
 }
 
-static bool is_enrolled(const struct attempt *a, const struct policy_key *key)
+static bool is_enrolled(const struct attempt *a, const uint8_t fingerprint[SHA256_SIZE])
 {
         for (size_t i = 0; i < a->demands->n_keys; i++) {
-                if (memcmp(policy_key_fingerprint(a->demands->keys[i]), policy_key_fingerprint(key),
-                           SHA256_SIZE) == 0)
+                if (memcmp(policy_key_fingerprint(a->demands->keys[i]), fingerprint, SHA256_SIZE) ==
+                    0)
                         return true;
         }
         return false;
@@ -283,7 +283,8 @@ static void prove_policy_key(struct attempt *a)
                               "the image has no policy key (.pcrpkey)");
         else
                 r = policy_key_from_pem(pem->data, pem->len, &a->image->key, &error);
-        if (r == 0 && a->demands->n_keys > 0 && !is_enrolled(a, a->image->key)) {
+        if (r == 0 && a->demands->n_keys > 0 &&
+            !is_enrolled(a, policy_key_fingerprint(a->image->key))) {
                 r = error_set(
                         &error, ERROR_REFUSED, ENOKEY,
                         "the image's policy key is not one that this machine's disk is sealed to");
@@ -408,10 +409,18 @@ static const char *later_path(struct attempt *a)
         return NULL;
 }
 
+/* Whether a partition may be sealed to the key of this signature: the image's own, or one that is
+ * enrolled beside it. */
+static bool opens_disk(const struct attempt *a, const struct pcrsig_entry *entry)
+{
+        return memcmp(entry->pkfp, policy_key_fingerprint(a->image->key), SHA256_SIZE) == 0 ||
+               is_enrolled(a, entry->pkfp);
+}
+
 static void prove_phases(struct attempt *a)
 {
         const struct pcrsig_entry *entry;
-        unsigned foreign = 0;
+        unsigned foreign = 0, harmless = 0;
         const char *path;
 
         if (!a->image->signature) {
@@ -428,12 +437,21 @@ static void prove_phases(struct attempt *a)
                           path);
                 return;
         }
-        for (unsigned i = 0; (entry = pcrsig_at(a->image->signatures, i)); i++)
-                foreign += !image_profiles_expect(a->usi, IMAGE_PHASE_PATH, entry->pol);
+        for (unsigned i = 0; (entry = pcrsig_at(a->image->signatures, i)); i++) {
+                bool expected = image_profiles_expect(a->usi, IMAGE_PHASE_PATH, entry->pol);
+
+                foreign += !expected && opens_disk(a, entry);
+                harmless += !opens_disk(a, entry);
+        }
         if (foreign > 0)
                 proof_set(a->proofs, PROOF_PHASES, PROOF_WARNING,
                           "%u more measurements are signed that are not this image's phases",
                           foreign);
+        else if (harmless > 0)
+                proof_set(a->proofs, PROOF_PHASES, PROOF_PASSED,
+                          "nothing else is signed by the policy key; %u by keys that open nothing "
+                          "of this disk",
+                          harmless);
         else
                 proof_set(a->proofs, PROOF_PHASES, PROOF_PASSED, "nothing else is signed");
 }

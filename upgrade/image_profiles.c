@@ -52,6 +52,12 @@ static void read_id(const struct usi *u, unsigned number, char *ret, size_t n)
         }
 }
 
+void image_profile_name(const struct usi *u, unsigned number, struct image_profile *ret)
+{
+        *ret = (struct image_profile){.number = number};
+        read_id(u, number, ret->id, sizeof(ret->id));
+}
+
 void image_profile_look(const struct usi *u, unsigned number, const char *path,
                         const char *const later[], size_t n_later, const struct policy_key *key,
                         struct image_profile *ret)
@@ -61,8 +67,7 @@ void image_profile_look(const struct usi *u, unsigned number, const char *path,
         _cleanup_(policy_key_free_p) struct policy_key *own = NULL;
         _cleanup_(pcrsig_free_p) struct pcrsig *signatures = NULL;
 
-        *ret = (struct image_profile){.number = number};
-        read_id(u, number, ret->id, sizeof(ret->id));
+        image_profile_name(u, number, ret);
         if (!text || !pem || policy_key_from_pem(pem->data, pem->len, &own, NULL) < 0 ||
             memcmp(policy_key_fingerprint(own), policy_key_fingerprint(key), SHA256_SIZE) != 0 ||
             pcrsig_parse(text->data, text->len, &signatures, NULL) < 0)

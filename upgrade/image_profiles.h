@@ -23,6 +23,9 @@ struct image_profile {
 /* Number of profiles, at least 1. */
 unsigned image_profiles_count(const struct usi *u);
 
+/* Number and name of a profile alone. */
+void image_profile_name(const struct usi *u, unsigned number, struct image_profile *ret);
+
 /*
  * Looks at one profile. key: the policy key of the image, with pem its public half. -ENOMEM and
  * refusals mean that the profile cannot unlock: *ret says so in any case.

@@ -300,29 +300,41 @@ static int add_value(struct json_object *array, EVP_PKEY *key, const struct poli
         return 0;
 }
 
-int pcrsig_build(EVP_PKEY *key, const void *pem, size_t pem_len,
-                 const uint8_t (*pcr11)[SHA256_SIZE], unsigned n, struct buf *out, struct error *e)
+static int add_signer(struct json_object *array, const struct pcrsig_signer *s, struct error *e)
 {
         _cleanup_(policy_key_free_p) struct policy_key *public = NULL;
-        _cleanup_json_ struct json_object *root = json_object_new_object();
-        struct json_object *array;
-        const char *text;
-        int r;
+        int r = policy_key_from_pem(s->pem, s->pem_len, &public, e);
 
-        r = policy_key_from_pem(pem, pem_len, &public, e);
-        if (r < 0)
-                return r;
-        array = json_object_new_array();
+        for (unsigned i = 0; i < s->n && r == 0; i++)
+                r = add_value(array, s->key, public, s->pcr11[i], e);
+        return r;
+}
+
+int pcrsig_build_all(const struct pcrsig_signer *signers, unsigned n_signers, struct buf *out,
+                     struct error *e)
+{
+        _cleanup_json_ struct json_object *root = json_object_new_object();
+        struct json_object *array = json_object_new_array();
+        const char *text;
+        int r = 0;
+
         if (json_add_obj(root, "sha256", array) < 0)
                 return error_oom(e);
-        for (unsigned i = 0; i < n; i++) {
-                r = add_value(array, key, public, pcr11[i], e);
-                if (r < 0)
-                        return r;
-        }
+        for (unsigned i = 0; i < n_signers && r == 0; i++)
+                r = add_signer(array, &signers[i], e);
+        if (r < 0)
+                return r;
         text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN |
                                                             JSON_C_TO_STRING_NOSLASHESCAPE);
         if (!text || buf_add_str(out, text) < 0)
                 return error_oom(e);
         return 0;
+}
+
+int pcrsig_build(EVP_PKEY *key, const void *pem, size_t pem_len,
+                 const uint8_t (*pcr11)[SHA256_SIZE], unsigned n, struct buf *out, struct error *e)
+{
+        const struct pcrsig_signer signer = {key, pem, pem_len, pcr11, n};
+
+        return pcrsig_build_all(&signer, 1, out, e);
 }

@@ -59,6 +59,19 @@ int pcrsig_check(const struct pcrsig *p, const void *pem, size_t pem_len,
                  const uint8_t pcr11[SHA256_SIZE], uint8_t ret_pol[SHA256_SIZE], struct error *e)
         _must_check_;
 
+/* An RSA private key with its public half, and the values of PCR 11 it signs. All borrowed. */
+struct pcrsig_signer {
+        EVP_PKEY *key;
+        const void *pem;
+        size_t pem_len;
+        const uint8_t (*pcr11)[SHA256_SIZE];
+        unsigned n;
+};
+
+/* As pcrsig_build(), for several keys: their elements in this order. */
+int pcrsig_build_all(const struct pcrsig_signer *signers, unsigned n_signers, struct buf *out,
+                     struct error *e) _must_check_;
+
 /*
  * Appends a document for values of PCR 11, signed with an RSA private key whose public half is pem.
  * The bytes depend on the arguments alone. ERROR_CONFIG with -EKEYREJECTED when key and pem do not

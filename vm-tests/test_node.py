@@ -7,6 +7,7 @@ import re
 import pytest
 
 from rig import INSTALL, Esp
+from rig.esp import run as host_run
 from rig.facts import entries, node_facts, role
 from rig.firmware import OVMF_VARS
 
@@ -84,6 +85,15 @@ def test_pcr11_is_what_was_predicted(workshop, running):
     predicted = bytes.fromhex(workshop.usi_facts()['pcr11']['enter-initrd'])
     assert seen == extended(predicted, CLOSING_WORD)
     assert seen != predicted            # the twin: without the closing word it would be open still
+
+
+def test_all_pcrs_are_what_was_predicted(workshop, running):
+    """From files alone: boot loader, image and keys."""
+    said = json.loads(host_run(workshop.tb_image, 'measure', '--json', '--loader', workshop.loader(), '--keys', workshop.keys(),
+                               workshop.usi()))['pcrs']
+    said['11'] = said['11'][f'enter-initrd:{CLOSING_WORD.decode()}']
+    seen = {pcr: running.read(f'/sys/class/tpm/tpm0/pcr-sha256/{pcr}').decode().strip().lower() for pcr in said}
+    assert seen == said
 
 
 @pytest.mark.parametrize('name', DATA)

@@ -49,7 +49,7 @@ def test_configuration_of_kairos_works_unchanged():
     answer = said("check", example)
     assert not answer["errors"]
     assert [w["text"].split(":")[0] for w in answer["warnings"]] == [
-        "install.auto", "install.grub_options", "install.skip-entries", "install.system.size", "upgrade",
+        "install.grub_options", "install.skip-entries", "install.system.size", "upgrade",
         "users", "hostname is left out"]
     shown = values(example)
     assert shown["install.device"]["value"] == "auto" and shown["install.partitions.oem.size"]["value"] == 512 << 20
@@ -60,13 +60,13 @@ def test_configuration_of_kairos_works_unchanged():
 
 def test_mistakes_are_shown_with_their_places(tmp_path):
     file = tmp_path / "a.yaml"
-    file.write_text(HEAD + "install:\n  devise: /dev/sda\n  reboot: maybe\n  auto: true\n")
+    file.write_text(HEAD + "install:\n  devise: /dev/sda\n  reboot: maybe\n  nousers: true\n")
     done = config("check", file)
     assert done.returncode == 4 and done.stdout == ""
     assert done.stderr.splitlines() == [
         f'{file}:3:3: install: unknown key "devise"; did you mean "device"?',
         f'{file}:4:11: install.reboot: expected true or false, found the text "maybe"',
-        f"{file}:5:3: warning: install.auto: has no effect: an installation begins when tb-agent install is called",
+        f"{file}:5:3: warning: install.nousers: has no effect: no user is demanded",
         "tb-agent: 2 errors"]
     answer = said("check", file, rc=4)
     assert not answer["valid"] and len(answer["errors"]) == 2 and len(answer["warnings"]) == 1
@@ -237,7 +237,8 @@ AGREED = {
                                         ("[{name: a, size: 1, x: 1}]", 0), ("{}", 0)),
     "install: {recovery-key: %s}": (("show", 1), ("none", 1), ("None", 0), ("false", 0)),
     "install: {cloud-init: %s}": (("[x]", 0), ("false", 1), ("~", 1)),
-    "install: {auto: %s}": (("true", 1), ("{x: [1]}", 1)),
+    "install: {auto: %s}": (("true", 1), ("no", 1), ("{x: [1]}", 0)),
+    "install: {nousers: %s}": (("true", 1), ("{x: [1]}", 1)),
     "bind-pcrs: %s": (("[7]", 1), ("['0', 2, 3, '14']", 1), ("[]", 1), ("[8]", 0), ("[1]", 0), ("['4']", 0), ("[11]", 0), ("[24]", 0), ("[-1]", 0), ("[x]", 0), ("7", 0), ("['07']", 0)),
     "bind-public-pcrs: %s": (("[11]", 1), ("['11']", 1), ("[7]", 0)),
     "upgrade: {entry: %s}": (("active", 1), ("recovery", 1), ("passive", 0)),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Private keys in a token (softhsm2), which tb-image gets to through OpenSSL."""
+import json
 import os
 import re
 
@@ -7,8 +8,8 @@ import pytest
 
 from imagetools import BOOT, BUILD, CMDLINE, EPOCH, OS_RELEASE, make_kernel, section, tool
 
-LABELS = ["PK", "KEK", "db", "tpm2-pcr"]
-PRIVATE = ["PK.key", "KEK.key", "db.key", "tpm2-pcr-private.pem"]
+LABELS = ["PK", "KEK", "db", "tpm2-pcr", "tpm2-pcr-later"]
+PRIVATE = ["PK.key", "KEK.key", "db.key", "tpm2-pcr-private.pem", "tpm2-pcr-later-private.pem"]
 PIN = "5678"
 
 
@@ -41,7 +42,7 @@ def token(tmp_path_factory):
 @pytest.fixture(scope="module")
 def token_keys(token, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "keys"
-    token.tb_image("keys", "--pkcs11", token.uri, out)
+    token.tb_image("keys", "--pkcs11", token.uri, "--phases", "sysinit", out)
     return out
 
 
@@ -64,6 +65,8 @@ def test_token_signs_loader_and_image(token, token_keys, tmp_path, rootfs):
     # Both signatures of the image fit, in the eyes of the check that stands before an upgrade image.
     token.tb_image("upgrade-image", "--usi", tmp_path / "image.efi", "--loader", tmp_path / "loader.efi", "--enroll-keys",
                    token_keys, "--out", tmp_path / "out")
+    shown = token.tb_image("inspect", "--json", tmp_path / "image.efi").stdout
+    assert [p["phase"] for p in json.loads(shown)["policies"]] == ["enter-initrd", "sysinit"]
     assert section(tmp_path / "image.efi", ".pcrpkey", tmp_path).read_bytes() == (token_keys / "tpm2-pcr-public.pem").read_bytes()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from imagetools import BOOT, BUILD, STUB, TOP, build_usi, tb_image, tool
 
-VERBS = ["keys", "usi", "sign", "upgrade-image", "iso", "inspect"]
+VERBS = ["keys", "usi", "sign", "upgrade-image", "iso", "measure", "inspect"]
 
 
 @pytest.mark.parametrize("image", [BOOT, STUB])
@@ -76,7 +76,7 @@ def test_inspect(tmp_path, keys, rootfs):
     assert policy["phase"] == "enter-initrd"
     assert (report["schema"], report["verb"], report["kind"], report["machine"]) == (1, "inspect", "usi", "x86_64")
     assert report["pcr11"]["enter-initrd"] == built["pcr11"]["enter-initrd"]
-    assert list(report["pcr11"])[:2] == ["", "enter-initrd"] and len(set(report["pcr11"].values())) == 7
+    assert list(report["pcr11"])[:2] == ["", "enter-initrd"] and len(set(report["pcr11"].values())) == 8
     assert policy["policy"] == built["policy"]
     assert policy["fits"] is True
     assert report["signatures"] == [{"subject": "/CN=Trusted Boot db", "digest_fits": True}]

@@ -29,6 +29,8 @@ static const struct sample {
         {"install.recovery-key", "show", "\"show\""},
         {"install.enroll-keys", "/media/keys", "\"/media/keys\""},
         {"install.enroll-keys-by", "loader\n  enroll-keys: /k", "\"loader\""},
+        {"install.auto", "true", "true"},
+        {"install.overwrite-node", "on", "true"},
         {"install.reboot", "true", "true"},
         {"install.poweroff", "Yes", "true"},
         {"install.no-format", "on", "true"},

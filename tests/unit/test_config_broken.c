@@ -222,15 +222,14 @@ static const struct broken {
           "a.yaml:2:23: bind-pcrs[3]: expected the number of a PCR, found the text \"x\"",
           "a.yaml:3:20: bind-public-pcrs[0]: PCR 12 cannot be bound: an image is measured into PCR "
           "11 and signed for nothing else"}},
-        {HEAD "cosign: true\ninstall: {cloud-init: [\"https://x/y\"], auto: true}\n",
+        {HEAD "cosign: true\ninstall: {cloud-init: [\"https://x/y\"], nousers: true}\n",
          NULL,
          {"a.yaml:2:1: cosign: is refused: an image proves itself to the firmware's keys and to "
           "the "
           "disk's policy key; nothing asks cosign",
           "a.yaml:3:11: install.cloud-init: is refused: further configurations are given by "
           "--config, in order",
-          "a.yaml:3:40: warning: install.auto: has no effect: an installation begins when tb-agent "
-          "install is called"}},
+          "a.yaml:3:40: warning: install.nousers: has no effect: no user is demanded"}},
         /* what does not fit together, over several files */
         {HEAD "install: {reboot: true}\n",
          HEAD "install:\n  poweroff: true\n",
@@ -323,9 +322,9 @@ static void the_error_is_the_first_problem(void **state)
 
         (void)state;
         assert_int_equal(
-                config_run(&run, HEAD "install: {auto: true, x: 1, reboot: 2}\n", NULL, NULL),
+                config_run(&run, HEAD "install: {nousers: true, x: 1, reboot: 2}\n", NULL, NULL),
                 -EBADMSG);
-        assert_string_equal(run.error.text, "a.yaml:2:23: install: unknown key \"x\"");
+        assert_string_equal(run.error.text, "a.yaml:2:26: install: unknown key \"x\"");
         assert_string_equal(run.error.advice,
                             "\"tb-agent config check\" shows the other errors, too");
 }

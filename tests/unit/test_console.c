@@ -305,6 +305,30 @@ static void gives_up(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void read_person(struct world *w, unsigned terminal, const char *said)
+{
+        struct pollfd p = {.fd = w->person[terminal], .events = POLLIN};
+        char text[256];
+        ssize_t n;
+
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        n = read(w->person[terminal], text, sizeof(text) - 1);
+        assert_true(n >= 0);
+        text[n] = '\0';
+        assert_string_equal(text, said);
+}
+
+static void all_consoles_are_told(void **state)
+{
+        struct world *w = *state;
+
+        console_tell(&w->env, "one\n");
+        for (unsigned i = 0; i < TERMINALS; i++)
+                read_person(w, i, "one\r\n");
+        /* What is no terminal gets nothing. */
+        scratch_expect(&w->dir, "plain", "", 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -318,6 +342,7 @@ int main(void)
                 TEST(person_may_give_up_at_a_terminal),
                 TEST(asks_until_the_key_is_right),
                 TEST(gives_up),
+                TEST(all_consoles_are_told),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

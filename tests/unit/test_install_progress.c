@@ -49,7 +49,7 @@ static int tear_down(void **state)
 static void run(const struct error *e)
 {
         _cleanup_(install_progress_free_p) struct install_progress *p =
-                install_progress_new(false, 0);
+                install_progress_new(false, 0, NULL, NULL);
 
         assert_non_null(p);
         for (unsigned i = 0; i < INSTALL_STEP_MAX; i++) {

@@ -113,11 +113,21 @@ static void json_lines_are_few_and_complete(void **state)
         assert_true(n >= 15 && n <= 25);
 }
 
+static void add_line(const char *line, void *arg)
+{
+        assert_int_equal(buf_add_str(arg, line), 0);
+}
+
 static void lines_are_rare(void **state)
 {
         _cleanup_close_ int fd = open_output("text");
-        const struct progress_options options = {
-                .text_fd = fd, .json_fd = -EBADF, .now_ms = tell_time, .now_arg = &clock_ms};
+        _cleanup_(buf_done) struct buf lines = BUF_INIT(1 << 20);
+        const struct progress_options options = {.text_fd = fd,
+                                                 .json_fd = -EBADF,
+                                                 .line = add_line,
+                                                 .line_arg = &lines,
+                                                 .now_ms = tell_time,
+                                                 .now_arg = &clock_ms};
         struct progress *p = progress_new(&options);
         _cleanup_(buf_done) struct buf text = BUF_INIT(1 << 20);
 
@@ -126,6 +136,7 @@ static void lines_are_rare(void **state)
         progress_free(p);
         output("text", &text);
         assert_in_range(count(buf_str(&text), '\n'), 3, 5);
+        assert_string_equal(buf_str(&lines), buf_str(&text));
         assert_null(strchr(buf_str(&text), '\x1b'));
         assert_null(strchr(buf_str(&text), '\r'));
         assert_non_null(strstr(buf_str(&text), "prepare\n"));
