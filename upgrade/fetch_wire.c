@@ -66,6 +66,9 @@ int wire_error_take(const struct wire_error *w, struct error *e)
         wire_text(safe.text, sizeof(safe.text));
         wire_text(safe.advice, sizeof(safe.advice));
         error_set(e, class_of(w->class), code, "%s", *safe.text ? safe.text : "unknown failure");
+        /* Its number says nothing about this side: "no space" would be our disk. */
+        if (e)
+                e->class = class_of(w->class);
         if (*safe.advice)
                 error_advise(e, "%s", safe.advice);
         return -code;

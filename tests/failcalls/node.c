@@ -195,7 +195,8 @@ static unsigned tell_story(const struct story *s, const struct choice *c)
                              error_class_name(end->error.class), end->error.text);
                 (void)fflush(stdout);
         }
-        (void)printf("%s: %u of %zu tried, %u wrong\n", s->name, tried, n, wrong);
+        (void)printf("%s: %u of %zu tried, %u succeeded all the same, %u wrong\n", s->name, tried,
+                     n, finished, wrong);
         (void)fflush(stdout);
         return wrong;
 }
