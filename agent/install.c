@@ -248,8 +248,7 @@ static int confirm(const struct install_plan *p, const struct install_options *o
 struct outcome {
         unsigned hooks;
         bool installed; /* the node is complete, whatever comes after it */
-        enum install_end end;
-        bool told; /* the document was printed, with the failure if there is one */
+        bool told;      /* the document was printed, with the failure if there is one */
 };
 
 static void print_text(const struct install_plan *p, const struct outcome *run)
@@ -345,8 +344,10 @@ static int carry_out(struct install_plan *plan, const struct install_options *o,
         if (r < 0)
                 return r;
         run->installed = true;
-        run->end = plan->end;
         r = install_end_tell_hooks(plan, &run->hooks, e);
+        /* Whoever restarts the machine ends this process soon. */
+        if (r == 0 && plan->unattended)
+                install_auto_end(plan->env, plan->end, true, NULL);
         if (r == 0)
                 r = install_end_leave(plan, e);
         if (r == 0)
@@ -456,8 +457,8 @@ int verb_install(const struct env *env, int argc, char **argv)
                 progress = install_progress_new(options.json, 0, NULL, NULL);
         if (r < 0 || !options.dry_run)
                 install_progress_end(progress, r < 0 ? &error : NULL);
-        if (options.wishes.unattended && !options.dry_run)
-                install_auto_end(&used, run.end, run.installed, r < 0 ? &error : NULL);
+        if (r < 0 && options.wishes.unattended && !options.dry_run)
+                install_auto_end(&used, INSTALL_END_STAY, run.installed, &error);
         if (run.told)
                 return r < 0 ? error_failure_code(&error) : 0;
         return r < 0 ? report_failure("install", options.json, &error) : 0;
