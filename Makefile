@@ -32,6 +32,7 @@ IMAGE_SRC := $(sort $(wildcard image/*.c))
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/integration/test_*.c))
 SUPPORT_SRC := $(sort $(wildcard tests/support/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+REPLAY_SRC := tests/fuzz/replay.c
 # First process of images whose root is a file system in a file: alone in its initramfs, so without libraries.
 STAGE_SRC := agent/stage/tb-root.c
 GUEST_SRC := $(wildcard vm-tests/guest/tb-guest.c vm-tests/guest/misdeed.c)
@@ -72,8 +73,14 @@ SANITIZE ?=
 # Paths in debug information and __FILE__ are relative to the tree: the same source gives the same bytes anywhere.
 REPRO := -ffile-prefix-map=$(CURDIR)=.
 CPPFLAGS += -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTB_VERSION='"$(VERSION)"' -include base/banned.h
-ALL_CFLAGS = -std=gnu11 $(OPT) $(WARN) $(if $(SANITIZE),$(SANITIZE) -fPIE,$(HARDEN)) $(REPRO) $(pkg_cflags) $(CFLAGS)
-ALL_LDFLAGS = $(LDHARDEN) $(SANITIZE) $(LDFLAGS)
+ALL_CFLAGS = -std=gnu11 $(OPT) $(WARN) $(if $(SANITIZE),$(SANITIZE) -fPIE,$(HARDEN)) $(coverage_flags) $(REPRO) $(pkg_cflags) $(CFLAGS)
+ALL_LDFLAGS = $(LDHARDEN) $(SANITIZE) $(coverage_flags) $(LDFLAGS)
+# Counts executed lines, those of sandboxed children too (tests/tools/coverage_shared.c).
+ifeq ($(COVERAGE),1)
+coverage_flags := --coverage -fdata-sections
+COVERAGE_SRC := tests/tools/coverage_shared.c
+coverage_link := -Wl,-T,tests/tools/coverage.ld
+endif
 
 # --- programs --------------------------------------------------------------------------------------------------------
 
@@ -122,10 +129,10 @@ $(B)/tb-guest: $(B)/obj/vm-tests/guest/tb-guest.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(shell pkg-config --libs json-c) -o $@
 
-$(TEST_BIN): $(B)/%: $(B)/obj/%.o $(call obj,$(SUPPORT_SRC)) $(AGENT_LIB) $(IMAGE_LIB) $(LIB)
+$(TEST_BIN): $(B)/%: $(B)/obj/%.o $(call obj,$(SUPPORT_SRC) $(COVERAGE_SRC)) $(AGENT_LIB) $(IMAGE_LIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(test_libs) -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(test_libs) $(coverage_link) -o $@
 
 # The upgrade on a plain folder, for tests without a VM.
 HERE_SRC := tests/tools/upgrade_here.c
@@ -216,9 +223,12 @@ check: deps
 check-run:
 	+$(Q)$(SELF) check-style
 	+$(Q)$(SELF) both-compilers
+	+$(Q)$(SELF) analyze-run
 	+$(Q)$(SELF) asan-run
+	+$(Q)$(SELF) coverage-run
 	+$(Q)$(SELF) fuzz-smoke-run
 	+$(Q)$(SELF) all tests $(B)/tb-guest
+	+$(Q)$(SELF) valgrind-run
 	$(Q)TB_BUILD=$(abspath $(B)) tests/tools/run-tests $(TEST_BIN) --pytest vm-tests tests/image tests/registry tests/config
 
 .PHONY: tests
@@ -234,7 +244,7 @@ both-compilers:
 	+$(Q)$(SELF) B=$(B)/werror-gcc CC=gcc WERROR=1 objects
 	+$(Q)$(SELF) B=$(B)/werror-clang CC=clang WERROR=1 objects
 .PHONY: objects
-objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC) $(FAIL_SRC) \
+objects: $(call obj,$(LIB_SRC) $(AGENT_SRC) $(STAGE_SRC) $(IMAGE_SRC) $(TEST_SRC) $(SUPPORT_SRC) $(GUEST_SRC) $(HERE_SRC) $(FUZZ_SRC) $(REPLAY_SRC) $(FAIL_SRC) \
 	$(FAIL_NODE_SRC) $(CLOCK_SRC))
 
 # Unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer.
@@ -263,6 +273,80 @@ failcalls-all: $(FAIL_BIN) $(B)/tb-image
 	$(Q)TB_BUILD=$(abspath $(B)) tests/failcalls/run
 	$(Q)$(B)/failcalls/node --deep
 
+# Unit and integration tests with the executed lines counted; each folder has to reach its floor. A build of its own: a
+# call of the counters that fails is nothing to test, and calls that fail are what the build above is about.
+.PHONY: coverage
+coverage:
+	$(Q)$(DEPS)
+	+$(Q)$(SELF) coverage-run
+	$(Q)tests/tools/coverage --build $(B)/coverage --files
+.PHONY: coverage-run
+coverage-run:
+	+$(Q)$(SELF) B=$(B)/coverage CC=gcc OPT='-O1 -g' COVERAGE=1 coverage-tests
+.PHONY: coverage-tests
+coverage-tests: $(TEST_BIN)
+	$(Q)find $(B) -name '*.gcda' -delete
+	$(Q)tests/tools/run-tests $(TEST_BIN)
+	$(Q)tests/tools/coverage --build $(B) --floors tests/coverage-floors
+
+# Three analyzers over everything but tests; a finding is an error. analyze-run is what make check has time for, and
+# make analyze adds clang's path-sensitive analyzer. What is not asked of each tool, and why, stands beside its options:
+# here, in .clang-tidy and in tests/cppcheck-suppressions.
+ANALYZE_SRC := $(LIB_SRC) $(AGENT_SRC) $(IMAGE_SRC)
+# Left out: leaks (gcc 12 loses what is stored into an array, or given back by the end of the process), NULL (it needs the
+# promises of functions in other files: "success means it is there"), and unset values (it stumbles over a loop that
+# goes on past a _cleanup_ variable; valgrind and the warnings of both compilers look for those). With -O0 it knows
+# _cleanup_ at all.
+ANALYZE_FLAGS := -fanalyzer -O0 -U_FORTIFY_SOURCE -Wno-analyzer-malloc-leak -Wno-analyzer-null-dereference \
+	-Wno-analyzer-null-argument -Wno-analyzer-use-of-uninitialized-value
+# clang's own: the same, of which it knows nothing of _cleanup_ (leaks, values that are written for it) either, nor
+# va_start() of this C library; the last are functions of C11 Annex K, which no C library here has.
+CLANG_ANALYZER := -*,clang-analyzer-*,-clang-analyzer-unix.Malloc,-clang-analyzer-core.NullDereference,$\
+	-clang-analyzer-core.NonNullParamChecker,-clang-analyzer-core.CallAndMessage,$\
+	-clang-analyzer-core.UndefinedBinaryOperatorResult,-clang-analyzer-core.uninitialized.*,$\
+	-clang-analyzer-deadcode.DeadStores,-clang-analyzer-valist.Uninitialized,$\
+	-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling
+.PHONY: analyze
+analyze:
+	$(Q)$(DEPS)
+	+$(Q)$(SELF) analyze-run
+	+$(Q)$(SELF) TIDY_CHECKS='$(CLANG_ANALYZER)' TIDY=$(B)/tidy-deep tidy
+.PHONY: analyze-run
+analyze-run:
+	+$(Q)$(SELF) B=$(B)/analyze CC=gcc WERROR=1 CFLAGS='$(ANALYZE_FLAGS)' analyze-objects
+	+$(Q)$(SELF) cppcheck tidy
+.PHONY: analyze-objects
+analyze-objects: $(call obj,$(ANALYZE_SRC))
+
+.PHONY: cppcheck
+cppcheck:
+	$(call say,CPPCHECK,$(LIB_DIRS) agent image)
+	$(Q)cppcheck --quiet --std=c11 --error-exitcode=1 --enable=warning,portability,performance \
+		--suppressions-list=tests/cppcheck-suppressions -I. $(ANALYZE_SRC)
+
+# One stamp for each file, so that all processors work and only changed files are looked at again.
+TIDY := $(B)/tidy
+.PHONY: tidy
+tidy: $(patsubst %.c,$(TIDY)/%.ok,$(ANALYZE_SRC))
+$(TIDY)/%.ok: %.c .clang-tidy $(wildcard $(addsuffix /*.h,$(LIB_DIRS) agent image))
+	$(call say,TIDY,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $(if $(TIDY_CHECKS),--checks='$(TIDY_CHECKS)') $< -- -std=gnu11 $(CPPFLAGS) $(pkg_cflags) 2>/dev/null
+	$(Q)touch $@
+
+# Parsers and secrets under valgrind, which sees reads of unset memory that AddressSanitizer does not look for.
+MEMCHECK := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect \
+	--show-leak-kinds=definite,indirect
+MEMCHECK_TESTS := secret json_secret json codec pe pcrsig token sbat sigdb loadopt entry loaderconf oci oci_auth \
+	oci_digest eventlog osrelease source_name recovery_key pin num buf
+.PHONY: valgrind
+valgrind:
+	$(Q)$(DEPS)
+	+$(Q)$(SELF) valgrind-run
+.PHONY: valgrind-run
+valgrind-run: $(patsubst %,$(B)/tests/unit/test_%,$(MEMCHECK_TESTS))
+	$(Q)tests/tools/run-tests --under '$(MEMCHECK)' $^
+
 # Parsers of everything that comes from outside, under libFuzzer and sanitizers: FUZZ_SECONDS for each target, two at a
 # time. fuzz-smoke replays the corpora and past findings and then fuzzes for moments.
 FUZZ_SECONDS ?= 60
@@ -272,8 +356,8 @@ fuzz:
 	$(Q)$(DEPS)
 	+$(Q)$(SELF) fuzz-run
 .PHONY: fuzz-run
-fuzz-run: fuzz-build
-	$(Q)tests/tools/fuzz --build $(abspath $(B)) --seconds $(FUZZ_SECONDS)
+fuzz-run: fuzz-build fuzz-coverage-build
+	$(Q)tests/tools/fuzz --build $(abspath $(B)) --seconds $(FUZZ_SECONDS) --coverage
 .PHONY: fuzz-smoke
 fuzz-smoke:
 	$(Q)$(DEPS)
@@ -290,7 +374,19 @@ $(FUZZ_BIN): $(B)/%: $(B)/obj/%.o $(AGENT_LIB) $(IMAGE_LIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer $^ $(pkg_libs) -o $@
--include $(patsubst %.o,%.d,$(call obj,$(FUZZ_SRC)))
+-include $(patsubst %.o,%.d,$(call obj,$(FUZZ_SRC) $(REPLAY_SRC)))
+
+# The same targets without a fuzzer: each executes what was learned once, and the lines are counted.
+REPLAY_BIN := $(patsubst %.c,$(B)/%-replay,$(FUZZ_SRC))
+.PHONY: fuzz-coverage-build
+fuzz-coverage-build:
+	+$(Q)$(SELF) B=$(B)/fuzz-coverage CC=gcc OPT='-O1 -g' COVERAGE=1 fuzz-replays
+.PHONY: fuzz-replays
+fuzz-replays: $(REPLAY_BIN)
+$(REPLAY_BIN): $(B)/%-replay: $(B)/obj/%.o $(call obj,$(REPLAY_SRC)) $(AGENT_LIB) $(IMAGE_LIB) $(LIB)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(pkg_libs) -o $@
 
 # A machine installed and booted the trusted way, in front of your eyes.
 .PHONY: demo
@@ -335,9 +431,12 @@ help:
 	@echo 'all         tb-agent, tb-image and the man pages, in $(B)/'
 	@echo 'deps        install the Debian packages that build, tests and demo need (root)'
 	@echo 'demo        install and boot a machine in a VM and print its status (root)'
-	@echo 'check       what has to pass: style, both compilers, asan, fuzz-smoke, all tests; not fuzz, bench and faults'
+	@echo 'check       what has to pass: style, both compilers, analyze-run, asan, fuzz-smoke, valgrind, all tests'
 	@echo 'check-fast  style, both compilers, the tests without VMs; check-vm only those in VMs, check-style only the rules'
 	@echo 'asan        unit and integration tests under sanitizers'
+	@echo 'coverage    the share of lines that unit and integration tests execute; each folder has to reach its floor'
+	@echo 'analyze     gcc -fanalyzer, cppcheck, clang-tidy (analyze-run) and clang'"'"'s own analyzer; a finding is an error'
+	@echo 'valgrind    the tests of parsers and secrets under valgrind'
 	@echo 'fuzz        every parser under libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) each; fuzz-smoke for moments'
 	@echo 'bench       counts and timings'
 	@echo 'faults      power cuts; takes hours (root): FAULT_SAMPLES=$(FAULT_SAMPLES) replayed of each group of writes,'

@@ -149,6 +149,8 @@ static int resume(struct boot *b, struct reset_world *w, const struct reset_jour
         w->demands = &machine.demands;
         w->pcr7 = pcr7;
         r = reset_resume(w, j, report, e);
+        w->demands = NULL;
+        w->pcr7 = NULL;
         machine_done(&machine);
         return r;
 }

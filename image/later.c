@@ -31,13 +31,14 @@ static int refuse(const char *path, const char *why, struct error *e)
 
 static int add(const char *text, size_t n, struct later *l, struct error *e)
 {
-        char *path = l->path[l->n];
+        char *path;
 
         if (l->n == LATER_PHASES_MAX)
                 return error_set(e, ERROR_CONFIG, E2BIG, "more than %u phase paths",
                                  LATER_PHASES_MAX);
         if (n > LIMIT_PHASE_PATH)
                 return error_set(e, ERROR_CONFIG, ENAMETOOLONG, "a phase path is too long");
+        path = l->path[l->n];
         memcpy(path, text, n);
         path[n] = '\0';
         if (!is_path(path))

@@ -180,7 +180,7 @@ static int run(char *const argv[], bool *json, struct error *e)
                         continue;
                 r = verbs[i].run(argv + 1, json, e);
                 if (r == WORDS_HELP) {
-                        fputs(verbs[i].help, stdout);
+                        (void)fputs(verbs[i].help, stdout);
                         return 0;
                 }
                 if (r < 0 && e->class == ERROR_USAGE)

@@ -90,7 +90,7 @@ static uint64_t alignment(const struct stub *s)
 /* Ends of what the stub holds: its file bytes without symbol table and signature, its addresses. */
 static int measure_stub(struct stub *s, const struct pe *pe, uint64_t *ret_bytes, struct error *e)
 {
-        uint64_t bytes = s->header.size_of_headers, address = s->header.size_of_headers;
+        uint64_t bytes = s->header.size_of_headers, address = bytes;
 
         for (unsigned i = 0; pe_section_at(pe, i); i++) {
                 const struct pe_section *p = pe_section_at(pe, i);

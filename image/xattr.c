@@ -89,11 +89,12 @@ int xattr_read(int fd, struct buf *block)
 
 bool xattr_next(const void *block, size_t n, size_t *at, struct xattr *ret)
 {
-        const uint8_t *p = (const uint8_t *)block + *at;
+        const uint8_t *p;
         struct head head;
 
         if (!block || n - *at < sizeof(head))
                 return false;
+        p = (const uint8_t *)block + *at;
         memcpy(&head, p, sizeof(head));
         ret->name = (const char *)p + sizeof(head);
         ret->value = p + sizeof(head) + head.name;

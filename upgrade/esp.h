@@ -173,7 +173,9 @@ int esp_drop_temporary(const struct esp *esp, const char *folder, struct error *
  * gets clusters of its own. Not for entries: esp_set_entry(). -EOPNOTSUPP: this kernel's vfat does
  * not know the exchange (Linux 6.0 does).
  */
-#define ESP_TEMPORARY "TBAGENT%u.TMP"
+#define ESP_TEMPORARY_HEAD "TBAGENT"
+#define ESP_TEMPORARY_TAIL ".TMP"
+#define ESP_TEMPORARY ESP_TEMPORARY_HEAD "%u" ESP_TEMPORARY_TAIL
 int esp_exchange_file(const struct esp *esp, const char *path, const void *data, size_t n,
                       struct error *e) _must_check_;
 

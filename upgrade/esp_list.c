@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "upgrade/esp_list.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -28,10 +27,13 @@ bool esp_list_usable(int root, const void *text, size_t n)
 
 bool esp_list_is_temporary(const char *name)
 {
-        unsigned i;
-        int n = 0;
+        size_t digits;
 
-        return sscanf(name, ESP_TEMPORARY "%n", &i, &n) == 1 && n > 0 && name[n] == '\0';
+        if (strncmp(name, ESP_TEMPORARY_HEAD, strlen(ESP_TEMPORARY_HEAD)) != 0)
+                return false;
+        name += strlen(ESP_TEMPORARY_HEAD);
+        digits = strspn(name, "0123456789");
+        return digits > 0 && strcmp(name + digits, ESP_TEMPORARY_TAIL) == 0;
 }
 
 static bool mentions(const struct buf *text, const char *name)

@@ -68,7 +68,7 @@ static void printable(const char *text, char *ret, size_t n)
 {
         size_t i = 0;
 
-        for (; text[i] && i < n - 1; i++)
+        for (; i < n - 1 && text[i]; i++)
                 ret[i] = (uint8_t)text[i] >= ' ' && (uint8_t)text[i] < 0x7f ? text[i] : '?';
         ret[i] = '\0';
 }

@@ -223,6 +223,11 @@ static void test_temporary_names_nothing(void **state)
         before_absent();
         scratch_put_text(&dir, "loader/entries/TBAGENT3.TMP", odd);
         assert_int_equal(esp_remove(&esp, ESP_IMAGE_DIR "/usi-00000002.efi", &error), 0);
+        /* A number has no sign. */
+        scratch_put_text(&dir, "loader/entries/TBAGENT-3.TMP",
+                         "efi /EFI/kairos/usi-00000001.efi\n");
+        assert_int_equal(esp_remove(&esp, ESP_IMAGE_DIR "/usi-00000001.efi", &error), -EBUSY);
+        scratch_put_text(&dir, "loader/entries/TBAGENT-3.TMP", "\n");
         scratch_put_text(&dir, "loader/entries/TBAGENT3.TMP.conf",
                          "efi /EFI/kairos/usi-00000001.efi\n");
         assert_int_equal(esp_remove(&esp, ESP_IMAGE_DIR "/usi-00000001.efi", &error), -EBUSY);
