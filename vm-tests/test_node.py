@@ -40,7 +40,7 @@ def test_esp_of_a_fresh_node(workshop, installed):
     entries = {name: esp.read(f'loader/entries/{name}.conf') for name in ('active+3-0', 'passive', 'recovery')}
     assert esp.files() == sorted([
         '/EFI/BOOT/BOOTX64.EFI', '/EFI/systemd/systemd-bootx64.efi', '/EFI/kairos/usi-00000001.efi',
-        '/EFI/kairos/usi-00000002.efi', '/loader/entries.srel', '/loader/loader.conf',
+        '/EFI/kairos/usi-00000002.efi', '/EFI/kairos/measured.json', '/loader/entries.srel', '/loader/loader.conf',
         *(f'/loader/entries/{name}.conf' for name in entries)])
     assert all(len(text) == 512 and text.endswith(b'\n') for text in entries.values())
     named = {name: re.search(rb'^efi +/(\S+)$', text, re.M).group(1).decode() for name, text in entries.items()}
