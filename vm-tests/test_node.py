@@ -73,6 +73,22 @@ def test_status_tells_the_truth(running):
     assert entries['active']['image'] == entries['passive']['image'] != entries['recovery']['image']
 
 
+def test_doctor_finds_no_problem(running):
+    done = running.run(['tb-agent', 'doctor', '--json'], timeout=120)
+    said = done.json()
+    wrong = [f for f in said['findings'] if f['severity'] in ('problem', 'warning')]
+    # Nobody asked for a recovery key when this node was installed.
+    assert done.rc == 0 and said['problems'] == 0, wrong
+    assert {f['id'] for f in wrong} <= {'no-recovery-key'}, wrong
+    fine = {(f['id'], f['subject']) for f in said['findings'] if f['severity'] == 'ok'}
+    assert fine >= {('tpm', None), ('tpm-memory', None), ('secure-boot', None), ('log', None), ('events', None),
+                    ('token-opens', 'oem'), ('token-opens', 'persistent'), ('boot-loader', None), ('next', 'active.conf'),
+                    ('entry', 'active.conf'), ('entry', 'passive.conf'), ('entry', 'recovery.conf')}, said['findings']
+    assert all(f['text'] and f['area'] for f in said['findings'])
+    text = running.run(['tb-agent', 'doctor'], check=True, timeout=120).text
+    assert '0 problems' in text and 'PCR 7 by value' in text
+
+
 def test_blessing_again_changes_nothing(running):
     before = running.run(['tb-agent', 'status', '--json'], check=True).json()['entries']
     running.run(['tb-agent', 'bless'], check=True)
