@@ -19,8 +19,10 @@ static void take_proof(struct doctor_list *list, enum preflight_check check, con
 
         if (p->state == PROOF_NOT_REACHED || p->state == PROOF_NOT_APPLICABLE)
                 return;
-        /* A virtual TPM is what this machine has. */
-        if (check == PREFLIGHT_TPM_KIND && severity == DOCTOR_WARNING)
+        /* A virtual TPM is what this machine has; and a power cut counts as a failed authorization
+         * until it is forgotten. */
+        if ((check == PREFLIGHT_TPM_KIND || check == PREFLIGHT_LOCKOUT) &&
+            severity == DOCTOR_WARNING)
                 severity = DOCTOR_NOTE;
         (void)doctor_add(list, firmware ? DOCTOR_FIRMWARE : DOCTOR_TPM, severity,
                          preflight_name(check), NULL, p->advice, "%s", p->text);

@@ -330,7 +330,7 @@ static bool has_line(const char *lines, const char *line, size_t n)
 }
 
 /* Lines that only one of them has. */
-static int add_lines(struct buf *out, const char *word, const char *lines, const char *without)
+static int tell_lines(struct buf *out, const char *word, const char *lines, const char *without)
 {
         int r = 0;
 
@@ -343,13 +343,12 @@ static int add_lines(struct buf *out, const char *word, const char *lines, const
         return r;
 }
 
-static int add_count(struct buf *out, const char *what, uint64_t was, uint64_t now)
+static int add_count(struct buf *out, const char *one, const char *many, uint64_t was, uint64_t now)
 {
         if (was == now)
                 return 0;
-        return buf_printf(out, "%s %llu %s%s instead of %llu", out->len > 0 ? "," : "",
-                          (unsigned long long)now, what, now == 1 ? "" : "s",
-                          (unsigned long long)was);
+        return buf_printf(out, "%s %llu %s instead of %llu", out->len > 0 ? "," : "",
+                          (unsigned long long)now, now == 1 ? one : many, (unsigned long long)was);
 }
 
 static int describe_content(const struct measured_event *was, const struct measured_event *now,
@@ -357,10 +356,11 @@ static int describe_content(const struct measured_event *was, const struct measu
 {
         _cleanup_(buf_done) struct buf counts = BUF_INIT(256);
         const char *before = was->holds ?: "", *after = now->holds ?: "";
-        int r = add_count(&counts, "certificate", was->n_certificates, now->n_certificates);
+        int r = add_count(&counts, "certificate", "certificates", was->n_certificates,
+                          now->n_certificates);
 
         if (r == 0)
-                r = add_count(&counts, "hash", was->n_hashes, now->n_hashes);
+                r = add_count(&counts, "hash", "hashes", was->n_hashes, now->n_hashes);
         if (r < 0)
                 return r;
         if (counts.len == 0 && strcmp(before, after) == 0)
@@ -370,8 +370,8 @@ static int describe_content(const struct measured_event *was, const struct measu
         else
                 r = buf_add_str(out, ": changed");
         if (r == 0)
-                r = add_lines(out, "new", after, before);
-        return r < 0 ? r : add_lines(out, "gone", before, after);
+                r = tell_lines(out, "new", after, before);
+        return r < 0 ? r : tell_lines(out, "gone", before, after);
 }
 
 int measured_describe(const struct measured_change *c, struct buf *out)
@@ -384,5 +384,5 @@ int measured_describe(const struct measured_change *c, struct buf *out)
         if (c->was && c->now)
                 return describe_content(c->was, c->now, out);
         r = buf_add_str(out, c->now ? ": new" : ": gone");
-        return r < 0 ? r : add_lines(out, "it is", one->holds ?: "", "");
+        return r < 0 ? r : tell_lines(out, "it is", one->holds ?: "", "");
 }
