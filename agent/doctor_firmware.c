@@ -20,10 +20,9 @@ static void judge_boot_entry(struct doctor *d)
                                           [BOOTORDER_NOT_FIRST] = "boot-entry-not-first",
                                           [BOOTORDER_FIRST] = "boot-entry"};
         static const char *const texts[] = {
-                [BOOTORDER_MISSING] = "the firmware has no boot entry for this node: it starts by "
-                                      "the fallback path, if no other disk comes first",
+                [BOOTORDER_MISSING] = "the firmware has no boot entry for this node",
                 [BOOTORDER_UNLISTED] = "the firmware's boot order does not name the node's entry",
-                [BOOTORDER_NOT_FIRST] = "the firmware tries other boot entries before this node's",
+                [BOOTORDER_NOT_FIRST] = "the firmware tries other entries before this node's",
                 [BOOTORDER_FIRST] = "the firmware starts this node's boot loader first"};
         _cleanup_(bootorder_done) struct bootorder b = {.n = 0};
         struct error error = ERROR_INIT;
@@ -45,7 +44,9 @@ static void judge_boot_entry(struct doctor *d)
                          ids[state], NULL,
                          state == BOOTORDER_FIRST       ? NULL
                          : state == BOOTORDER_NOT_FIRST ? "set the order in the firmware setup"
-                                                        : "\"tb-agent bless\" makes it again",
+                                                        : "\"tb-agent bless\" makes it again; "
+                                                          "until then it starts by the fallback "
+                                                          "path, if no other disk comes first",
                          "%s", texts[state]);
 }
 

@@ -88,13 +88,15 @@ static uint64_t latest_moment(const struct doctor *d, const struct install_recor
 {
         uint64_t after = record->time;
         struct state_operation op;
+        char path[PATH_MAX];
         struct stat s;
 
         if (d->has_was && d->was.time > after)
                 after = d->was.time;
         if (d->state && state_operation_at(d->state, 0, &op) == 0 && op.time > after)
                 after = op.time;
-        if (stat(OS_RELEASE, &s) == 0 && s.st_mtime > 0 && (uint64_t)s.st_mtime > after)
+        (void)snprintf(path, sizeof(path), "%s" OS_RELEASE, d->env->root);
+        if (stat(path, &s) == 0 && s.st_mtime > 0 && (uint64_t)s.st_mtime > after)
                 after = (uint64_t)s.st_mtime;
         return after;
 }
