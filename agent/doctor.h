@@ -152,14 +152,14 @@ void doctor_judge_events(const struct measured *was, const char *from, const str
 
 void doctor_data(struct doctor *d);
 
-/* One volume, whose header was read and whose ways were judged. was (may be NULL): what was noted.
- */
+/* One volume, whose header was read and whose ways were judged. was: what was noted, when something
+ * else is measured now; else NULL. */
 void doctor_judge_volume(const struct ways_volume *v, const struct starters *starters,
                          const struct measured *was, struct doctor_list *list);
 
-/* Whether some token is sealed to another state than that of the next boot and nothing else opens
- * the volume. */
-bool doctor_is_locked(const struct ways_volume *v);
+/* Whether nothing opens the volume, and some token is sealed to another state than that of the next
+ * boot, or to what was noted (was, may be NULL). */
+bool doctor_is_locked(const struct ways_volume *v, const struct measured *was);
 
 /* --- ESP --- */
 

@@ -9,14 +9,17 @@
 /* Of a fingerprint, enough to tell keys apart. */
 #define SHORT_FINGERPRINT 8u
 
-bool doctor_is_locked(const struct ways_volume *v)
+bool doctor_is_locked(const struct ways_volume *v, const struct measured *was)
 {
         bool other = false;
 
         for (unsigned i = 0; i < v->n; i++) {
-                if (v->way[i].state == WAY_OPENS)
+                const struct way *w = &v->way[i];
+
+                if (w->state == WAY_OPENS)
                         return false;
-                other = other || v->way[i].state == WAY_OTHER_STATE;
+                other = other || w->state == WAY_OTHER_STATE ||
+                        (w->token && was && measured_is_of(was, w->token));
         }
         return other;
 }
@@ -75,34 +78,50 @@ static const char *advice_for(enum way_state state)
         return NULL;
 }
 
+static const char *token_id_of(enum way_state state)
+{
+        return state == WAY_OTHER_TPM     ? "token-other-tpm"
+               : state == WAY_OTHER_STATE ? "token-other-state"
+               : state == WAY_OTHER_KEY   ? "token-other-key"
+                                          : "token-unknown";
+}
+
+/* Such an image cannot be asked for its key. */
+static bool any_refused(const struct starters *s)
+{
+        for (unsigned i = 0; s && i < s->n; i++) {
+                if (!s->item[i].image)
+                        return true;
+        }
+        return false;
+}
+
 static void judge_token(const struct ways_volume *v, const struct way *w,
                         const struct starters *starters, const struct measured *was, bool opened,
                         struct doctor_list *list)
 {
         char policy[200], images[200];
-        enum doctor_severity severity = w->state == WAY_OPENS ? DOCTOR_OK
-                                        : opened              ? DOCTOR_NOTE
-                                                              : DOCTOR_WARNING;
+        const char *name = v->volume->partition->name;
+        bool of_before = was && measured_is_of(was, w->token);
 
         describe_policy(w->token, policy, sizeof(policy));
         describe_images(starters, w->opens, images, sizeof(images));
         if (w->state == WAY_OPENS)
-                (void)doctor_add(list, DOCTOR_DATA, severity, "token-opens",
-                                 v->volume->partition->name, NULL,
+                (void)doctor_add(list, DOCTOR_DATA, DOCTOR_OK, "token-opens", name, NULL,
                                  "token %d (%s; %s) opens in the initrd of %s; not now, as PCR 11 "
                                  "is closed by then",
                                  w->number, w->id, policy, images);
         else
-                (void)doctor_add(list, DOCTOR_DATA, severity,
-                                 w->state == WAY_OTHER_TPM     ? "token-other-tpm"
-                                 : w->state == WAY_OTHER_STATE ? "token-other-state"
-                                 : w->state == WAY_OTHER_KEY   ? "token-other-key"
-                                                               : "token-unknown",
-                                 v->volume->partition->name, advice_for(w->state),
-                                 "token %d (%s; %s) will not open: %s%s", w->number, w->id, policy,
-                                 *w->why ? w->why : "nothing is known of the images here",
-                                 w->state == WAY_OTHER_STATE && was && measured_is_of(was, w->token)
-                                         ? "; see above for what changed"
+                (void)doctor_add(list, DOCTOR_DATA, opened ? DOCTOR_NOTE : DOCTOR_WARNING,
+                                 token_id_of(w->state), name, advice_for(w->state),
+                                 "token %d (%s; %s) will not open: %s%s%s", w->number, w->id,
+                                 policy, *w->why ? w->why : "nothing is known of the images here",
+                                 w->state == WAY_OTHER_KEY && any_refused(starters)
+                                         ? " (those that the firmware refuses are not counted)"
+                                         : "",
+                                 of_before
+                                         ? "; it is sealed to what was measured before, see above "
+                                           "for what changed"
                                          : "");
 }
 
@@ -250,8 +269,22 @@ static void judge_partitions(struct doctor *d)
                                  "%s has no such partition", d->node->disk->path);
 }
 
+static bool has_changed(const struct doctor *d)
+{
+        struct measured_change change;
+
+        for (unsigned pcr = 0; pcr < TPM_PCR_COUNT && d->has_was && d->has_now; pcr++) {
+                if (d->was.pcrs & d->now.pcrs & UINT32_C(1) << pcr &&
+                    measured_compare(&d->was, &d->now, pcr, &change, 1) > 0)
+                        return true;
+        }
+        return false;
+}
+
 void doctor_data(struct doctor *d)
 {
+        const struct measured *before = has_changed(d) ? &d->was : NULL;
+
         if (!d->node) {
                 doctor_add_error(&d->list, DOCTOR_DATA,
                                  strcmp(d->role, "live") == 0 ? DOCTOR_WARNING : DOCTOR_PROBLEM,
@@ -275,7 +308,6 @@ void doctor_data(struct doctor *d)
                         continue;
                 }
                 judge_all_tokens(d, v);
-                doctor_judge_volume(v, d->has_starters ? &d->starters : NULL,
-                                    d->has_was ? &d->was : NULL, &d->list);
+                doctor_judge_volume(v, d->has_starters ? &d->starters : NULL, before, &d->list);
         }
 }

@@ -102,7 +102,7 @@ static uint32_t look_at_tokens(const struct doctor *d, bool *ret_locked)
         for (size_t i = 0; i < d->volumes.n; i++) {
                 const struct ways_volume *v = &d->volume[i];
 
-                *ret_locked = *ret_locked || doctor_is_locked(v);
+                *ret_locked = *ret_locked || doctor_is_locked(v, &d->was);
                 for (unsigned k = 0; k < v->n; k++) {
                         if (v->way[k].token && measured_is_of(&d->was, v->way[k].token))
                                 proven |= v->way[k].token->literal_pcrs;

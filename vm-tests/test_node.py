@@ -229,6 +229,14 @@ def test_without_secure_boot_the_same_disk_stays_locked(machines, booted):
                      'encrypted': {'/oem': False, '/usr/local': False}}
     status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
     assert status['problems'] and all(p['unlocked_by'] is None for p in status['partitions'])
+    # What was measured before is known from the ESP, and that a token is sealed to it proves it.
+    done = machine.run(['tb-agent', 'doctor', '--json'], timeout=120)
+    problems = [f for f in done.json()['findings'] if f['severity'] == 'problem']
+    assert done.rc == 10 and {'secure-boot', 'not-opened', 'no-way-in'} <= {f['id'] for f in problems}, problems
+    changed = [f['text'] for f in problems if (f['id'], f['subject']) == ('event-changed', 'PCR 7')]
+    assert any('variable SecureBoot: changed; new: off; gone: on' in t and 'not protected, and a token is sealed' in t
+               for t in changed), changed
+    assert any('variable db: 0 certificates instead of' in t for t in changed), changed
 
 
 # --- installing ----------------------------------------------------------------------------------------------------

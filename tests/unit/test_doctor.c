@@ -288,7 +288,7 @@ static void ways_of_a_volume(void **state)
         expect("recovery-key", "oem", DOCTOR_OK, "1 recovery key");
         expect("keyslots-unnamed", "oem", DOCTOR_WARNING, "1 key slot ");
         assert_int_equal(list.n, 4);
-        assert_false(doctor_is_locked(&v));
+        assert_false(doctor_is_locked(&v, NULL));
         doctor_list_done(&list);
 
         /* What comes next is not among those that open it. */
@@ -299,7 +299,7 @@ static void ways_of_a_volume(void **state)
 
         v.way[0].opens = 0;
         v.way[0].state = WAY_OTHER_STATE;
-        assert_true(doctor_is_locked(&v));
+        assert_true(doctor_is_locked(&v, NULL));
         doctor_judge_volume(&v, &starters, NULL, &list);
         expect("token-other-state", "oem", DOCTOR_WARNING, "");
         expect("no-way-in", "oem", DOCTOR_PROBLEM, "no image");
