@@ -134,6 +134,18 @@ static void judge_reset_note(struct doctor *d)
                                  "the TPM holds the note of a reset that has no journal");
 }
 
+static void judge_lockout(struct doctor *d)
+{
+        const struct tpm_info *t = &d->facts.tpm;
+
+        if (d->facts.tpm_error.code == 0 && (t->in_lockout || t->lockout_counter >= t->lockout_max))
+                (void)doctor_add(&d->list, DOCTOR_TPM, DOCTOR_NOTE, "tpm-lockout-time", NULL, NULL,
+                                 "the TPM forgets one failure every %u seconds that the machine is "
+                                 "on, and is ready again after that; a recovery key opens the data "
+                                 "meanwhile",
+                                 t->lockout_interval);
+}
+
 void doctor_tpm(struct doctor *d)
 {
         struct preflight p;
@@ -141,6 +153,7 @@ void doctor_tpm(struct doctor *d)
         preflight_judge(&d->facts, &p);
         for (unsigned i = 0; i < PREFLIGHT_MAX; i++)
                 take_proof(&d->list, (enum preflight_check)i, &p.item[i]);
+        judge_lockout(d);
         if (!d->tpm)
                 return;
         judge_memory(d);

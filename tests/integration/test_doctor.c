@@ -337,6 +337,7 @@ static void test_lockout(void **state)
         tpm_free(t);
         look(w, d);
         expect(d, "tpm-lockout", NULL, DOCTOR_PROBLEM, "locked out");
+        expect(d, "tpm-lockout-time", NULL, DOCTOR_NOTE, "every 1000 seconds");
         expect(d, "token-unknown", "oem", DOCTOR_WARNING, "lockout");
         assert_null(doctor_find(&d->list, "tpm-cleared", NULL));
         end(d);
