@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
+#include "tests/unit/eventlog_data.h"
 
 static struct doctor_list list;
 
@@ -109,6 +110,31 @@ static void what_the_tpm_remembers(void **state)
                 doctor_judge_tpm_memory(&cases[i].m, &list);
                 only(cases[i].id, "", cases[i].severity, cases[i].text);
         }
+}
+
+/* --- measurements ---------------------------------------------------------------------------- */
+
+/* A captured boot: its log explains all that firmware measured, and nothing that it did not. */
+static void log_against_tpm(void **state)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG);
+        _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+        uint8_t pcr[TPM_PCR_COUNT][SHA256_SIZE];
+
+        (void)state;
+        data_read("log.bin", &text);
+        assert_int_equal(eventlog_parse(text.data, text.len, &log, NULL), 0);
+        for (unsigned i = 0; i < TPM_PCR_COUNT; i++)
+                data_pcr("pcrs.txt", i, pcr[i]);
+        doctor_judge_log(log, (const uint8_t(*)[SHA256_SIZE])pcr, &list);
+        only("log", "", DOCTOR_OK, "explains");
+        pcr[4][0] ^= 1;
+        doctor_judge_log(log, (const uint8_t(*)[SHA256_SIZE])pcr, &list);
+        only("log-mismatch", "PCR 4", DOCTOR_NOTE, "does not lead");
+        pcr[4][0] ^= 1;
+        pcr[7][0] ^= 1;
+        doctor_judge_log(log, (const uint8_t(*)[SHA256_SIZE])pcr, &list);
+        only("log-mismatch", "PCR 7", DOCTOR_PROBLEM, "");
 }
 
 /* --- ESP ------------------------------------------------------------------------------------- */
@@ -356,6 +382,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 TEST(findings_are_counted_and_bounded),
                 TEST(what_the_tpm_remembers),
+                TEST(log_against_tpm),
                 TEST(health_of_the_esp),
                 TEST(files_and_room),
                 TEST(each_entry),
