@@ -11,6 +11,7 @@
 #include "agent/health.h"
 #include "agent/lock.h"
 #include "agent/machine.h"
+#include "agent/measured.h"
 #include "agent/node.h"
 #include "agent/options.h"
 #include "agent/report.h"
@@ -218,6 +219,7 @@ static int bless(const struct env *env, const struct bless_options *o, struct bl
                  struct error *e)
 {
         _cleanup_(buf_done) struct buf path = BUF_INIT(4096);
+        struct error error = ERROR_INIT;
         int r = loader_boot_count_path(env, &path);
 
         if (r < 0 && r != -ENOENT)
@@ -231,6 +233,8 @@ static int bless(const struct env *env, const struct bless_options *o, struct bl
         if (r < 0)
                 return r;
         repair_entry(env, ret);
+        if (measured_remember(env, &error) < 0)
+                log_warning("what this boot measured is not noted: %s", error.text);
         return raise_floor(env, o->repair_floor, ret, e);
 }
 

@@ -95,6 +95,7 @@ int boot_issue_text(const char *why, struct json_object *problems, bool unlocked
         if (r == 0)
                 r = buf_printf(ret,
                                "What can be done:\n"
+                               "  tb-agent doctor                  what is wrong, and what to do\n"
                                "  tb-agent status                  how the node stands, in full\n"
                                "%s"
                                "  tb-agent bootentry once active   try active again\n"

@@ -130,9 +130,10 @@ static int check_open(const struct recovery *r, struct error *e)
 
 int boot_recover(struct boot *b, struct error *e)
 {
-        static const char question[] = "\nThe data of this node is locked. Type its recovery key "
-                                       "and press Enter, or wait to go on\nwithout (it is not "
-                                       "shown): ";
+        static const char question[] =
+                "\nThe data of this node is locked. Type its recovery key "
+                "and press Enter, or wait to go on\nwithout, where \"tb-agent "
+                "doctor\" tells what is wrong (it is not shown): ";
         _cleanup_(recovery_done) struct recovery r = {.boot = b, .events = -EBADF};
         _cleanup_(console_close_p) struct console *console = NULL;
         struct error error = ERROR_INIT;

@@ -14,6 +14,7 @@
 #include "agent/install_progress.h"
 #include "agent/install_record.h"
 #include "agent/machine.h"
+#include "agent/measured.h"
 #include "agent/options.h"
 #include "agent/pcr_choice.h"
 #include "agent/source.h"
@@ -67,6 +68,7 @@ struct install_plan {
         uint32_t literal_pcrs;
         uint8_t literal_values[TPM_PCR_COUNT * SHA256_SIZE];
         struct install_firmware firmware;
+        struct measured measured;  /* n 0: not known, or not what the next boot will measure */
         struct install_loss *lost; /* what is on the disk now */
         size_t n_lost;
 };

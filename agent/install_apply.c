@@ -125,6 +125,8 @@ static int make_esp(struct install_plan *p, struct install_progress *progress, s
                 esp.copied = install_progress_bytes;
                 esp.copied_arg = progress;
                 r = install_fill_esp(&esp, p, progress, e);
+                if (r == 0 && p->measured.n > 0)
+                        r = measured_write(&p->measured, -EBADF, &esp, e);
         }
         close_p(&fd);
         /* The first failure is the one to report. */
@@ -195,6 +197,23 @@ static void remember_node(const struct install_plan *p)
                 log_warning("%s", error.text);
 }
 
+/* For "doctor" alone, which does without where it is not to be had. With new keys the next boot
+ * measures something else. */
+static void note_measurements(struct install_plan *p)
+{
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+        struct error error = ERROR_INIT;
+
+        if (p->firmware.keys.wanted || tpm_open(p->env->tcti, &tpm, &error) < 0)
+                return;
+        if (measured_read_now(p->env, tpm, &p->measured, &error) < 0) {
+                log_debug("%s", error.text);
+                return;
+        }
+        (void)snprintf(p->measured.version, sizeof(p->measured.version), "%s",
+                       image_version(p->source.image));
+}
+
 static int apply(struct install_plan *p, struct install_progress *progress, struct error *e)
 {
         /* In the name space of the session: what is released there is released for all. */
@@ -208,6 +227,7 @@ static int apply(struct install_plan *p, struct install_progress *progress, stru
         r = p->no_format ? install_keep_clear(p, e) : prepare_disk(p, e);
         if (r < 0)
                 return r;
+        note_measurements(p);
         r = p->no_format ? fill_partitions(p, progress, e) : fill_disk(p, progress, e);
         if (r < 0)
                 return r;

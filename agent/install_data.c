@@ -24,7 +24,7 @@ static int fill_oem(const struct install_plan *p, const char *mapped, struct err
         if (!record)
                 return error_oom(e);
         install_plan_record(p, record);
-        return install_oem_fill(p->env, mapped, p->config, record, e);
+        return install_oem_fill(p->env, mapped, p->config, record, &p->measured, e);
 }
 
 static int make_file_system(const struct install_plan *p, const char *name, const char *label,

@@ -185,7 +185,8 @@ int install_oem_unpack(const void *text, size_t n, int dirfd, struct error *e)
 }
 
 int install_oem_fill(const struct env *env, const char *device, const struct config *c,
-                     const struct install_record *record, struct error *e)
+                     const struct install_record *record, const struct measured *measured,
+                     struct error *e)
 {
         _cleanup_free_ char *target = NULL;
         _cleanup_close_ int fd = -EBADF;
@@ -200,6 +201,8 @@ int install_oem_fill(const struct env *env, const char *device, const struct con
                 return r;
         fd = file_open_dir(AT_FDCWD, target);
         r = fd < 0 ? error_errno(e, -fd, "%s", target) : install_record_write(record, fd, e);
+        if (r == 0 && measured->n > 0)
+                r = measured_write(measured, fd, NULL, e);
         if (r == 0 && c)
                 r = install_oem_write(c, fd, e);
         close_p(&fd);

@@ -11,6 +11,7 @@
 
 #include "agent/config.h"
 #include "agent/install_record.h"
+#include "agent/measured.h"
 #include "base/env.h"
 #include "base/error.h"
 
@@ -33,7 +34,8 @@ int install_oem_pack(const struct config *c, struct buf *ret, struct error *e) _
  */
 int install_oem_unpack(const void *text, size_t n, int dirfd, struct error *e) _must_check_;
 
-/* Mounts the file system of the device for a moment and writes record and (unless NULL)
- * configuration there. */
+/* Mounts the file system of the device for a moment and writes there the record, what was
+ * measured (when it is known) and (unless NULL) the configuration. */
 int install_oem_fill(const struct env *env, const char *device, const struct config *c,
-                     const struct install_record *record, struct error *e) _must_check_;
+                     const struct install_record *record, const struct measured *measured,
+                     struct error *e) _must_check_;

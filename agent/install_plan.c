@@ -274,6 +274,7 @@ void install_plan_done(struct install_plan *p)
         disk_free(p->disk);
         p->disk = NULL;
         buf_done(&p->packed);
+        measured_done(&p->measured);
         install_choice_done(&p->choice);
         free(p->lost);
         p->lost = NULL;

@@ -30,6 +30,7 @@ static const struct {
         {"secureboot", verb_secureboot, "show and change the firmware's Secure Boot keys"},
         {"reset", verb_reset, "erase the data of this node and make it like new"},
         {"status", verb_status, "tell what runs, and how this node stands"},
+        {"doctor", verb_doctor, "tell what is wrong with this node, and what to do"},
 };
 
 static void print_help(void)

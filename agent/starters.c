@@ -13,11 +13,6 @@
 #include "base/log.h"
 #include "partition/pcr7.h"
 
-#if defined(__x86_64__)
-#define FALLBACK_PATH "EFI/BOOT/BOOTX64.EFI"
-#elif defined(__aarch64__)
-#define FALLBACK_PATH "EFI/BOOT/BOOTAA64.EFI"
-#endif
 /* Entries of db that vouch for something in a boot of ours: boot loader and image. */
 #define AUTHORITIES 2u
 
@@ -176,7 +171,7 @@ static int verify_loaders(const struct esp *esp, struct starters *s)
                 r = bootloader_verify(&s->loader, s->db, s->dbx, NULL, &s->loader_error);
         if (r == -ENOMEM)
                 return r;
-        r = bootloader_load(esp->root, FALLBACK_PATH, &fallback, &s->fallback_error);
+        r = bootloader_load(esp->root, BOOTLOADER_FALLBACK_PATH, &fallback, &s->fallback_error);
         if (r == 0)
                 r = bootloader_verify(&fallback, s->db, s->dbx, NULL, &s->fallback_error);
         return r == -ENOMEM ? r : 0;

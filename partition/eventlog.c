@@ -14,6 +14,9 @@
 /* Field sizes of the first event, which has the form of TPM 1.2. */
 #define SHA1_SIZE 20u
 #define LARGEST_DIGEST 64u
+/* UEFI_VARIABLE_DATA: GUID, length of the name in characters, length of the content. */
+#define GUID_SIZE 16u
+#define VARIABLE_HEADER_SIZE (GUID_SIZE + 16u)
 
 /* With their final NUL, which is part of the format. */
 static const char spec_id[16] = "Spec ID Event03";
@@ -295,6 +298,28 @@ const struct eventlog_event *eventlog_at(const struct eventlog *l, size_t i)
 bool eventlog_is_extended(const struct eventlog_event *ev)
 {
         return ev->type != EVENTLOG_NO_ACTION;
+}
+
+int eventlog_variable(const struct eventlog_event *ev, struct eventlog_variable *ret)
+{
+        uint64_t chars, size;
+        struct eventlog_variable v;
+
+        if (ev->size < VARIABLE_HEADER_SIZE)
+                return -EBADMSG;
+        chars = le64_at(ev->data + GUID_SIZE);
+        size = le64_at(ev->data + GUID_SIZE + 8);
+        if (chars > (ev->size - VARIABLE_HEADER_SIZE) / 2)
+                return -EBADMSG;
+        v = (struct eventlog_variable){.guid = ev->data,
+                                       .name = ev->data + VARIABLE_HEADER_SIZE,
+                                       .name_size = 2 * (size_t)chars};
+        if (size != ev->size - VARIABLE_HEADER_SIZE - v.name_size)
+                return -EBADMSG;
+        v.content = v.name + v.name_size;
+        v.size = (size_t)size;
+        *ret = v;
+        return 0;
 }
 
 int eventlog_extend(uint8_t value[SHA256_SIZE], const uint8_t digest[SHA256_SIZE])

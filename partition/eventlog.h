@@ -62,6 +62,18 @@ const struct eventlog_event *eventlog_at(const struct eventlog *l, size_t i);
 /* Whether the event is extended into its PCR: all but EV_NO_ACTION. */
 bool eventlog_is_extended(const struct eventlog_event *ev);
 
+/* What the event of a variable describes (UEFI_VARIABLE_DATA, section 10.2.6). All borrowed. */
+struct eventlog_variable {
+        const uint8_t *guid; /* 16 bytes, in EFI byte order */
+        const uint8_t *name; /* UTF-16LE without NUL */
+        size_t name_size;    /* bytes */
+        const uint8_t *content;
+        size_t size;
+};
+
+/* -EBADMSG when the event's data has another form; the log does not promise any. */
+int eventlog_variable(const struct eventlog_event *ev, struct eventlog_variable *ret) _must_check_;
+
 /* value = SHA-256(value || digest). */
 int eventlog_extend(uint8_t value[SHA256_SIZE], const uint8_t digest[SHA256_SIZE]) _must_check_;
 

@@ -11,28 +11,15 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/num.h"
+#include "partition/fat_geometry.h"
 
-/* Boot sector (Microsoft FAT specification 1.03, sections "BPB" and "FAT32"). */
-#define BOOT_SIZE 512u
-#define BOOT_SECTOR_SIZE_AT 11u
-#define BOOT_CLUSTER_AT 13u
-#define BOOT_RESERVED_AT 14u
-#define BOOT_FATS_AT 16u
-#define BOOT_ROOT_ENTRIES_AT 17u /* 0 on FAT32 */
-#define BOOT_TOTAL_AT 32u
-#define BOOT_FAT_SIZE_AT 36u
-#define BOOT_ROOT_AT 44u
-#define BOOT_INFO_AT 48u
-#define BOOT_TYPE_AT 82u
-#define BOOT_SIGNATURE_AT 510u
-#define BOOT_SIGNATURE 0xaa55u
 /* Sector of free cluster counts. */
 #define INFO_FREE_AT 488u
 #define INFO_NEXT_AT 492u
 #define INFO_SIGNATURE_AT 484u
 #define INFO_SIGNATURE 0x61417272u
 
-#define CLUSTER_FIRST 2u
+#define CLUSTER_FIRST FAT_CLUSTER_FIRST
 #define CLUSTER_END 0x0fffffffu
 /* Directory entries. */
 #define ENTRY_SIZE 32u
@@ -71,7 +58,7 @@ struct fat {
         uint64_t at, data_at; /* bytes into fd: file system, first cluster */
         uint64_t cluster;     /* bytes */
         uint64_t sector;
-        uint64_t fat_at[2], fat_size; /* bytes into fd; bytes */
+        uint64_t fat_at[FAT_COPIES_MAX], fat_size; /* bytes into fd; bytes */
         unsigned fats;
         uint64_t info_at;
         uint32_t end;  /* first number that is no cluster */
@@ -97,39 +84,22 @@ static uint64_t cluster_at(const struct fat *f, uint32_t cluster)
         return f->data_at + (uint64_t)(cluster - CLUSTER_FIRST) * f->cluster;
 }
 
-static bool is_power(uint64_t v)
-{
-        return v > 0 && (v & (v - 1)) == 0;
-}
-
-/* Every number is checked before it is used; sums stay far below 2^64 because the fields have 32
- * bits at most. */
 static int take_geometry(struct fat *f, const uint8_t *boot, uint64_t size)
 {
-        uint64_t total, clusters;
+        struct fat_geometry g;
+        int r = fat_geometry_parse(boot, size, &g);
 
-        f->sector = le16_at(boot + BOOT_SECTOR_SIZE_AT);
-        f->fats = boot[BOOT_FATS_AT];
-        if (le16_at(boot + BOOT_SIGNATURE_AT) != BOOT_SIGNATURE ||
-            memcmp(boot + BOOT_TYPE_AT, "FAT32   ", 8) != 0 || f->sector < 512 ||
-            !is_power(f->sector) || !is_power(boot[BOOT_CLUSTER_AT]) || f->fats < 1 ||
-            f->fats > ARRAY_SIZE(f->fat_at) || le16_at(boot + BOOT_ROOT_ENTRIES_AT) != 0 ||
-            le32_at(boot + BOOT_ROOT_AT) != CLUSTER_FIRST)
-                return -EMEDIUMTYPE;
-        f->cluster = f->sector * boot[BOOT_CLUSTER_AT];
-        f->fat_size = le32_at(boot + BOOT_FAT_SIZE_AT) * f->sector;
-        for (unsigned i = 0; i < f->fats; i++)
-                f->fat_at[i] =
-                        f->at + le16_at(boot + BOOT_RESERVED_AT) * f->sector + i * f->fat_size;
-        f->data_at = f->fat_at[0] + f->fats * f->fat_size;
-        f->info_at = f->at + le16_at(boot + BOOT_INFO_AT) * f->sector;
-        total = le32_at(boot + BOOT_TOTAL_AT) * f->sector;
-        if (total > size || f->data_at - f->at >= total)
-                return -EMEDIUMTYPE;
-        clusters = (total - (f->data_at - f->at)) / f->cluster;
-        if (clusters < 1 || (clusters + CLUSTER_FIRST) * 4 > f->fat_size)
-                return -EMEDIUMTYPE;
-        f->end = (uint32_t)clusters + CLUSTER_FIRST;
+        if (r < 0)
+                return r;
+        f->sector = g.sector;
+        f->cluster = g.cluster;
+        f->fats = g.fats;
+        f->fat_size = g.fat_size;
+        for (unsigned i = 0; i < g.fats; i++)
+                f->fat_at[i] = f->at + g.fat_at[i];
+        f->data_at = f->at + g.data_at;
+        f->info_at = f->at + g.info_at;
+        f->end = g.end;
         f->next = CLUSTER_FIRST + 1; /* behind the root folder */
         return 0;
 }
@@ -156,7 +126,7 @@ static int take_root(struct fat *f)
 int fat_open(int fd, uint64_t offset, uint64_t size, struct fat **ret, struct error *e)
 {
         _cleanup_(fat_free_p) struct fat *f = calloc(1, sizeof(*f));
-        uint8_t boot[BOOT_SIZE];
+        uint8_t boot[FAT_BOOT_SIZE];
         ssize_t n;
         int r;
 
@@ -610,7 +580,7 @@ static int write_tables(const struct fat *f)
 
 static int write_info(const struct fat *f)
 {
-        uint8_t info[BOOT_SIZE];
+        uint8_t info[FAT_BOOT_SIZE];
         ssize_t n = file_pread(f->fd, info, sizeof(info), f->info_at);
 
         if (n < 0)

@@ -61,26 +61,21 @@ static bool has_name(const uint8_t *utf16, size_t chars, const char *name)
         return true;
 }
 
-/* -EBADMSG when the event's data has another form; the log does not promise any. */
+/* Errors of eventlog_variable(). */
 static int variable_parse(const struct eventlog_event *ev, struct variable_data *ret)
 {
-        uint64_t chars, size;
+        struct eventlog_variable found;
         struct variable_data v = {.which = PCR7_VARIABLE_MAX};
+        int r = eventlog_variable(ev, &found);
 
-        if (ev->size < VARIABLE_HEADER_SIZE)
-                return -EBADMSG;
-        chars = le64_at(ev->data + GUID_SIZE);
-        size = le64_at(ev->data + GUID_SIZE + 8);
-        if (chars > (ev->size - VARIABLE_HEADER_SIZE) / 2)
-                return -EBADMSG;
-        v.head = VARIABLE_HEADER_SIZE + 2 * (size_t)chars;
-        if (size != ev->size - v.head)
-                return -EBADMSG;
-        v.content = ev->data + v.head;
-        v.size = (size_t)size;
+        if (r < 0)
+                return r;
+        v.head = (size_t)(found.content - ev->data);
+        v.content = found.content;
+        v.size = found.size;
         for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++)
-                if (memcmp(ev->data, variables[i].guid, GUID_SIZE) == 0 &&
-                    has_name(ev->data + VARIABLE_HEADER_SIZE, (size_t)chars, variables[i].name))
+                if (memcmp(found.guid, variables[i].guid, GUID_SIZE) == 0 &&
+                    has_name(found.name, found.name_size / 2, variables[i].name))
                         v.which = (enum pcr7_variable)i;
         *ret = v;
         return 0;

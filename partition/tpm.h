@@ -98,6 +98,14 @@ int tpm_measure_volume_key(struct tpm *t, const char *name, const char *uuid,
  */
 int tpm_try_storage_key(struct tpm *t, struct error *e) _must_check_;
 
+/*
+ * Which TPM this is: the name of a key that its endorsement seed gives. Clearing a TPM leaves that
+ * seed as it is, and takes everything that was sealed: so the same identity with blobs that do not
+ * load any more means that it was cleared. One CreatePrimary. -EACCES when the endorsement
+ * hierarchy has a password or is disabled.
+ */
+int tpm_identity(struct tpm *t, uint8_t ret[SHA256_SIZE], struct error *e) _must_check_;
+
 /* State of the TPM, for reports and for checks before an enrolment. */
 struct tpm_info {
         char family[5];            /* "2.0" */

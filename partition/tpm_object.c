@@ -82,30 +82,37 @@ static int object_name(const TPM2B_PUBLIC *public, uint8_t ret[POLICY_NAME_SIZE]
         return sha256(area, n, ret + 2) < 0 ? error_oom(e) : 0;
 }
 
-int tpm_parent_legacy(struct tpm *t, bool rsa, const struct tpm_parent **ret, struct error *e)
+static int create_primary(struct tpm *t, ESYS_TR hierarchy, bool rsa, struct tpm_ref *ret,
+                          uint8_t ret_name[POLICY_NAME_SIZE], struct error *e)
 {
-        enum tpm_parent_kind kind = rsa ? TPM_PARENT_LEGACY_RSA : TPM_PARENT_LEGACY_ECC;
         const TPM2B_SENSITIVE_CREATE no_auth = {.size = 0};
         const TPM2B_DATA no_info = {.size = 0};
         const TPML_PCR_SELECTION no_pcrs = {.count = 0};
         const TPM2B_PUBLIC template = legacy_template(rsa);
-        _cleanup_tpm_ref_ struct tpm_ref primary = TPM_REF_INIT(t);
         _cleanup_esys_ TPM2B_PUBLIC *public = NULL;
-        struct tpm_parent made = {.kind = kind};
         TSS2_RC rc;
+
+        tpm_parent_flush(t); /* one slot for parents is all we take */
+        rc = Esys_CreatePrimary(t->esys, hierarchy, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+                                &no_auth, &template, &no_info, &no_pcrs, &ret->esys, &public, NULL,
+                                NULL, NULL);
+        if (rc != TSS2_RC_SUCCESS)
+                return tpm_rc_error(rc, "cannot create the primary key", e);
+        return object_name(public, ret_name, e);
+}
+
+int tpm_parent_legacy(struct tpm *t, bool rsa, const struct tpm_parent **ret, struct error *e)
+{
+        enum tpm_parent_kind kind = rsa ? TPM_PARENT_LEGACY_RSA : TPM_PARENT_LEGACY_ECC;
+        _cleanup_tpm_ref_ struct tpm_ref primary = TPM_REF_INIT(t);
+        struct tpm_parent made = {.kind = kind};
         int r;
 
         if (t->parent.kind == kind) {
                 *ret = &t->parent;
                 return 0;
         }
-        tpm_parent_flush(t); /* one slot for parents is all we take */
-        rc = Esys_CreatePrimary(t->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE,
-                                ESYS_TR_NONE, &no_auth, &template, &no_info, &no_pcrs,
-                                &primary.esys, &public, NULL, NULL, NULL);
-        if (rc != TSS2_RC_SUCCESS)
-                return tpm_rc_error(rc, "cannot create the primary key", e);
-        r = object_name(public, made.name, e);
+        r = create_primary(t, ESYS_TR_RH_OWNER, rsa, &primary, made.name, e);
         if (r < 0)
                 return r;
         made.esys = primary.esys;
@@ -113,6 +120,17 @@ int tpm_parent_legacy(struct tpm *t, bool rsa, const struct tpm_parent **ret, st
         t->parent = made;
         *ret = &t->parent;
         return 0;
+}
+
+int tpm_identity(struct tpm *t, uint8_t ret[SHA256_SIZE], struct error *e)
+{
+        _cleanup_tpm_ref_ struct tpm_ref primary = TPM_REF_INIT(t);
+        uint8_t name[POLICY_NAME_SIZE];
+        int r = create_primary(t, ESYS_TR_RH_ENDORSEMENT, false, &primary, name, e);
+
+        if (r == 0)
+                memcpy(ret, name + POLICY_NAME_SIZE - SHA256_SIZE, SHA256_SIZE);
+        return r;
 }
 
 int tpm_try_storage_key(struct tpm *t, struct error *e)

@@ -17,12 +17,6 @@
 #include "upgrade/proof.h"
 #include "upgrade/trust.h"
 
-#if defined(__x86_64__)
-#define REMOVABLE_NAME "BOOTX64.EFI"
-#elif defined(__aarch64__)
-#define REMOVABLE_NAME "BOOTAA64.EFI"
-#endif
-
 void bootloader_done(struct bootloader *b)
 {
         buf_done(&b->image);
@@ -146,7 +140,7 @@ enum entry_key bootloader_entry_key(const struct bootloader *b)
 
 int bootloader_major_on_esp(const struct esp *esp, unsigned running, unsigned *ret)
 {
-        static const char *const paths[] = {BOOTLOADER_PATH, "EFI/BOOT/" REMOVABLE_NAME};
+        static const char *const paths[] = {BOOTLOADER_PATH, BOOTLOADER_FALLBACK_PATH};
         unsigned oldest = UINT_MAX;
         bool other = false;
 
@@ -180,7 +174,7 @@ int bootloader_add(const struct esp *esp, const struct bootloader *b, struct err
         if (r == 0)
                 r = esp_add_file(esp, BOOTLOADER_PATH, b->image.data, b->image.len, e);
         if (r == 0)
-                r = esp_add_file(esp, "EFI/BOOT/" REMOVABLE_NAME, b->image.data, b->image.len, e);
+                r = esp_add_file(esp, BOOTLOADER_FALLBACK_PATH, b->image.data, b->image.len, e);
         return r;
 }
 
@@ -202,7 +196,7 @@ struct copy {
  * is doubt about this one. */
 #define COPIES                                                                                     \
         {                                                                                          \
-                {.path = BOOTLOADER_PATH}, {.path = "EFI/BOOT/" REMOVABLE_NAME},                   \
+                {.path = BOOTLOADER_PATH}, {.path = BOOTLOADER_FALLBACK_PATH},                     \
         }
 
 static int look_at_copy(const struct esp *esp, const struct bootloader_wish *wish, struct copy *c,

@@ -13,11 +13,14 @@
 
 #if defined(__x86_64__)
 #define BOOTLOADER_NAME "systemd-bootx64.efi"
+#define BOOTLOADER_FALLBACK_NAME "BOOTX64.EFI"
 #elif defined(__aarch64__)
 #define BOOTLOADER_NAME "systemd-bootaa64.efi"
+#define BOOTLOADER_FALLBACK_NAME "BOOTAA64.EFI"
 #endif
 /* The copy that the firmware's boot entry names; the other one is the fallback path. */
 #define BOOTLOADER_PATH "EFI/systemd/" BOOTLOADER_NAME
+#define BOOTLOADER_FALLBACK_PATH "EFI/BOOT/" BOOTLOADER_FALLBACK_NAME
 
 struct bootloader {
         struct buf image;                      /* the whole file */

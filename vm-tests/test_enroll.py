@@ -55,6 +55,14 @@ class Story:
         self.machine.write('/run/once', value)
         self.machine.shell(f'cat /run/once > {EFIVARS}/LoaderEntryOneShot-{LOADER}', check=True)
 
+    def doctor(self):
+        """Problems that it finds: {(id, subject): text}."""
+        done = self.machine.run(['tb-agent', 'doctor', '--json'], timeout=120)
+        said = done.json()
+        problems = {(f['id'], f['subject']): f['text'] for f in said['findings'] if f['severity'] == 'problem'}
+        assert done.rc == (10 if problems else 0) and len(problems) <= said['problems'], said
+        return problems
+
     def opens_by_key(self):
         """Started by somebody who asked for recovery."""
         self.machine.boot(expect=QUESTION)
@@ -104,6 +112,9 @@ def test_another_tpm(story):
 
     machine.reset_tpm()
     story.opens_by_key()
+    problems = story.doctor()
+    assert ('tpm-other', None) in problems and ('no-way-in', 'oem') in problems, problems
+    assert not any(kind == 'event-changed' for kind, _ in problems), problems
     # Without the right to, nothing changes.
     rc, said = story.enroll(*TPM, key='c' * 64)
     assert rc == PRECONDITION and 'not the recovery key' in said['error']['text'], said
@@ -229,6 +240,9 @@ def test_other_secure_boot_keys_not_foreseen(story):
     machine.run(['tb-agent', 'bootentry', 'once', 'recovery'], check=True)
     machine.power_off()
     story.opens_by_key()
+    problems = story.doctor()
+    assert 'variable dbx: 1 hash instead of 0' in problems['event-changed', 'PCR 7'], problems
+    assert ('no-way-in', 'persistent') in problems and ('tpm-other', None) not in problems, problems
     # Recovery is of the old policy key. Whose the other one is, a person has to say.
     rc, said = story.enroll(*TPM, key=story.key)
     assert rc == POLICY_KEY and '--policy-key' in said['error']['advice'], said

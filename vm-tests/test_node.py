@@ -41,7 +41,7 @@ def test_esp_of_a_fresh_node(workshop, installed):
     entries = {name: esp.read(f'loader/entries/{name}.conf') for name in ('active+3-0', 'passive', 'recovery')}
     assert esp.files() == sorted([
         '/EFI/BOOT/BOOTX64.EFI', '/EFI/systemd/systemd-bootx64.efi', '/EFI/kairos/usi-00000001.efi',
-        '/EFI/kairos/usi-00000002.efi', '/loader/entries.srel', '/loader/loader.conf',
+        '/EFI/kairos/usi-00000002.efi', '/EFI/kairos/measured.json', '/loader/entries.srel', '/loader/loader.conf',
         *(f'/loader/entries/{name}.conf' for name in entries)])
     assert all(len(text) == 512 and text.endswith(b'\n') for text in entries.values())
     named = {name: re.search(rb'^efi +/(\S+)$', text, re.M).group(1).decode() for name, text in entries.items()}
@@ -72,6 +72,25 @@ def test_status_tells_the_truth(running):
     assert entries['active']['booted'] and not entries['passive']['booted']
     assert entries['active']['tries_left'] is None
     assert entries['active']['image'] == entries['passive']['image'] != entries['recovery']['image']
+
+
+def test_doctor_finds_no_problem(running):
+    done = running.run(['tb-agent', 'doctor', '--json'], timeout=120)
+    said = done.json()
+    wrong = [f for f in said['findings'] if f['severity'] in ('problem', 'warning')]
+    # Nobody asked for a recovery key when this node was installed.
+    assert done.rc == 0 and said['problems'] == 0, wrong
+    assert {f['id'] for f in wrong} <= {'no-recovery-key'}, wrong
+    fine = {(f['id'], f['subject']) for f in said['findings'] if f['severity'] == 'ok'}
+    assert fine >= {('tpm', None), ('tpm-memory', None), ('secure-boot', None), ('log', None), ('events', None),
+                    ('token-opens', 'oem'), ('token-opens', 'persistent'), ('boot-loader', None), ('next', 'active.conf'),
+                    ('entry', 'active.conf'), ('entry', 'passive.conf'), ('entry', 'recovery.conf')}, said['findings']
+    assert all(f['text'] and f['area'] for f in said['findings'])
+    text = running.run(['tb-agent', 'doctor'], check=True, timeout=120).text
+    assert '0 problems' in text and 'PCR 7 by value' in text
+    # The boots since measured the same as the installation: nothing was written again.
+    noted, installed = (json.loads(running.read(f'/oem/tb-agent/{name}.json'))['time'] for name in ('measured', 'install'))
+    assert 0 < noted <= installed
 
 
 def test_blessing_again_changes_nothing(running):
@@ -223,6 +242,14 @@ def test_without_secure_boot_the_same_disk_stays_locked(machines, booted):
                      'encrypted': {'/oem': False, '/usr/local': False}}
     status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
     assert status['problems'] and all(p['unlocked_by'] is None for p in status['partitions'])
+    # What was measured before is known from the ESP, and that a token is sealed to it proves it.
+    done = machine.run(['tb-agent', 'doctor', '--json'], timeout=120)
+    problems = [f for f in done.json()['findings'] if f['severity'] == 'problem']
+    assert done.rc == 10 and {'secure-boot', 'not-opened', 'no-way-in'} <= {f['id'] for f in problems}, problems
+    changed = [f['text'] for f in problems if (f['id'], f['subject']) == ('event-changed', 'PCR 7')]
+    assert any('variable SecureBoot: changed; new: off; gone: on' in t and 'not protected, and a token is sealed' in t
+               for t in changed), changed
+    assert any('variable db: 0 certificates instead of' in t for t in changed), changed
 
 
 # --- installing ----------------------------------------------------------------------------------------------------

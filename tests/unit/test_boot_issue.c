@@ -51,6 +51,7 @@ static void text_says_what_and_how(void **state)
         assert_non_null(strstr(buf_str(&text), "Its data is open."));
         assert_null(strstr(buf_str(&text), "What failed"));
         assert_null(strstr(buf_str(&text), "tb-agent unlock"));
+        assert_non_null(strstr(buf_str(&text), "tb-agent doctor"));
         assert_non_null(strstr(buf_str(&text), "tb-agent reset"));
         buf_reset(&text);
         assert_int_equal(json_append(problems, json_new_str("oem: wrong \033[2J TPM \\r")), 0);
