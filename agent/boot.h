@@ -98,6 +98,8 @@ int boot_first_add_status(const struct env *env, struct json_object *root) _must
  * the TPM is in lockout; b->pin.given_up is set.
  */
 int boot_pin_ask(struct boot *b, const char *wrong, struct error *e) _must_check_;
+/* A person is waited for: a boot on trial has its try back meanwhile. */
+void boot_pin_wait(struct boot *b);
 /* The PIN opened a partition: the boot is on trial again. */
 void boot_pin_accepted(struct boot *b);
 /* The data is open, or the boot goes on without: what fails from here on is the image's fault
@@ -135,6 +137,15 @@ void boot_swap(struct boot *b);
  * /etc, /var and /run must be writable by now. What fails is a problem of the report.
  */
 void boot_userdata(struct boot *b, struct boot_data data);
+
+/*
+ * The PIN of the volumes that a reset makes anew, typed on every console: the one of what stays
+ * (agent/reset_pin.h), or a new one twice. Waits for ever, but in recovery. Negative when none is
+ * to be had: outside of recovery b->pin.given_up is set.
+ */
+struct reset_journal;
+int boot_reset_pin(struct boot *b, const struct reset_journal *j, struct secret **ret,
+                   struct error *e) _must_check_;
 
 /*
  * Carries a reset on that was cut (agent/reset.h), before anything is unlocked: the one that the

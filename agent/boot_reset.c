@@ -127,12 +127,23 @@ static bool find_journal(struct boot *b, struct reset_journal *ret)
         return noted > 0 && r == 0;
 }
 
+/* Nobody is asked for a PIN when nothing is left to do. */
+static int take_pin(struct boot *b, const struct reset_world *w, const struct reset_journal *j,
+                    struct secret **ret, struct error *e)
+{
+        _cleanup_free_ struct reset_report *report = calloc(1, sizeof(*report));
+        int r = report ? reset_look(w, j, report, e) : error_oom(e);
+
+        return r < 0 || report->stale || !j->pin ? r : boot_reset_pin(b, j, ret, e);
+}
+
 static int resume(struct boot *b, struct reset_world *w, const struct reset_journal *j,
                   struct reset_report *report, struct error *e)
 {
         struct machine_options options = {.fresh = true};
+        _cleanup_(secret_free_p) struct secret *pin = NULL;
         _cleanup_free_ char *key = NULL;
-        uint8_t pcr7[SHA256_SIZE];
+        uint8_t values[PCR_CHOICE_LITERAL_COUNT * SHA256_SIZE];
         struct machine machine;
         int r;
 
@@ -141,14 +152,22 @@ static int resume(struct boot *b, struct reset_world *w, const struct reset_jour
         if (r == 0)
                 r = machine_check_secure_boot(b->env, e);
         if (r == 0)
-                r = tpm_read_pcrs(b->tpm, PCR_CHOICE_NEEDED, pcr7, e);
+                r = tpm_read_pcrs(b->tpm, j->pcrs, values, e);
         if (r == 0)
                 r = machine_read(b->env, &options, &machine, e);
         if (r < 0)
                 return r;
+        r = take_pin(b, w, j, &pin, e);
         w->demands = &machine.demands;
-        w->pcr7 = pcr7;
-        r = reset_resume(w, j, report, e);
+        w->values = values;
+        w->pin = pin;
+        if (r == 0)
+                r = reset_resume(w, j, report, e);
+        w->pin = NULL;
+        if (r == 0 && pin) { /* it opens what comes next, too */
+                secret_free(b->pin.text);
+                b->pin.text = TAKE_PTR(pin);
+        }
         machine_done(&machine);
         return r;
 }

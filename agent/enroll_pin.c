@@ -95,26 +95,6 @@ static int compare(const struct enroll *n, const struct ways_volume *v, const st
         return error_wrap(e, r, "%s, token %d", v->volume->partition->name, w->number);
 }
 
-static int check_lockout(const struct enroll *n, struct error *e)
-{
-        struct tpm_info info;
-        int r = tpm_get_info(n->tpm, &info, e);
-
-        if (r < 0)
-                return r;
-        if (!info.in_lockout && info.lockout_counter + 1 < info.lockout_max)
-                return 0;
-        error_set(e, ERROR_PRECONDITION, ENOLCK,
-                  info.in_lockout ? "the TPM compares no PIN: too many were wrong, and its lockout "
-                                    "lasts"
-                                  : "one more wrong PIN would lock the TPM");
-        error_advise(e,
-                     "the TPM forgets one in %" PRIu32 " seconds; \"tb-agent enroll pin\" sets "
-                     "another PIN by the recovery key",
-                     info.lockout_interval);
-        return -ENOLCK;
-}
-
 int enroll_take_pin(const struct enroll *n, const struct enroll_choice *choice, struct secret **ret,
                     struct error *e)
 {
@@ -126,7 +106,9 @@ int enroll_take_pin(const struct enroll *n, const struct enroll_choice *choice, 
         /* Of another TPM, or of this one before it was cleared: nobody can compare it any more. */
         if (choice->new_pin || for_each_pin(n, is_known, NULL, NULL) == 0)
                 return install_pin_read(n->env, &wishes, ret, e);
-        r = check_lockout(n, e);
+        r = tpm_check_tries(n->tpm, e);
+        if (r == -ENOLCK)
+                error_advise(e, "\"tb-agent enroll pin\" sets another PIN by the recovery key");
         if (r == 0)
                 r = install_pin_known(n->env, wishes.file, &pin, e);
         if (r == 0)

@@ -71,7 +71,8 @@ struct reset_world {
         const struct disk *disk; /* for the certificate; NULL: unknown */
         struct tpm *tpm;
         const struct image_demands *demands;
-        const uint8_t *pcr7;               /* that volumes are bound to */
+        const uint8_t *values;             /* of the journal's PCRs, ascending */
+        const struct secret *pin;          /* NULL: the journal wants none */
         uint64_t device_sector;            /* bytes */
         const struct secret *recovery_key; /* NULL: none */
         /* Its node. -ESTALE when the disk has no partition of that name and UUID. */

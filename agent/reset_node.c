@@ -56,15 +56,6 @@ int reset_node_check_key(const struct luks *luks, const struct verified_image *i
                                                    "it is not sealed for recovery's image");
 }
 
-static bool is_remade(const struct reset_journal *j, const char *name)
-{
-        for (size_t i = 0; i < j->n; i++) {
-                if (strcmp(j->volume[i].name, name) == 0)
-                        return true;
-        }
-        return false;
-}
-
 static int kept(void *arg, const struct verified_image *image, struct error *e)
 {
         const struct reset_node *n = arg;
@@ -77,7 +68,7 @@ static int kept(void *arg, const struct verified_image *image, struct error *e)
                 _cleanup_free_ char *device = NULL;
                 int r;
 
-                if (!v->label || is_remade(n->journal, v->partition->name))
+                if (!v->label || reset_journal_names(n->journal, v->partition->name))
                         continue;
                 r = data_open_header(n->node, v, &device, &luks, e);
                 if (r == 0)

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "agent/reset_pin.h"
 #include "agent/ways.h"
 #include "base/limits.h"
 #include "partition/recovery_key.h"
@@ -421,14 +422,47 @@ static void test_image_is_lost(void **state)
         assert_int_equal(w->n->n_changes, 2 * VOLUMES);
 }
 
+static struct secret *words(const char *text)
+{
+        struct secret *s = secret_new(strlen(text));
+
+        assert_non_null(s);
+        memcpy(s->data, text, s->len);
+        return s;
+}
+
+/* A node asks for one PIN: that of what a reset leaves. */
+static void test_pin_of_a_reset(void **state)
+{
+        struct world *w = *state;
+        struct reset_journal j = {.n = 1, .volume = {{.name = "persistent"}}};
+        _cleanup_(secret_free_p) struct secret *right = words("1234"), *wrong = words("4321");
+
+        does(w, enroll_tpm, NULL);
+        assert_false(reset_pin_stays(&w->node, &j, w->tpm));
+        assert_int_equal(reset_pin_compare(&w->node, &j, w->tpm, wrong, &w->e), 0);
+        does(w, enroll_pin, "1234");
+        assert_true(reset_pin_stays(&w->node, &j, w->tpm));
+        assert_int_equal(reset_pin_compare(&w->node, &j, w->tpm, right, &w->e), 0);
+        assert_int_equal(wrong_tries(w), 0);
+        assert_int_equal(reset_pin_compare(&w->node, &j, w->tpm, wrong, &w->e), -EILSEQ);
+        assert_non_null(strstr(w->e.text, "oem, which stays"));
+        assert_int_equal(wrong_tries(w), 1);
+        /* Nothing stays: any PIN is a new one. */
+        j.volume[j.n++] = (struct reset_volume){.name = "oem"};
+        assert_false(reset_pin_stays(&w->node, &j, w->tpm));
+        assert_int_equal(reset_pin_compare(&w->node, &j, w->tpm, wrong, &w->e), 0);
+        assert_int_equal(wrong_tries(w), 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_set_change_remove), TEST(test_refused),   TEST(test_same_pin),
-                TEST(test_last_try_is_left),  TEST(test_other_tpm), TEST(test_pcrs),
-                TEST(test_image_is_lost),
+                TEST(test_set_change_remove), TEST(test_refused),        TEST(test_same_pin),
+                TEST(test_last_try_is_left),  TEST(test_other_tpm),      TEST(test_pcrs),
+                TEST(test_image_is_lost),     TEST(test_pin_of_a_reset),
         };
 
         return cmocka_run_group_tests(tests, make_images, drop_images);
