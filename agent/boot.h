@@ -41,6 +41,7 @@ struct boot {
         bool live;
         struct boot_pin pin;
         bool first;     /* this boot makes the volumes of a disk image */
+        bool chosen;    /* the entry statereset was: statereset_was_chosen() */
         struct buf why; /* recovery: what is wrong with the other entries, in lines */
 };
 
@@ -137,6 +138,13 @@ void boot_swap(struct boot *b);
  * /etc, /var and /run must be writable by now. What fails is a problem of the report.
  */
 void boot_userdata(struct boot *b, struct boot_data data);
+
+/*
+ * With everything mounted, the policy closed: carries out the reset that the entry statereset asks
+ * for. true: it is complete, restart. false: it was another entry, or there is none, which is a
+ * problem of the report.
+ */
+bool boot_statereset(struct boot *b, bool opened_by_tpm, bool has_oem);
 
 /*
  * The PIN of the volumes that a reset makes anew, typed on every console: the one of what stays

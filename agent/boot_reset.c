@@ -15,6 +15,7 @@
 #include "agent/pcr_choice.h"
 #include "agent/reset_node.h"
 #include "agent/situation.h"
+#include "agent/statereset.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "partition/mount.h"
@@ -63,8 +64,19 @@ static void close_esp(const struct boot *b, int *fd)
 
 static void problem(const struct boot *b, const char *what, const struct error *e)
 {
-        log_warning("%s: %s", what, e->text);
-        boot_report_problem(b->report, e->text);
+        char text[sizeof(e->text) + 100];
+
+        (void)snprintf(text, sizeof(text), "%s: %s", what, e->text);
+        log_warning("%s", text);
+        boot_report_problem(b->report, text);
+}
+
+static bool was_chosen(const struct boot *b, const struct entry_file *list, size_t n)
+{
+        struct loader_info loader;
+
+        return entry_is_reset(&b->entry) && loader_info(b->env, &loader) == 0 &&
+               statereset_was_chosen(b->env, list, n, loader.major);
 }
 
 /* While the ESP is open: why it came to recovery. */
@@ -73,8 +85,10 @@ static void look_at_entries(struct boot *b, const struct esp *esp)
         _cleanup_free_ struct entry_file *list = NULL;
         size_t n = 0;
 
-        if (b->entry.role == ENTRY_ROLE_RECOVERY && esp_list_entries(esp, &list, &n, NULL) == 0 &&
-            boot_issue_entries(list, n, &b->why) < 0)
+        if (b->entry.role != ENTRY_ROLE_RECOVERY || esp_list_entries(esp, &list, &n, NULL) < 0)
+                return;
+        b->chosen = was_chosen(b, list, n);
+        if (boot_issue_entries(list, n, &b->why) < 0)
                 log_debug("the list of failed entries is cut");
 }
 

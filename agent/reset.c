@@ -629,6 +629,18 @@ static int reset(const struct env *env, const struct verb_options *o, struct err
         return r < 0 ? r : restart(run, e);
 }
 
+int reset_unattended(const struct env *env, struct error *e)
+{
+        struct verb_options o = {.yes = true, .use_default_dirs = true, .escrow.none = true};
+        int r = read_config(env, &o, e);
+
+        o.reboot = o.power_off = false;
+        if (r == 0)
+                r = reset(env, &o, e);
+        config_free(o.config);
+        return r;
+}
+
 int verb_reset(const struct env *env, int argc, char **argv)
 {
         struct verb_options o = {.certificate = NULL};

@@ -120,6 +120,13 @@ int reset_resume(const struct reset_world *w, const struct reset_journal *j,
 int reset_cancel(const struct reset_world *w, const struct reset_journal *j, struct error *e)
         _must_check_;
 
+/*
+ * "tb-agent reset --yes" by what the configuration says, in a recovery session whose init does not
+ * run yet: without a recovery key, and nothing restarts at its end. Writes to standard output what
+ * the verb writes there.
+ */
+int reset_unattended(const struct env *env, struct error *e) _must_check_;
+
 /* --- its parts --- */
 
 /* Number of the image that the recovery entry names. -ENOENT (ERROR_PRECONDITION). */
