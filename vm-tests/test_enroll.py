@@ -140,15 +140,6 @@ def test_another_recovery_key(story):
             assert machine.run(['cryptsetup', 'open', '--test-passphrase', '--key-file', '/run/key',
                                 machine.disk_node('target') + number]).rc == rc
 
-    # A PIN comes and goes. That what is sealed then opens is what the next chapter's start shows.
-    machine.write('/run/pin', b'open sesame\n')
-    rc, said = story.enroll('pin', '--allow-software-tpm', '--pin-file', '/run/pin', key=story.key)
-    assert rc == 0 and [c['change'] for c in said['changes']] == ['added'] * 2 + ['removed'] * 2, said
-    assert all(w['pin'] == (w['kind'] == 'tpm2') for v in said['volumes'] for w in v['ways']), said
-    rc, said = story.enroll('pin', '--allow-software-tpm', '--remove', key=story.key)
-    assert rc == 0 and story.ways(said) == ['opens', 'recovery-key'], said
-    assert not any(w['pin'] for v in said['volumes'] for w in v['ways']), said
-
 
 def upgrade(machine, name, *options):
     done = machine.run(['tb-agent', 'upgrade', '--source', f'file:/run/images/{name}.efi', '--json', *options], timeout=300)
@@ -189,6 +180,15 @@ def test_another_policy_key(story):
     machine.shell(f'mkdir -p /run/images; mount -o ro {machine.disk_node("images")} /run/images', check=True)
     rc, said = upgrade(machine, 'v1', '--allow-downgrade')
     assert rc == POLICY_KEY, said
+
+    # A PIN comes and goes. That what is sealed then opens is what the next chapter's start shows.
+    machine.write('/run/pin', b'open sesame\n')
+    rc, said = story.enroll('pin', '--allow-software-tpm', '--pin-file', '/run/pin', key=story.key)
+    assert rc == 0 and [c['change'] for c in said['changes']] == ['added'] * 2 + ['removed'] * 2, said
+    assert all(w['pin'] == (w['kind'] == 'tpm2') for v in said['volumes'] for w in v['ways']), said
+    rc, said = story.enroll('pin', '--allow-software-tpm', '--remove', key=story.key)
+    assert rc == 0 and story.ways(said) == ['opens', 'recovery-key'], said
+    assert not any(w['pin'] for v in said['volumes'] for w in v['ways']), said
 
 
 def secureboot(story, *changes, key=None, options=()):
