@@ -222,10 +222,11 @@ struct order {
         const char *recovery_key;
         const struct floor *floor;
         int (*kept)(void *arg, const struct verified_image *image, struct error *e);
-        const char *fail_at; /* the step of this name fails */
-        uint32_t pcrs;       /* besides 7 */
-        bool wants_pin;      /* in the journal */
-        const char *pin;     /* that is given */
+        const char *fail_at;        /* the step of this name fails */
+        struct policy_key *running; /* of the image that runs; NULL: not asked for */
+        uint32_t pcrs;              /* besides 7 */
+        bool wants_pin;             /* in the journal */
+        const char *pin;            /* that is given */
 };
 
 static const struct order *order;
@@ -329,6 +330,8 @@ static int work(struct tpm *tpm, struct error *e)
         int r;
 
         demands.floor = order->floor;
+        demands.keys = &order->running;
+        demands.n_keys = order->running != NULL;
         r = tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED | order->pcrs, values, e);
         if (r < 0)
                 return r;

@@ -12,6 +12,7 @@
 #include "agent/ways.h"
 #include "base/limits.h"
 #include "partition/recovery_key.h"
+#include "partition/tpm_esys.h"
 #include "partition/tpm_mark.h"
 #include "tests/support/swtpm.h"
 #include "tests/support/usi.h"
@@ -422,6 +423,49 @@ static void test_image_is_lost(void **state)
         assert_int_equal(w->n->n_changes, 2 * VOLUMES);
 }
 
+/* Takes all room for NV indices, the last byte of it. */
+static void fill_nv(struct world *w)
+{
+        const TPM2B_AUTH no_auth = {.size = 0};
+        uint16_t size = 1024;
+
+        for (uint32_t i = 0; size > 0; i++) {
+                const TPM2B_NV_PUBLIC public = {
+                        .nvPublic = {.nvIndex = 0x01c10000 + i,
+                                     .nameAlg = TPM2_ALG_SHA256,
+                                     .attributes = TPMA_NV_OWNERWRITE | TPMA_NV_OWNERREAD,
+                                     .dataSize = size}};
+                ESYS_TR index = ESYS_TR_NONE;
+                TSS2_RC rc =
+                        Esys_NV_DefineSpace(w->tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD,
+                                            ESYS_TR_NONE, ESYS_TR_NONE, &no_auth, &public, &index);
+
+                assert_true(i < 1000);
+                if (rc == TSS2_RC_SUCCESS)
+                        (void)Esys_TR_Close(w->tpm->esys, &index);
+                else if (tpm_rc_base(rc) == TPM2_RC_NV_SPACE)
+                        size /= 2;
+                else
+                        fail_msg("0x%x", rc);
+        }
+}
+
+/* A TPM that cannot remember the node gets none of its data, or the next boot could be one with
+ * exchanged volumes. */
+static void test_no_room_for_the_mark(void **state)
+{
+        struct world *w = *state;
+
+        fill_nv(w);
+        assert_int_equal(enroll(w, enroll_tpm, NULL), -ENOSPC);
+        assert_int_equal(w->e.class, ERROR_PRECONDITION);
+        assert_non_null(strstr(w->e.advice, "NV indices"));
+        assert_int_equal(w->n->n_changes, 0);
+        assert_ways(w, "");
+        assert_int_equal(enroll(w, enroll_pin, "1234"), -ENOSPC);
+        assert_ways(w, "");
+}
+
 static struct secret *words(const char *text)
 {
         struct secret *s = secret_new(strlen(text));
@@ -460,9 +504,15 @@ static void test_pin_of_a_reset(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_set_change_remove), TEST(test_refused),        TEST(test_same_pin),
-                TEST(test_last_try_is_left),  TEST(test_other_tpm),      TEST(test_pcrs),
-                TEST(test_image_is_lost),     TEST(test_pin_of_a_reset),
+                TEST(test_set_change_remove),
+                TEST(test_refused),
+                TEST(test_same_pin),
+                TEST(test_last_try_is_left),
+                TEST(test_other_tpm),
+                TEST(test_pcrs),
+                TEST(test_image_is_lost),
+                TEST(test_pin_of_a_reset),
+                TEST(test_no_room_for_the_mark),
         };
 
         return cmocka_run_group_tests(tests, make_images, drop_images);

@@ -485,6 +485,34 @@ static void test_image_that_opens_nothing(void **state)
         }
 }
 
+/* Whoever can write the boot partition can put another image there that db vouches for. What runs
+ * was measured, and its policy key is the only one that new volumes are sealed for: when a reset
+ * begins, and again in the boot that goes on with it. */
+static void test_key_of_the_running_image(void **state)
+{
+        struct test_key *other = test_key_new(2048);
+        struct order o = {.kill_at = -1, .volumes = ALL, .running = other->policy};
+        struct reset_journal j;
+        enum entry_role role;
+
+        (void)state;
+        for (unsigned round = 0; round < 2; round++) {
+                assert_true(run(&o) < 0);
+                assert_int_equal(shared->error.class, ERROR_POLICY_KEY);
+                assert_false(shared->report.started);
+                assert_int_equal(bootable(&role), 1);
+                for (unsigned i = 0; i < NAMES; i++)
+                        is_untouched(i);
+                fill_journal(&j);
+                plant(&j, true);
+                o.resume = true;
+        }
+        o.running = usi.policy->policy;
+        assert_int_equal(run(&o), 0);
+        is_reset(ALL);
+        test_key_free(other);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -503,6 +531,7 @@ int main(void)
                 cmocka_unit_test_setup(test_cancel_of_the_second, make_node),
                 cmocka_unit_test_setup(test_no_note, make_node),
                 cmocka_unit_test_setup(test_image_that_opens_nothing, make_node),
+                cmocka_unit_test_setup(test_key_of_the_running_image, make_node),
         };
 
         shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
