@@ -120,6 +120,7 @@ static void read_loader(struct boot *b, char uuid[LOADER_UUID_SIZE])
         uuid[0] = '\0';
         if (loader_entry_selected(b->env, &id) < 0 || entry_name_parse(buf_str(&id), &b->entry) < 0)
                 b->entry = (struct entry_name){.role = ENTRY_ROLE_NONE};
+        b->entry.role = entry_role_started(&b->entry);
         if (loader_device_part_uuid(b->env, uuid) < 0)
                 uuid[0] = '\0';
         b->live = b->entry.role == ENTRY_ROLE_NONE || uuid[0] == '\0';
@@ -717,7 +718,7 @@ static _Noreturn void run_boot(const struct env *env)
 {
         struct boot b = {.env = env, .live = true, .why = BUF_INIT(4096)};
         struct error error = ERROR_INIT;
-        bool unlocked = true, closed = false;
+        bool unlocked = true, by_tpm = true, closed = false;
 
         if (!boot_root_is_ours(env)) {
                 log_error("only the first process of a started image can boot it");
@@ -735,12 +736,17 @@ static _Noreturn void run_boot(const struct env *env)
                 if (!closed || !survives(&b, &error))
                         fail(&b, &error);
                 boot_pin_forget(&b);
+                by_tpm = false;
                 unlocked = recover(&b);
         }
         if (stage_mount(&b, unlocked, &error) < 0)
                 fail(&b, &error);
         log_info("%s boot of %s", b.live ? "live" : entry_role_name(b.entry.role),
                  b.node ? b.node->disk->path : "no disk");
+        if (!b.live && boot_statereset(&b, by_tpm, oem_is_open(&b))) {
+                log_warning("restarting into the image that the reset made active");
+                restart();
+        }
         tell_recovery(&b, unlocked);
         hand_over(&b);
 }

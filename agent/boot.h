@@ -41,6 +41,7 @@ struct boot {
         bool live;
         struct boot_pin pin;
         bool first;     /* this boot makes the volumes of a disk image */
+        bool chosen;    /* the entry statereset was: statereset_was_chosen() */
         struct buf why; /* recovery: what is wrong with the other entries, in lines */
 };
 
@@ -98,6 +99,8 @@ int boot_first_add_status(const struct env *env, struct json_object *root) _must
  * the TPM is in lockout; b->pin.given_up is set.
  */
 int boot_pin_ask(struct boot *b, const char *wrong, struct error *e) _must_check_;
+/* A person is waited for: a boot on trial has its try back meanwhile. */
+void boot_pin_wait(struct boot *b);
 /* The PIN opened a partition: the boot is on trial again. */
 void boot_pin_accepted(struct boot *b);
 /* The data is open, or the boot goes on without: what fails from here on is the image's fault
@@ -135,6 +138,22 @@ void boot_swap(struct boot *b);
  * /etc, /var and /run must be writable by now. What fails is a problem of the report.
  */
 void boot_userdata(struct boot *b, struct boot_data data);
+
+/*
+ * With everything mounted, the policy closed: carries out the reset that the entry statereset asks
+ * for. true: it is complete, restart. false: it was another entry, or there is none, which is a
+ * problem of the report.
+ */
+bool boot_statereset(struct boot *b, bool opened_by_tpm, bool has_oem);
+
+/*
+ * The PIN of the volumes that a reset makes anew, typed on every console: the one of what stays
+ * (agent/reset_pin.h), or a new one twice. Waits for ever, but in recovery. Negative when none is
+ * to be had: outside of recovery b->pin.given_up is set.
+ */
+struct reset_journal;
+int boot_reset_pin(struct boot *b, const struct reset_journal *j, struct secret **ret,
+                   struct error *e) _must_check_;
 
 /*
  * Carries a reset on that was cut (agent/reset.h), before anything is unlocked: the one that the

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 
 #include "agent/boot.h"
 #include "agent/install_oem.h"
@@ -249,8 +248,9 @@ static int load_record(int dirfd, struct record *ret)
         return 0;
 }
 
-static int fill_oem(const struct making *m, int dirfd, struct error *e)
+static int fill_oem(void *making, int dirfd, struct error *e)
 {
+        const struct making *m = making;
         _cleanup_(buf_done) struct buf config = BUF_INIT(LIMIT_BLANK_CONTENT);
         struct record record = {.state = STATE_BEGUN, .time = moment_now()};
         int r = 0;
@@ -266,12 +266,10 @@ static int fill_oem(const struct making *m, int dirfd, struct error *e)
 
 /* The file system of the mapping, mounted for one look or change. */
 static int with_mounted(const struct boot *b, const char *mapping, bool writable,
-                        int (*work)(const struct making *, int, struct error *),
-                        const struct making *m, struct error *e)
+                        int (*work)(void *making, int dirfd, struct error *), struct making *m,
+                        struct error *e)
 {
-        unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (writable ? 0 : MS_RDONLY);
         _cleanup_free_ char *device = NULL, *target = NULL;
-        int r, fd, unmounted;
 
         if (asprintf(&device, "%s/mapper/%s", b->env->dev, mapping) < 0) {
                 device = NULL;
@@ -281,15 +279,7 @@ static int with_mounted(const struct boot *b, const char *mapping, bool writable
                 target = NULL;
                 return error_oom(e);
         }
-        r = mount_fs(device, target, "ext4", flags, NULL, e);
-        if (r < 0)
-                return r;
-        fd = file_open_dir(AT_FDCWD, target);
-        r = fd < 0 ? error_errno(e, -fd, "%s", target) : work(m, fd, e);
-        close_p(&fd);
-        /* The first failure is the one to report. */
-        unmounted = mount_unmount(target, r < 0 ? NULL : e);
-        return r < 0 ? r : unmounted;
+        return mount_data_for(device, target, writable, work, m, e);
 }
 
 static int make_file_system(struct making *m, struct luks *luks, struct error *e)
@@ -395,11 +385,11 @@ int boot_first_begin(struct boot *b, struct error *e)
         return -EEXIST;
 }
 
-static int expect_begun(const struct making *m, int dirfd, struct error *e)
+static int expect_begun(void *making, int dirfd, struct error *e)
 {
         struct record record;
 
-        (void)m;
+        (void)making;
         if (load_record(dirfd, &record) == 0 && strcmp(record.state, STATE_BEGUN) == 0)
                 return 0;
         error_set(e, ERROR_PRECONDITION, EEXIST,

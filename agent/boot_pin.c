@@ -67,6 +67,12 @@ static bool move_try(const struct boot *b,
         return false;
 }
 
+void boot_pin_wait(struct boot *b)
+{
+        if (!b->pin.try_returned)
+                b->pin.try_returned = move_try(b, esp_return_try);
+}
+
 void boot_pin_accepted(struct boot *b)
 {
         if (b->pin.try_returned)
@@ -171,7 +177,6 @@ int boot_pin_ask(struct boot *b, const char *wrong, struct error *e)
         r = check_lockout(b, left, sizeof(left), e);
         if (r < 0)
                 return r;
-        if (!b->pin.try_returned)
-                b->pin.try_returned = move_try(b, esp_return_try);
+        boot_pin_wait(b);
         return ask(b, wrong, left, e);
 }

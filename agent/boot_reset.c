@@ -15,6 +15,7 @@
 #include "agent/pcr_choice.h"
 #include "agent/reset_node.h"
 #include "agent/situation.h"
+#include "agent/statereset.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "partition/mount.h"
@@ -63,8 +64,19 @@ static void close_esp(const struct boot *b, int *fd)
 
 static void problem(const struct boot *b, const char *what, const struct error *e)
 {
-        log_warning("%s: %s", what, e->text);
-        boot_report_problem(b->report, e->text);
+        char text[sizeof(e->text) + 100];
+
+        (void)snprintf(text, sizeof(text), "%s: %s", what, e->text);
+        log_warning("%s", text);
+        boot_report_problem(b->report, text);
+}
+
+static bool was_chosen(const struct boot *b, const struct entry_file *list, size_t n)
+{
+        struct loader_info loader;
+
+        return entry_is_reset(&b->entry) && loader_info(b->env, &loader) == 0 &&
+               statereset_was_chosen(b->env, list, n, loader.major);
 }
 
 /* While the ESP is open: why it came to recovery. */
@@ -73,8 +85,10 @@ static void look_at_entries(struct boot *b, const struct esp *esp)
         _cleanup_free_ struct entry_file *list = NULL;
         size_t n = 0;
 
-        if (b->entry.role == ENTRY_ROLE_RECOVERY && esp_list_entries(esp, &list, &n, NULL) == 0 &&
-            boot_issue_entries(list, n, &b->why) < 0)
+        if (b->entry.role != ENTRY_ROLE_RECOVERY || esp_list_entries(esp, &list, &n, NULL) < 0)
+                return;
+        b->chosen = was_chosen(b, list, n);
+        if (boot_issue_entries(list, n, &b->why) < 0)
                 log_debug("the list of failed entries is cut");
 }
 
@@ -127,12 +141,23 @@ static bool find_journal(struct boot *b, struct reset_journal *ret)
         return noted > 0 && r == 0;
 }
 
+/* Nobody is asked for a PIN when nothing is left to do. */
+static int take_pin(struct boot *b, const struct reset_world *w, const struct reset_journal *j,
+                    struct secret **ret, struct error *e)
+{
+        _cleanup_free_ struct reset_report *report = calloc(1, sizeof(*report));
+        int r = report ? reset_look(w, j, report, e) : error_oom(e);
+
+        return r < 0 || report->stale || !j->pin ? r : boot_reset_pin(b, j, ret, e);
+}
+
 static int resume(struct boot *b, struct reset_world *w, const struct reset_journal *j,
                   struct reset_report *report, struct error *e)
 {
         struct machine_options options = {.fresh = true};
+        _cleanup_(secret_free_p) struct secret *pin = NULL;
         _cleanup_free_ char *key = NULL;
-        uint8_t pcr7[SHA256_SIZE];
+        uint8_t values[PCR_CHOICE_LITERAL_COUNT * SHA256_SIZE];
         struct machine machine;
         int r;
 
@@ -141,16 +166,24 @@ static int resume(struct boot *b, struct reset_world *w, const struct reset_jour
         if (r == 0)
                 r = machine_check_secure_boot(b->env, e);
         if (r == 0)
-                r = tpm_read_pcrs(b->tpm, PCR_CHOICE_NEEDED, pcr7, e);
+                r = tpm_read_pcrs(b->tpm, j->pcrs, values, e);
         if (r == 0)
                 r = machine_read(b->env, &options, &machine, e);
         if (r < 0)
                 return r;
+        r = take_pin(b, w, j, &pin, e);
         w->demands = &machine.demands;
-        w->pcr7 = pcr7;
-        r = reset_resume(w, j, report, e);
+        w->values = values;
+        w->pin = pin;
+        if (r == 0)
+                r = reset_resume(w, j, report, e);
+        w->values = NULL;
+        w->pin = NULL;
         w->demands = NULL;
-        w->pcr7 = NULL;
+        if (r == 0 && pin) { /* it opens what comes next, too */
+                secret_free(b->pin.text);
+                b->pin.text = TAKE_PTR(pin);
+        }
         machine_done(&machine);
         return r;
 }

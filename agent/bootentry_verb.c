@@ -2,6 +2,7 @@
 /* tb-agent bootentry: lists the boot entries, and leaves a wish for the next boots. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "agent/bootentry.h"
 #include "agent/lock.h"
@@ -9,6 +10,7 @@
 #include "agent/options.h"
 #include "agent/report.h"
 #include "agent/root.h"
+#include "agent/statereset.h"
 #include "agent/verbs.h"
 
 struct bootentry_options {
@@ -26,7 +28,9 @@ static void print_help(void)
                      "  once NAME      start this entry in the next boot, once\n"
                      "  prefer NAME    start this entry in all boots to come\n"
                      "  clear          take such wishes back\n"
-                     "NAME is a role (active, passive, recovery) or an entry's id.\n\n"
+                     "NAME is a role (active, passive, recovery) or an entry's id. \"once "
+                     "statereset\" resets the\n"
+                     "node in the next boot, without asking, where the configuration allows it.\n\n"
                      "  --force        also an entry that is bad\n"
                      "  --wait SECONDS wait for another agent to end (default: fail at once)\n"
                      "  --root DIR     the node's root is mounted there\n"
@@ -54,7 +58,9 @@ static int add_entry(struct json_object *array, const struct situation *s,
         if (r == 0)
                 r = json_add_str(o, "file", f->file);
         if (r == 0)
-                r = json_add_str(o, "role", entry_role_name(f->name.role));
+                r = json_add_str(o, "role",
+                                 entry_is_reset(&f->name) ? ENTRY_RESET_BASE
+                                                          : entry_role_name(f->name.role));
         if (r == 0)
                 r = json_add_str(o, "title", f->valid ? f->entry.title : NULL);
         if (r == 0)
@@ -149,6 +155,36 @@ static int report_done(const struct bootentry_options *o, const char *entry, str
         return report_print(root, e);
 }
 
+static bool is_reset(const struct bootentry_options *o)
+{
+        return o->name && (strcasecmp(o->name, ENTRY_RESET_BASE) == 0 ||
+                           strcasecmp(o->name, STATERESET_FILE) == 0);
+}
+
+/* The entry is made, or led to the recovery image of now, when it is asked for. What it is worth
+ * the boot stage decides, but a wish that would come to nothing is told here. */
+static int prepare_reset(const struct env *env, const struct bootentry_options *o,
+                         const struct esp *esp, struct error *e)
+{
+        int r;
+
+        if (strcmp(o->action, "prefer") == 0)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "%s erases data: it is started once, and never preferred",
+                                 ENTRY_RESET_BASE);
+        r = statereset_allowed(env, e);
+        if (r == 0) {
+                error_set(e, ERROR_PRECONDITION, EPERM,
+                          "the configuration of this node does not allow a reset by a boot entry");
+                error_advise(e,
+                             "set reset.unattended: true in a configuration in %s, or run "
+                             "\"tb-agent reset\" in recovery",
+                             env->oem);
+                r = -EPERM;
+        }
+        return r < 0 ? r : statereset_sync(esp, true, e);
+}
+
 static int wish(const struct env *env, const struct bootentry_options *o, const struct situation *s,
                 struct error *e)
 {
@@ -166,11 +202,15 @@ static int on_esp(const struct env *env, const struct bootentry_options *o, stru
 {
         _cleanup_(situation_done) struct situation s = {.has_loader = false};
         struct node_esp esp;
-        int r = node_esp_open(env, false, &esp, e);
+        bool reset = is_reset(o);
+        int r = node_esp_open(env, reset, &esp, e);
 
         if (r < 0)
                 return r;
-        r = situation_read(env, &esp.esp, &s, e);
+        if (reset)
+                r = prepare_reset(env, o, &esp.esp, e);
+        if (r == 0)
+                r = situation_read(env, &esp.esp, &s, e);
         r = node_esp_close(env, &esp, r, e);
         if (r < 0)
                 return r;

@@ -110,6 +110,7 @@ struct config_reset {
         bool persistent; /* by default true */
         bool oem;
         bool reboot, poweroff; /* not both */
+        bool unattended;       /* by its boot entry, see agent/statereset.h */
         struct config_hooks hooks;
 };
 

@@ -303,6 +303,8 @@ static const struct config_key reset[] = {
         BOOL("reset-oem", IN(reset.oem), "false", "Make the oem partition new, too."),
         BOOL("reboot", IN(reset.reboot), "false", "Restart after the reset."),
         BOOL("poweroff", IN(reset.poweroff), "false", "Power off after the reset."),
+        BOOL("unattended", IN(reset.unattended), "false",
+             "There is a boot entry, statereset, that resets the node without asking anybody."),
         MAP("hooks", reset_hooks, "Programs around a reset."),
         IGNORED("extra-dirs-rootfs", NO_DIRS),
         IGNORED("grub-entry-name", NO_GRUB),

@@ -17,17 +17,16 @@ static const struct {
         int (*run)(struct enroll *n, struct error *e); /* NULL: only shows */
         bool with_tpm;
 } actions[] = {
-        {"list", NULL, false},
-        {"tpm", enroll_tpm, true},
-        {"recovery-key", enroll_recovery_key, false},
-        {"finish", enroll_finish, true},
-        {"drop", enroll_drop, true},
+        {"list", NULL, false},           {"tpm", enroll_tpm, true},
+        {"pin", enroll_pin, true},       {"recovery-key", enroll_recovery_key, false},
+        {"finish", enroll_finish, true}, {"drop", enroll_drop, true},
 };
 
 static void print_help(void)
 {
         (void)printf(
-                "Usage: tb-agent enroll list | tpm | recovery-key | finish | drop [OPTION...]\n\n"
+                "Usage: tb-agent enroll list | tpm | pin | recovery-key | finish | drop "
+                "[OPTION...]\n\n"
                 "Shows and changes the ways into the encrypted data of this node.\n\n"
                 "  list           every way in, and what it is good for at the next boot\n"
                 "  tpm            seal to the TPM for the images that may start next and are of "
@@ -35,31 +34,44 @@ static void print_help(void)
                 "                 image's policy key: after the TPM was cleared or exchanged, or "
                 "Secure\n"
                 "                 Boot's keys changed\n"
+                "  pin            set the PIN that each start of the node asks for, in place of "
+                "one or of none;\n"
+                "                 the tokens without it are removed at once\n"
                 "  recovery-key   add a recovery key\n"
                 "  finish         when the TPM opened this boot: remove its tokens that open "
                 "nothing here,\n"
                 "                 and key slots that no token names\n"
                 "  drop           remove the tokens of a policy key, or a recovery key\n\n"
-                "  --key-file PATH           recovery key that gives the right to \"tpm\" and "
-                "\"recovery-key\",\n"
-                "                            or that \"drop --recovery-key\" removes; \"-\" for "
-                "standard input\n"
-                "                            (default: ask on the terminal)\n"
+                "  --key-file PATH           recovery key that gives the right to \"tpm\", "
+                "\"pin\" and\n"
+                "                            \"recovery-key\", or that \"drop --recovery-key\" "
+                "removes; \"-\" for\n"
+                "                            standard input "
+                "(default: ask on the terminal)\n"
+                "  --pin-file PATH           pin: the new PIN; tpm: the PIN of the node, where it "
+                "has one; \"-\" for\n"
+                "                            standard input (default: ask on the terminal)\n"
+                "  --remove                  pin: from now on there is none\n"
+                "  --bind-pcrs LIST          tpm: bind to the values of these PCRs, 7 among them, "
+                "in place of\n"
+                "                            what is bound now; the other tokens are removed at "
+                "once\n"
                 "  --next VARIABLE=FILE      tpm: seal for the time after this signed write of PK, "
                 "KEK, db or\n"
                 "                            dbx, \"+=\" for one that appends; may be given "
                 "several times\n"
-                "  --policy-key KEY          tpm: also for images of this policy key, here or to "
-                "come; drop: its\n"
-                "                            tokens. A PEM file, or the SHA-256 of a key that is "
+                "  --policy-key KEY          tpm, pin: also for images of this policy key, here "
+                "or to come;\n"
+                "                            drop: its tokens. A PEM file, or the SHA-256 of a key "
+                "that is "
                 "here\n"
                 "  --recovery-key-file PATH  recovery-key: write the new key there (default: show "
                 "it)\n"
                 "  --rotate                  recovery-key: remove all others afterwards\n"
                 "  --recovery-key            drop: the key of --key-file\n"
-                "  --force                   drop: also when an image besides the running and the "
-                "next one is\n"
-                "                            locked out\n"
+                "  --force                   drop, pin, tpm --bind-pcrs: also when an image "
+                "besides the running\n"
+                "                            and the next one is locked out\n"
                 "  --dry-run                 show what would change\n"
                 "  --allow-software-tpm      accept a TPM that is a program, for tests and virtual "
                 "machines\n"
@@ -107,6 +119,9 @@ static void print_text(const struct enroll *n)
         if (strcmp(o->action, "tpm") == 0 && n->n_changes > 0 && !o->dry_run && !all_proven(n))
                 report_text(stdout, "start the node: the TPM proves it. Then \"tb-agent enroll "
                                     "finish\" removes what is stale\n");
+        if (strcmp(o->action, "pin") == 0 && n->n_changes > 0 && !o->dry_run)
+                report_text(stdout, o->remove ? "the node starts without a PIN\n"
+                                              : "each start of the node asks for this PIN\n");
 }
 
 /* --- running --------------------------------------------------------------------------------- */
@@ -152,21 +167,32 @@ static int misuse(struct error *e, const char *text)
 static int check_options(const struct enroll_options *o, struct error *e)
 {
         bool tpm = strcmp(o->action, "tpm") == 0, drop = strcmp(o->action, "drop") == 0;
-        bool key = strcmp(o->action, "recovery-key") == 0;
+        bool key = strcmp(o->action, "recovery-key") == 0, pin = strcmp(o->action, "pin") == 0;
+        bool bind = tpm && o->pcrs;
 
+        if ((o->pin_file && !tpm && !pin) || (o->remove && !pin) || (o->pcrs && !tpm))
+                return misuse(e, "--pin-file belongs to \"tpm\" and \"pin\", --remove to \"pin\", "
+                                 "--bind-pcrs to \"tpm\"");
+        if (o->pin_file && o->remove)
+                return misuse(e, "--remove needs no PIN: the recovery key gives the right to it");
+        if (o->pin_file && o->key_file && strcmp(o->pin_file, "-") == 0 &&
+            strcmp(o->key_file, "-") == 0)
+                return misuse(e, "standard input cannot be the recovery key and the PIN");
         if (o->next.n > 0 && !tpm)
                 return misuse(e, "--next belongs to \"tpm\"");
-        if (o->policy_key && !tpm && !drop)
-                return misuse(e, "--policy-key belongs to \"tpm\" and \"drop\"");
+        if (o->policy_key && !tpm && !drop && !pin)
+                return misuse(e, "--policy-key belongs to \"tpm\", \"pin\" and \"drop\"");
         if ((o->rotate || o->new_key_file) && !key)
                 return misuse(e, "--rotate and --recovery-key-file belong to \"recovery-key\"");
-        if ((o->force || o->recovery_key) && !drop)
-                return misuse(e, "--force and --recovery-key belong to \"drop\"");
+        if (o->recovery_key && !drop)
+                return misuse(e, "--recovery-key belongs to \"drop\"");
+        if (o->force && !drop && !pin && !bind)
+                return misuse(e, "--force belongs to \"drop\", \"pin\" and --bind-pcrs");
         if (drop && (o->policy_key != NULL) == o->recovery_key)
                 return misuse(e, "give --policy-key or --recovery-key: what is to be dropped");
         if (o->recovery_key && !o->key_file)
                 return misuse(e, "give the recovery key that is to be dropped by --key-file");
-        if (o->key_file && !tpm && !key && !o->recovery_key)
+        if (o->key_file && !tpm && !key && !pin && !o->recovery_key)
                 return misuse(e, "--key-file is of no use here");
         return 0;
 }
@@ -179,6 +205,9 @@ static int parse_options(int argc, char **argv, struct enroll_options *o, unsign
                 {"key-file", OPTION_TEXT, &o->key_file},
                 {"policy-key", OPTION_TEXT, &o->policy_key},
                 {"recovery-key-file", OPTION_TEXT, &o->new_key_file},
+                {"pin-file", OPTION_TEXT, &o->pin_file},
+                {"remove", OPTION_FLAG, &o->remove},
+                {"bind-pcrs", OPTION_TEXT, &o->pcrs},
                 {"next", OPTION_LIST, &o->next},
                 {"rotate", OPTION_FLAG, &o->rotate},
                 {"recovery-key", OPTION_FLAG, &o->recovery_key},
@@ -207,7 +236,7 @@ static int parse_options(int argc, char **argv, struct enroll_options *o, unsign
         r = error_set(e, ERROR_USAGE, EINVAL, "%s%s",
                       o->action ? "unknown action " : "an action is missing",
                       o->action ? o->action : "");
-        error_advise(e, "give one of list, tpm, recovery-key, finish, drop");
+        error_advise(e, "give one of list, tpm, pin, recovery-key, finish, drop");
         return r;
 }
 

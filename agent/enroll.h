@@ -7,7 +7,8 @@
  * closed, and the kernel does not give them out), and for what only removes ways, that the TPM
  * opened this very boot by a token that stays. And a way in goes last: a new token is proven on the
  * disk when it is made (design, section 7), by a real unsealing in the next boot, and what it
- * replaces is removed after that, by "finish".
+ * replaces is removed after that, by "finish". Another PIN, and other PCRs, replace at once: see
+ * enroll_pin().
  */
 #pragma once
 
@@ -25,9 +26,12 @@ struct enroll_options {
         const char *key_file;   /* recovery key that authorises; NULL: ask on the terminal */
         const char *policy_key; /* PEM file, or fingerprint in hexadecimal */
         const char *new_key_file;
+        const char *pin_file; /* NULL: ask on the terminal, when a PIN is needed */
+        const char *pcrs;     /* bound by value from now on; NULL: those that are */
         const char *tcti, *root;
         struct option_list next; /* changes of Secure Boot's variables to come */
         uint64_t wait;
+        bool remove; /* the PIN */
         bool rotate, recovery_key, force, dry_run, allow_software_tpm, json;
 };
 
@@ -90,12 +94,50 @@ int enroll_read_policy_key(const struct enroll *n, struct policy_key **ret, stru
         _must_check_;
 bool enroll_same_key(const struct policy_key *a, const struct policy_key *b);
 
+/* What tokens ask for besides the image's signature. */
+struct enroll_choice {
+        uint32_t literal_pcrs;
+        bool pin;
+        bool new_pin; /* of this run's: no token has it yet */
+        bool replace; /* tokens that ask for something else go when the new ones are proven */
+};
+
+/* All that tokens of the node ask for: nothing that asks for less may come beside. -EOPNOTSUPP
+ * (ERROR_PRECONDITION) for tokens of a kind that is not made here. */
+int enroll_read_choice(const struct enroll *n, struct enroll_choice *ret, struct error *e)
+        _must_check_;
+
+/*
+ * Takes the PIN, from the file of the options or the terminal. One that tokens of this TPM have is
+ * compared: -EILSEQ (ERROR_PRECONDITION) when it is another, which costs one try of the TPM and
+ * never the last but one; -ENOLCK when the TPM is in lockout.
+ */
+int enroll_take_pin(const struct enroll *n, const struct enroll_choice *choice, struct secret **ret,
+                    struct error *e) _must_check_;
+
+/* Adds what is missing for a choice, proves it, and removes what it replaces. Errors as below. */
+int enroll_seal(struct enroll *n, const struct enroll_choice *choice, struct error *e) _must_check_;
+
+/* Refuses when images are locked out by the removal of ways (bits), apart from those in gained
+ * (bit i = starters item i): -EBUSY (ERROR_PRECONDITION), with force only for what runs or comes
+ * next. */
+int enroll_check_loss(struct enroll *n, const struct ways_volume *v, uint32_t bits, unsigned gained,
+                      struct error *e) _must_check_;
+
 /*
  * Seals for the images that may start next and have the policy key of the running image or that of
  * the options, which is sealed for in any case: adds what is missing, and proves it. What runs and
  * what comes next must be among them: -EKEYREJECTED (ERROR_POLICY_KEY).
  */
 int enroll_tpm(struct enroll *n, struct error *e) _must_check_;
+
+/*
+ * Seals with a new PIN, or without any, in place of all tokens that ask for something else. A PIN
+ * that somebody may have seen is worth nothing while its token stays, and two are asked for one
+ * after the other: so the old ones go at once, after the TPM has compared the new PIN and the token
+ * was proven on the disk. The recovery key that gives the right to this opens the node in any case.
+ */
+int enroll_pin(struct enroll *n, struct error *e) _must_check_;
 
 /* Adds a recovery key; with rotate it takes the place of all others. */
 int enroll_recovery_key(struct enroll *n, struct error *e) _must_check_;

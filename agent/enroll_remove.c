@@ -122,9 +122,10 @@ static void name_images(const struct starters *s, unsigned bits, char *out, size
 }
 
 /* What runs and what comes next stay in any case; others only fall when somebody insists. */
-static int check_loss(struct enroll *n, const struct ways_volume *v, uint32_t bits, struct error *e)
+int enroll_check_loss(struct enroll *n, const struct ways_volume *v, uint32_t bits, unsigned gained,
+                      struct error *e)
 {
-        unsigned lost = ways_opened(v, 0) & ~ways_opened(v, bits), needed = 0;
+        unsigned lost = ways_opened(v, 0) & ~ways_opened(v, bits) & ~gained, needed = 0;
         char names[256];
 
         for (unsigned i = 0; i < n->starters.n; i++)
@@ -163,7 +164,7 @@ static int drop_policy_key(struct enroll *n, struct error *e)
                                 removal.bits[k] |= UINT32_C(1) << i;
                 }
                 if (r == 0)
-                        r = check_loss(n, v, removal.bits[k], e);
+                        r = enroll_check_loss(n, v, removal.bits[k], 0, e);
         }
         return r < 0 ? r : remove_all(n, &removal, e);
 }

@@ -71,7 +71,7 @@ static void print_volume(const struct ways_volume *v)
                 bool used = *w->id && strcmp(w->id, v->unlocked_with) == 0;
 
                 report_text(stdout, "  %2d  %-12s %-17s %s%s%s\n", w->number,
-                            w->token                       ? "TPM"
+                            w->token                       ? w->token->pin ? "TPM and PIN" : "TPM"
                             : w->state == WAY_RECOVERY_KEY ? "recovery key"
                                                            : "unknown",
                             w->id, way_state_name(w->state), *w->why ? ": " : "", w->why);

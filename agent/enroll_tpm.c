@@ -21,8 +21,15 @@
 struct wants {
         struct ways_seal item[WANTS_MAX];
         unsigned n;
+        const struct enroll_choice *choice;
         struct policy_key *running;
         struct policy_key *named; /* NULL: none */
+};
+
+/* Of the volumes, as bits: items of the wants that one lacks, and numbers of tokens that go. */
+struct work {
+        uint32_t missing[ARRAY_SIZE(((struct ways *)NULL)->volume)];
+        uint32_t replaced[ARRAY_SIZE(((struct ways *)NULL)->volume)];
 };
 
 static void wants_done(struct wants *w)
@@ -38,15 +45,25 @@ static bool is_trusted(const struct wants *w, const struct policy_key *key)
 
 static bool same_policy(const struct ways_seal *a, const struct ways_seal *b)
 {
-        return enroll_same_key(a->key, b->key) && memcmp(a->pcr7, b->pcr7, SHA256_SIZE) == 0;
+        return enroll_same_key(a->key, b->key) &&
+               memcmp(a->literal_values, b->literal_values, sizeof(a->literal_values)) == 0;
 }
 
-static void want(struct wants *w, const struct ways_seal *seal)
+/* For the state in which an image will start. */
+static void want(const struct enroll *n, struct wants *w, const struct policy_key *key,
+                 const struct starter *as, const struct starter *prove)
 {
+        struct ways_seal seal = {.tpm = n->tpm,
+                                 .key = key,
+                                 .literal_pcrs = w->choice->literal_pcrs,
+                                 .with_pin = w->choice->pin,
+                                 .prove = prove};
+
+        starters_literal(&n->starters, as, seal.literal_pcrs, seal.literal_values);
         for (unsigned i = 0; i < w->n; i++)
-                if (same_policy(&w->item[i], seal))
+                if (same_policy(&w->item[i], &seal))
                         return;
-        w->item[w->n++] = *seal;
+        w->item[w->n++] = seal;
 }
 
 static int not_trusted(const struct starter *s, const char *roles, struct error *e)
@@ -70,10 +87,7 @@ static int want_image(struct enroll *n, struct starter *s, struct wants *w, stru
 
         starters_roles(s, roles);
         if (s->image && s->has_pcr7 && is_trusted(w, image_policy_key(s->image))) {
-                want(w, &(struct ways_seal){.tpm = n->tpm,
-                                            .key = image_policy_key(s->image),
-                                            .pcr7 = s->pcr7,
-                                            .prove = s});
+                want(n, w, image_policy_key(s->image), s, s);
                 return 0;
         }
         if (s->image && s->has_pcr7)
@@ -121,7 +135,7 @@ static int want_named(struct enroll *n, struct wants *w, struct error *e)
         if (!as)
                 return error_set(e, ERROR_PRECONDITION, ENODATA,
                                  "no image here says what PCR 7 will be");
-        want(w, &(struct ways_seal){.tpm = n->tpm, .key = w->named, .pcr7 = as->pcr7});
+        want(n, w, w->named, as, NULL);
         return 0;
 }
 
@@ -142,26 +156,70 @@ static int find_wants(struct enroll *n, struct wants *w, struct error *e)
 
 static void note(struct enroll *n, const struct ways_volume *v, const struct ways_seal *seal)
 {
-        char key[17], pcr7[17];
+        unsigned at = (unsigned)__builtin_popcount(seal->literal_pcrs & (PCR_CHOICE_NEEDED - 1));
+        char key[17], pcr7[17], pcrs[64], more[96] = "";
 
         hex_encode(policy_key_fingerprint(seal->key), (sizeof(key) - 1) / 2, key);
-        hex_encode(seal->pcr7, (sizeof(pcr7) - 1) / 2, pcr7);
-        enroll_note(n, v, true, "TPM token for policy key %s..., PCR 7 %s...", key, pcr7);
+        hex_encode(seal->literal_values + at * SHA256_SIZE, (sizeof(pcr7) - 1) / 2, pcr7);
+        if (seal->literal_pcrs != PCR_CHOICE_NEEDED)
+                (void)snprintf(more, sizeof(more), ", PCRs %s",
+                               pcr_choice_text(seal->literal_pcrs, pcrs, sizeof(pcrs)));
+        enroll_note(n, v, true, "TPM token for policy key %s..., PCR 7 %s...%s%s", key, pcr7, more,
+                    seal->with_pin ? ", with a PIN" : "");
 }
 
-/* Bit i of missing[k]: volume k lacks want i. Whether anything is missing. */
-static bool find_missing(struct enroll *n, const struct wants *w, uint32_t *missing)
+static bool is_replaced(const struct enroll_choice *c, const struct token *t)
+{
+        return c->replace && (c->new_pin || t->pin != c->pin || t->literal_pcrs != c->literal_pcrs);
+}
+
+static uint32_t find_missing(const struct ways_volume *v, const struct wants *w, bool all)
+{
+        uint32_t missing = 0;
+
+        for (unsigned i = 0; i < w->n; i++)
+                if (all || !ways_has(v, &w->item[i]))
+                        missing |= UINT32_C(1) << i;
+        return missing;
+}
+
+/* What a volume loses must not be needed. */
+static int find_replaced(struct enroll *n, const struct ways_volume *v, const struct wants *w,
+                         uint32_t *ret, struct error *e)
+{
+        uint32_t bits = 0;
+        unsigned gained = 0;
+
+        *ret = 0;
+        for (unsigned i = 0; i < v->n; i++) {
+                if (!v->way[i].token || !is_replaced(w->choice, v->way[i].token))
+                        continue;
+                bits |= UINT32_C(1) << i;
+                *ret |= UINT32_C(1) << v->way[i].number;
+        }
+        for (unsigned i = 0; i < n->starters.n; i++) {
+                const struct starter *s = &n->starters.item[i];
+
+                if (s->image && s->has_pcr7 && is_trusted(w, image_policy_key(s->image)))
+                        gained |= 1u << i;
+        }
+        return bits ? enroll_check_loss(n, v, bits, gained, e) : 0;
+}
+
+/* Whether there is anything to do: 1, 0. */
+static int find_work(struct enroll *n, const struct wants *w, struct work *ret, struct error *e)
 {
         bool any = false;
+        int r = 0;
 
-        for (unsigned k = 0; k < n->ways.n; k++) {
-                missing[k] = 0;
-                for (unsigned i = 0; i < w->n; i++)
-                        if (!ways_has(&n->ways.volume[k], &w->item[i]))
-                                missing[k] |= UINT32_C(1) << i;
-                any = any || missing[k] != 0;
+        for (unsigned k = 0; k < n->ways.n && r == 0; k++) {
+                const struct ways_volume *v = &n->ways.volume[k];
+
+                ret->missing[k] = find_missing(v, w, w->choice->new_pin);
+                r = find_replaced(n, v, w, &ret->replaced[k], e);
+                any = any || ret->missing[k] != 0 || ret->replaced[k] != 0;
         }
-        return any;
+        return r < 0 ? r : any;
 }
 
 static int add_missing(struct enroll *n, const struct wants *w, const uint32_t *missing,
@@ -189,42 +247,79 @@ static int add_missing(struct enroll *n, const struct wants *w, const uint32_t *
 /* From the disk: every image that was sealed for opens every volume of ours. */
 static int check_result(struct enroll *n, const struct wants *w, struct error *e)
 {
-        uint32_t missing[ARRAY_SIZE(n->ways.volume)];
         int r = enroll_read_ways(n, e);
 
-        if (r < 0)
-                return r;
-        (void)find_missing(n, w, missing);
-        for (unsigned k = 0; k < n->ways.n; k++)
-                if (missing[k] && n->volume_key[k])
-                        return error_set(e, ERROR_IO, EIO,
-                                         "%s: a token that was written is not there",
-                                         n->ways.volume[k].volume->partition->name);
-        return 0;
+        for (unsigned k = 0; k < n->ways.n && r == 0; k++)
+                if (n->volume_key[k] && find_missing(&n->ways.volume[k], w, false))
+                        r = error_set(e, ERROR_IO, EIO, "%s: a token that was written is not there",
+                                      n->ways.volume[k].volume->partition->name);
+        return r;
 }
 
-static int seal_all(struct enroll *n, const struct wants *w, struct error *e)
+static int remove_replaced(struct enroll *n, const uint32_t *replaced, struct error *e)
 {
-        uint32_t missing[ARRAY_SIZE(n->ways.volume)];
-        int r;
+        bool real = !n->options->dry_run, any = false;
+        int r = 0;
 
-        if (!find_missing(n, w, missing))
-                return 0;
-        if (n->options->dry_run) {
-                for (unsigned k = 0; k < n->ways.n; k++)
-                        for (unsigned i = 0; i < w->n; i++)
-                                if (missing[k] & UINT32_C(1) << i)
-                                        note(n, &n->ways.volume[k], &w->item[i]);
-                return 0;
+        for (unsigned k = 0; k < n->ways.n && r == 0; k++) {
+                struct ways_volume *v = &n->ways.volume[k];
+
+                for (unsigned i = 0; i < v->n && r == 0; i++) {
+                        const struct way *way = &v->way[i];
+
+                        if (!(replaced[k] & UINT32_C(1) << way->number) ||
+                            (real && !n->volume_key[k]))
+                                continue;
+                        any = true;
+                        if (real)
+                                r = ways_remove(v, way, e);
+                        if (r == 0)
+                                enroll_note(n, v, false, "TPM token %s%s", way->id,
+                                            way->token && way->token->pin ? ", with a PIN" : "");
+                }
         }
-        r = enroll_authenticate(n, e);
+        return r == 0 && real && any ? enroll_read_ways(n, e) : r;
+}
+
+static int do_work(struct enroll *n, struct wants *w, const struct work *work, struct error *e)
+{
+        _cleanup_(secret_free_p) struct secret *pin = NULL;
+        bool adds = false;
+        int r = enroll_authenticate(n, e);
+
+        for (unsigned k = 0; k < n->ways.n; k++)
+                adds = adds || work->missing[k];
+        if (r == 0 && w->choice->pin && adds)
+                r = enroll_take_pin(n, w->choice, &pin, e);
+        for (unsigned i = 0; i < w->n; i++)
+                w->item[i].pin = pin;
         /* Before anything opens by it: a TPM that was cleared, or is another one, knows nothing of
          * this node, and the next boot could already be one with exchanged volumes. */
         if (r == 0)
                 r = tpm_mark_set(n->tpm, e);
         if (r == 0)
-                r = add_missing(n, w, missing, e);
-        return r < 0 ? r : check_result(n, w, e);
+                r = add_missing(n, w, work->missing, e);
+        if (r == 0)
+                r = check_result(n, w, e);
+        for (unsigned i = 0; i < w->n; i++)
+                w->item[i].pin = NULL;
+        return r < 0 ? r : remove_replaced(n, work->replaced, e);
+}
+
+static int seal_all(struct enroll *n, struct wants *w, struct error *e)
+{
+        struct work work;
+        int r = find_work(n, w, &work, e);
+
+        if (r <= 0)
+                return r;
+        if (!n->options->dry_run)
+                return do_work(n, w, &work, e);
+        for (unsigned k = 0; k < n->ways.n; k++)
+                for (unsigned i = 0; i < w->n; i++)
+                        if (work.missing[k] & UINT32_C(1) << i)
+                                note(n, &n->ways.volume[k], &w->item[i]);
+        return remove_replaced(n, work.replaced, e);
 }
 
 /* As an installation: secrets of a TPM that is a program lie in a file. */
@@ -245,39 +340,29 @@ static int check_kind(const struct enroll *n, struct error *e)
         return -EPERM;
 }
 
-/* Somebody decided that the data asks for more than what is sealed here: nothing that asks for less
- * comes beside it. */
-static int check_others(const struct enroll *n, struct error *e)
+int enroll_seal(struct enroll *n, const struct enroll_choice *choice, struct error *e)
 {
-        for (unsigned k = 0; k < n->ways.n; k++) {
-                const struct ways_volume *v = &n->ways.volume[k];
+        _cleanup_(wants_done) struct wants w = {.choice = choice};
+        int r = check_kind(n, e);
 
-                for (unsigned i = 0; i < v->n; i++) {
-                        const struct token *t = v->way[i].token;
-
-                        if (!t || (!t->pin && t->signed_pcrs == PCR_CHOICE_SIGNED &&
-                                   t->literal_pcrs == PCR_CHOICE_NEEDED))
-                                continue;
-                        error_set(e, ERROR_PRECONDITION, EOPNOTSUPP,
-                                  "%s: token %d %s; what would be sealed here does not",
-                                  v->volume->partition->name, v->way[i].number,
-                                  t->pin ? "wants a PIN" : "binds other PCRs");
-                        error_advise(e, "open the node by its recovery key until it is installed "
-                                        "anew");
-                        return -EOPNOTSUPP;
-                }
-        }
-        return 0;
+        if (r == 0)
+                r = find_wants(n, &w, e);
+        return r < 0 ? r : seal_all(n, &w, e);
 }
 
 int enroll_tpm(struct enroll *n, struct error *e)
 {
-        _cleanup_(wants_done) struct wants w = {.n = 0};
-        int r = check_others(n, e);
+        struct enroll_choice choice;
+        int r = enroll_read_choice(n, &choice, e);
 
-        if (r == 0)
-                r = check_kind(n, e);
-        if (r == 0)
-                r = find_wants(n, &w, e);
-        return r < 0 ? r : seal_all(n, &w, e);
+        if (r == 0 && n->options->pcrs) {
+                r = pcr_choice_parse(n->options->pcrs, &choice.literal_pcrs, e);
+                choice.replace = true;
+        }
+        if (r == 0 && n->options->pin_file && !choice.pin) {
+                error_set(e, ERROR_USAGE, EINVAL, "the data of this node has no PIN");
+                error_advise(e, "\"tb-agent enroll pin\" sets one");
+                r = -EINVAL;
+        }
+        return r < 0 ? r : enroll_seal(n, &choice, e);
 }

@@ -13,6 +13,7 @@
 #include "agent/install_auto.h"
 #include "agent/install_keep.h"
 #include "agent/node.h"
+#include "agent/statereset.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "partition/mkfs.h"
@@ -56,6 +57,24 @@ static int add_entry(const struct esp *esp, const struct install_plan *p, enum e
         return esp_add_entry(esp, file, text, e);
 }
 
+/* Only where the configuration that goes onto the node allows it. */
+static int add_reset_entry(const struct esp *esp, const struct install_plan *p, struct error *e)
+{
+        char text[ENTRY_SIZE];
+        struct entry entry;
+        int r;
+
+        if (!p->config || !p->config->reset.unattended)
+                return 0;
+        r = image_entry(p->source.image, INSTALL_RECOVERY_NUMBER, ENTRY_ROLE_RECOVERY,
+                        bootloader_entry_key(&p->source.loader), text, e);
+        if (r == 0 && entry_parse(text, sizeof(text), &entry) < 0)
+                r = error_set(e, ERROR_INTERNAL, EINVAL, "boot entry");
+        if (r == 0)
+                r = statereset_text(&entry, text, e);
+        return r < 0 ? r : esp_add_entry(esp, STATERESET_FILE, text, e);
+}
+
 int install_fill_esp(const struct esp *esp, const struct install_plan *p,
                      struct install_progress *progress, struct error *e)
 {
@@ -78,6 +97,8 @@ int install_fill_esp(const struct esp *esp, const struct install_plan *p,
                 r = install_auto_fill_esp(p->config, image_sha256(p->source.image), esp, e);
         if (r == 0)
                 r = add_entry(esp, p, ENTRY_ROLE_RECOVERY, INSTALL_RECOVERY_NUMBER, 0, e);
+        if (r == 0)
+                r = add_reset_entry(esp, p, e);
         if (r == 0)
                 r = add_entry(esp, p, ENTRY_ROLE_PASSIVE, INSTALL_IMAGE_NUMBER, 0, e);
         if (r == 0)

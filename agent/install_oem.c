@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 
 #include "agent/oem_file.h"
 #include "base/codec.h"
@@ -184,29 +183,32 @@ int install_oem_unpack(const void *text, size_t n, int dirfd, struct error *e)
         return r;
 }
 
+struct content {
+        const struct config *config;
+        const struct install_record *record;
+        const struct measured *measured;
+};
+
+static int write_content(void *arg, int dirfd, struct error *e)
+{
+        const struct content *c = arg;
+        int r = install_record_write(c->record, dirfd, e);
+
+        if (r == 0 && c->measured->n > 0)
+                r = measured_write(c->measured, dirfd, NULL, e);
+        return r < 0 || !c->config ? r : install_oem_write(c->config, dirfd, e);
+}
+
 int install_oem_fill(const struct env *env, const char *device, const struct config *c,
                      const struct install_record *record, const struct measured *measured,
                      struct error *e)
 {
+        struct content content = {c, record, measured};
         _cleanup_free_ char *target = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        int r, unmounted;
 
         if (asprintf(&target, "%s/tb-agent/install-oem", env->run) < 0) {
                 target = NULL;
                 return error_oom(e);
         }
-        r = mount_fs(device, target, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
-        if (r < 0)
-                return r;
-        fd = file_open_dir(AT_FDCWD, target);
-        r = fd < 0 ? error_errno(e, -fd, "%s", target) : install_record_write(record, fd, e);
-        if (r == 0 && measured->n > 0)
-                r = measured_write(measured, fd, NULL, e);
-        if (r == 0 && c)
-                r = install_oem_write(c, fd, e);
-        close_p(&fd);
-        /* The first failure is the one to report. */
-        unmounted = mount_unmount(target, r < 0 ? NULL : e);
-        return r < 0 ? r : unmounted;
+        return mount_data_for(device, target, true, write_content, &content, e);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The PIN that an installation seals the partitions with: from a file, or typed twice. */
+/* The PIN that partitions are sealed with, by an installation and by what changes a node later:
+ * from a file, or typed, a new one twice. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,7 +11,7 @@
 
 struct install_pin_wishes {
         bool ask;         /* on the terminal */
-        const char *file; /* its first line; NULL: none */
+        const char *file; /* its only line, "-" for standard input; NULL: none */
 };
 
 /*
@@ -19,3 +20,8 @@ struct install_pin_wishes {
  */
 int install_pin_read(const struct env *env, const struct install_pin_wishes *wishes,
                      struct secret **ret, struct error *e) _must_check_;
+
+/* One that the node has, to be compared: typed once when file is NULL. Whatever it looks like:
+ * other programs set PINs, too. ERROR_USAGE as above. */
+int install_pin_known(const struct env *env, const char *file, struct secret **ret, struct error *e)
+        _must_check_;

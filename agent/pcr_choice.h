@@ -16,6 +16,8 @@
 #define PCR_CHOICE_LITERAL                                                                         \
         (UINT32_C(1) << 0 | UINT32_C(1) << 2 | UINT32_C(1) << 3 | UINT32_C(1) << 7 |               \
          UINT32_C(1) << 14)
+#define PCR_CHOICE_LITERAL_COUNT 5u
+_Static_assert(__builtin_popcount(PCR_CHOICE_LITERAL) == PCR_CHOICE_LITERAL_COUNT, "bits");
 /* Always bound by value: with Secure Boot off everything else can be replayed. */
 #define PCR_CHOICE_NEEDED (UINT32_C(1) << 7)
 

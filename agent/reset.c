@@ -13,9 +13,11 @@
 #include "agent/config_userdata.h"
 #include "agent/hooks.h"
 #include "agent/install_escrow.h"
+#include "agent/install_pin.h"
 #include "agent/lock.h"
 #include "agent/report.h"
 #include "agent/reset_node.h"
+#include "agent/reset_pin.h"
 #include "agent/reset_release.h"
 #include "agent/restart.h"
 #include "agent/source_options.h"
@@ -28,6 +30,7 @@
 struct verb_options {
         struct reset_wishes wishes;
         struct install_escrow_wishes escrow;
+        struct install_pin_wishes pin;
         struct option_list configs;
         struct source_options from; /* of the configurations */
         struct config *config;      /* NULL: none */
@@ -51,6 +54,7 @@ struct run {
         const struct verb_options *o;
         struct reset_plan plan;
         struct install_escrow escrow;
+        struct secret *pin; /* NULL: none */
         struct progress *progress;
         struct reset_report report;
         int name_space;
@@ -78,6 +82,7 @@ static void run_free(struct run *r)
         if (!r)
                 return;
         install_escrow_done(&r->escrow);
+        secret_free(r->pin);
         reset_plan_done(&r->plan);
         progress_free(r->progress);
         close_p(&r->name_space);
@@ -112,6 +117,11 @@ static void print_help(void)
                 "  --recovery-key     show a new recovery key on the terminal\n"
                 "  --recovery-key-file PATH  write it to a new file\n"
                 "  --no-recovery-key  make none, and do not warn\n"
+                "  --pin              the new volumes open with a PIN, which is asked for now "
+                "(default: when the\n"
+                "                     old ones do; the same, when one that is kept has it)\n"
+                "  --pin-file PATH    the same, with the PIN in a file; \"-\" for standard input\n"
+                "  --no-pin           the new volumes open without\n"
                 "  --certificate FILE  write what was erased, and how that was verified, to a new "
                 "or\n"
                 "                     empty file\n"
@@ -145,6 +155,9 @@ static int parse_options(int argc, char **argv, struct verb_options *o, struct e
                 {"recovery-key", OPTION_FLAG, &o->escrow.show},
                 {"recovery-key-file", OPTION_TEXT, &o->escrow.file},
                 {"no-recovery-key", OPTION_FLAG, &o->escrow.none},
+                {"pin", OPTION_FLAG, &o->pin.ask},
+                {"pin-file", OPTION_TEXT, &o->pin.file},
+                {"no-pin", OPTION_FLAG, &o->wishes.no_pin},
                 {"certificate", OPTION_TEXT, &o->certificate},
                 {"config", OPTION_LIST, &o->configs},
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
@@ -169,6 +182,7 @@ static int parse_options(int argc, char **argv, struct verb_options *o, struct e
                 r = progress_check_fd(o->progress_fd, e);
         if (r == 0)
                 r = install_escrow_check(&o->escrow, e);
+        o->wishes.pin = o->pin.ask || o->pin.file;
         return r;
 }
 
@@ -208,6 +222,9 @@ static int read_config(const struct env *env, struct verb_options *o, struct err
 
 static int check_options(const struct verb_options *o, struct error *e)
 {
+        if (o->wishes.no_pin + o->pin.ask + (o->pin.file != NULL) > 1)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--pin, --pin-file and --no-pin exclude each other");
         if (o->reboot && o->power_off)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--reboot and --poweroff exclude each other");
@@ -257,6 +274,33 @@ static int choose_escrow(struct run *run, struct error *e)
         }
         return install_escrow_choose(run->env, &wishes, run->plan.recovery && is_attended(run->o),
                                      &run->escrow, e);
+}
+
+/* Before the first change: what stays has the same, and nothing else tells whether it is right. */
+static int take_pin(struct run *run, struct error *e)
+{
+        struct reset_plan *p = &run->plan;
+        const struct install_pin_wishes wishes = {.ask = !run->o->pin.file,
+                                                  .file = run->o->pin.file};
+        int r;
+
+        if (!p->journal.pin)
+                return 0;
+        if (!p->recovery) {
+                if (!run->o->pin.file)
+                        return 0;
+                error_set(e, ERROR_USAGE, EINVAL,
+                          "a reset in the next boot asks for the PIN itself: it is kept nowhere");
+                error_advise(e, "leave --pin-file out, or reset the node from its recovery entry");
+                return -EINVAL;
+        }
+        r = p->pin_stays ? install_pin_known(run->env, wishes.file, &run->pin, e)
+                         : install_pin_read(run->env, &wishes, &run->pin, e);
+        if (r == -ENOTTY)
+                error_advise(e, "or make volumes without a PIN, with --no-pin");
+        if (r < 0 || !p->pin_stays)
+                return r;
+        return reset_pin_compare(p->node, &p->journal, p->tpm, run->pin, e);
 }
 
 static void describe(const struct run *run)
@@ -310,7 +354,8 @@ static int on_esp(struct run *run, const struct esp *esp, struct error *e)
                                 .esp = esp,
                                 .tpm = run->plan.tpm,
                                 .demands = &run->plan.machine.demands,
-                                .pcr7 = run->plan.pcr7};
+                                .values = run->plan.values,
+                                .pin = run->pin};
         struct error error = ERROR_INIT;
         int r;
 
@@ -542,6 +587,8 @@ static int plan_and_do(struct run *run, struct error *e)
         if (run->o->dry_run)
                 return 0;
         r = confirm(run, e);
+        if (r == 0)
+                r = take_pin(run, e);
         if (r < 0)
                 return r;
         run->progress = progress_open(run->o->json, run->o->progress_fd);
@@ -580,6 +627,18 @@ static int reset(const struct env *env, const struct verb_options *o, struct err
         if (r == 0)
                 r = tell(run, certificate, e);
         return r < 0 ? r : restart(run, e);
+}
+
+int reset_unattended(const struct env *env, struct error *e)
+{
+        struct verb_options o = {.yes = true, .use_default_dirs = true, .escrow.none = true};
+        int r = read_config(env, &o, e);
+
+        o.reboot = o.power_off = false;
+        if (r == 0)
+                r = reset(env, &o, e);
+        config_free(o.config);
+        return r;
 }
 
 int verb_reset(const struct env *env, int argc, char **argv)

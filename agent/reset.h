@@ -71,7 +71,8 @@ struct reset_world {
         const struct disk *disk; /* for the certificate; NULL: unknown */
         struct tpm *tpm;
         const struct image_demands *demands;
-        const uint8_t *pcr7;               /* that volumes are bound to */
+        const uint8_t *values;             /* of the journal's PCRs, ascending */
+        const struct secret *pin;          /* NULL: the journal wants none */
         uint64_t device_sector;            /* bytes */
         const struct secret *recovery_key; /* NULL: none */
         /* Its node. -ESTALE when the disk has no partition of that name and UUID. */
@@ -118,6 +119,13 @@ int reset_resume(const struct reset_world *w, const struct reset_journal *j,
 /* Takes a reset back that has not destroyed anything. -EPERM (ERROR_PRECONDITION) when it has. */
 int reset_cancel(const struct reset_world *w, const struct reset_journal *j, struct error *e)
         _must_check_;
+
+/*
+ * "tb-agent reset --yes" by what the configuration says, in a recovery session whose init does not
+ * run yet: without a recovery key, and nothing restarts at its end. Writes to standard output what
+ * the verb writes there.
+ */
+int reset_unattended(const struct env *env, struct error *e) _must_check_;
 
 /* --- its parts --- */
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/pcr_choice.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -28,6 +29,15 @@ static int add_volume(struct json_object *array, const struct reset_volume *v)
         return r;
 }
 
+bool reset_journal_names(const struct reset_journal *j, const char *name)
+{
+        for (size_t i = 0; i < j->n; i++) {
+                if (strcmp(j->volume[i].name, name) == 0)
+                        return true;
+        }
+        return false;
+}
+
 int reset_journal_format(const struct reset_journal *j, struct buf *out)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
@@ -44,6 +54,10 @@ int reset_journal_format(const struct reset_journal *j, struct buf *out)
                 r = json_add_u64(root, "time", j->time);
         if (r == 0)
                 r = json_add_bool(root, "overwrite", j->overwrite);
+        if (r == 0)
+                r = json_add_u64(root, "pcrs", j->pcrs);
+        if (r == 0)
+                r = json_add_bool(root, "pin", j->pin);
         for (size_t i = 0; i < j->n && r == 0; i++)
                 r = add_volume(volumes, &j->volume[i]);
         if (r == 0)
@@ -143,6 +157,22 @@ static int read_encrypted(struct json_object *root, struct reset_journal *j)
         return r;
 }
 
+/* Versions that made no choice did not write it. */
+static int read_choice(struct json_object *root, struct reset_journal *j)
+{
+        uint64_t pcrs = PCR_CHOICE_NEEDED;
+        int r = json_get_u64(root, "pcrs", &pcrs);
+
+        if (r == 0 || r == -ENOENT)
+                r = json_get_bool(root, "pin", &j->pin);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        if (!(pcrs & PCR_CHOICE_NEEDED) || pcrs & ~(uint64_t)PCR_CHOICE_LITERAL)
+                return -EBADMSG;
+        j->pcrs = (uint32_t)pcrs;
+        return 0;
+}
+
 static int read_root(struct json_object *root, struct reset_journal *j)
 {
         struct json_object *volumes;
@@ -157,6 +187,8 @@ static int read_root(struct json_object *root, struct reset_journal *j)
                 r = json_get_u64(root, "time", &j->time);
         if (r == 0)
                 r = json_get_bool(root, "overwrite", &j->overwrite);
+        if (r == 0)
+                r = read_choice(root, j);
         if (r == 0)
                 r = read_encrypted(root, j);
         if (r == 0)

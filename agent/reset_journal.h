@@ -52,12 +52,17 @@ struct reset_journal {
         char id[RESET_ID_SIZE]; /* of this reset, random */
         uint64_t time;          /* seconds since 1970, when it began */
         bool overwrite;         /* the whole range of each */
+        uint32_t pcrs;          /* that new volumes are bound to by value (agent/pcr_choice.h) */
+        bool pin;               /* they want a PIN, which is not in here */
         /* The user's partitions that have to be encrypted, for the record on a new oem. */
         size_t n_encrypted;
         char encrypted[LIMIT_EXTRA_PARTITIONS][EXTRA_NAME_MAX + 1];
         size_t n;
         struct reset_volume volume[RESET_VOLUMES_MAX];
 };
+
+/* Whether it means the partition of that name. */
+bool reset_journal_names(const struct reset_journal *j, const char *name);
 
 /* Appends the text. -ENOMEM. */
 int reset_journal_format(const struct reset_journal *j, struct buf *out) _must_check_;

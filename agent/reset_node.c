@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/mount.h>
 
 #include "agent/data.h"
 #include "agent/install_escrow.h"
@@ -56,15 +55,6 @@ int reset_node_check_key(const struct luks *luks, const struct verified_image *i
                                                    "it is not sealed for recovery's image");
 }
 
-static bool is_remade(const struct reset_journal *j, const char *name)
-{
-        for (size_t i = 0; i < j->n; i++) {
-                if (strcmp(j->volume[i].name, name) == 0)
-                        return true;
-        }
-        return false;
-}
-
 static int kept(void *arg, const struct verified_image *image, struct error *e)
 {
         const struct reset_node *n = arg;
@@ -77,7 +67,7 @@ static int kept(void *arg, const struct verified_image *image, struct error *e)
                 _cleanup_free_ char *device = NULL;
                 int r;
 
-                if (!v->label || is_remade(n->journal, v->partition->name))
+                if (!v->label || reset_journal_names(n->journal, v->partition->name))
                         continue;
                 r = data_open_header(n->node, v, &device, &luks, e);
                 if (r == 0)
@@ -104,29 +94,28 @@ static int write_certificate(int dirfd, struct json_object *certificate, struct 
         return r < 0 ? error_errno(e, -r, "certificate of the reset") : 0;
 }
 
-static int put_files(const struct env *env, const char *mapped, const struct install_record *record,
-                     struct json_object *certificate, struct error *e)
+struct content {
+        const struct install_record *record; /* NULL: none */
+        struct json_object *certificate;     /* NULL: none */
+};
+
+static int write_content(void *arg, int dirfd, struct error *e)
+{
+        const struct content *c = arg;
+        int r = c->record ? install_record_write(c->record, dirfd, e) : 0;
+
+        return r < 0 || !c->certificate ? r : write_certificate(dirfd, c->certificate, e);
+}
+
+static int put_files(const struct env *env, const char *mapped, struct content *c, struct error *e)
 {
         _cleanup_free_ char *target = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        int r, unmounted;
 
         if (asprintf(&target, "%s/tb-agent/reset", env->run) < 0) {
                 target = NULL;
                 return error_oom(e);
         }
-        r = mount_fs(mapped, target, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, e);
-        if (r < 0)
-                return r;
-        fd = file_open_dir(AT_FDCWD, target);
-        r = fd < 0 ? error_errno(e, -fd, "%s", target) : 0;
-        if (r == 0 && record)
-                r = install_record_write(record, fd, e);
-        if (r == 0 && certificate)
-                r = write_certificate(fd, certificate, e);
-        close_p(&fd);
-        unmounted = mount_unmount(target, r < 0 ? NULL : e);
-        return r < 0 ? r : unmounted;
+        return mount_data_for(mapped, target, true, write_content, c, e);
 }
 
 static int fill(void *arg, const struct reset_volume *v, const struct volume *made,
@@ -146,7 +135,7 @@ static int fill(void *arg, const struct reset_volume *v, const struct volume *ma
                 return r;
         r = mkfs_ext4(mapped, v->label, e);
         if (r == 0 && (record || certificate))
-                r = put_files(n->env, mapped, record, certificate, e);
+                r = put_files(n->env, mapped, &(struct content){record, certificate}, e);
         /* The first failure is the one to report. */
         closed = luks_deactivate(MAPPING, r < 0 ? NULL : e);
         return r < 0 ? r : closed;

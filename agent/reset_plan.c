@@ -7,9 +7,9 @@
 
 #include "agent/boot_report.h"
 #include "agent/moment.h"
-#include "agent/pcr_choice.h"
 #include "agent/report.h"
 #include "agent/reset_node.h"
+#include "agent/reset_pin.h"
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -101,8 +101,6 @@ static int look_at_machine(struct reset_plan *p, struct error *e)
         if (r == 0)
                 r = machine_check_secure_boot(p->env, e);
         if (r == 0)
-                r = tpm_read_pcrs(p->tpm, PCR_CHOICE_NEEDED, p->pcr7, e);
-        if (r == 0)
                 r = tpm_try_storage_key(p->tpm, e);
         if (r == 0) {
                 r = machine_read(p->env, &options, &p->machine, e);
@@ -153,20 +151,6 @@ static int look_inside(const struct reset_plan *p, const struct data_volume *v,
                          v->partition->name, content.type);
 }
 
-/* The new one is as an installation makes it without further wishes. */
-static void warn_of_bindings(const struct luks *luks, const char *name)
-{
-        for (int id = 0; luks && id < LIMIT_LUKS_TOKENS; id++) {
-                _cleanup_(token_free_p) struct token *token = NULL;
-
-                if (luks_get_token(luks, id, &token, NULL) == 0 &&
-                    (token->pin || (token->literal_pcrs & ~PCR_CHOICE_NEEDED) != 0))
-                        log_warning("%s asks for a PIN, or is bound to more PCRs than 7: the new "
-                                    "volume will not be",
-                                    name);
-        }
-}
-
 static int fill_volume(const struct reset_plan *p, const struct data_volume *v,
                        struct reset_volume *ret, struct error *e)
 {
@@ -186,7 +170,6 @@ static int fill_volume(const struct reset_plan *p, const struct data_volume *v,
         }
         if (luks)
                 (void)snprintf(ret->uuid, sizeof(ret->uuid), "%s", luks_uuid(luks));
-        warn_of_bindings(luks, ret->name);
         ret->allow_discards = luks && luks_allows_discards(luks);
         if (snprintf(ret->label, sizeof(ret->label), "%s", v->label ?: luks_label(luks)) >=
             (int)sizeof(ret->label))
@@ -341,6 +324,42 @@ static int find_encrypted(struct reset_plan *p, struct error *e)
         return 0;
 }
 
+/* --- what the new volumes ask for --- */
+
+static void look_at_tokens(struct reset_plan *p, const struct luks *luks)
+{
+        for (int id = 0; id < LIMIT_LUKS_TOKENS; id++) {
+                _cleanup_(token_free_p) struct token *token = NULL;
+
+                if (luks_get_token(luks, id, &token, NULL) < 0)
+                        continue;
+                p->had_pin = p->had_pin || token->pin;
+                if (!(token->literal_pcrs & ~PCR_CHOICE_LITERAL))
+                        p->journal.pcrs |= token->literal_pcrs;
+        }
+}
+
+/* What any of the old ones asks for, unless somebody says otherwise: no reset makes a node weaker
+ * than it was. */
+static int find_choice(struct reset_plan *p, const struct reset_wishes *wishes, struct error *e)
+{
+        struct reset_journal *j = &p->journal;
+
+        j->pcrs = PCR_CHOICE_NEEDED;
+        for (size_t i = 0; i < p->list.n; i++) {
+                const struct layout_partition *part = p->list.item[i].partition;
+                _cleanup_(luks_free_p) struct luks *luks = NULL;
+                _cleanup_free_ char *device = NULL;
+
+                if (disk_partition_path(p->node->disk, part->number, &device, NULL) == 0 &&
+                    luks_open(device, &luks, NULL) == 0)
+                        look_at_tokens(p, luks);
+        }
+        j->pin = wishes->pin || (p->had_pin && !wishes->no_pin);
+        p->pin_stays = reset_pin_stays(p->node, j, p->tpm);
+        return tpm_read_pcrs(p->tpm, j->pcrs, p->values, e);
+}
+
 int reset_plan_make(struct reset_plan *p, const struct reset_wishes *wishes, struct error *e)
 {
         _cleanup_(image_free_p) struct verified_image *image = NULL;
@@ -361,10 +380,27 @@ int reset_plan_make(struct reset_plan *p, const struct reset_wishes *wishes, str
                 return r;
         data_list(p->node, &p->list);
         r = find_encrypted(p, e);
-        return r < 0 ? r : choose(p, wishes, image, report, e);
+        if (r == 0)
+                r = choose(p, wishes, image, report, e);
+        return r < 0 ? r : find_choice(p, wishes, e);
 }
 
 /* --- showing it --- */
+
+static void describe_choice(const struct reset_plan *p, FILE *out)
+{
+        char pcrs[64];
+
+        if (p->journal.pcrs != PCR_CHOICE_NEEDED)
+                report_text(out, "PCRs     %s: the new volumes are bound to what these are now\n",
+                            pcr_choice_text(p->journal.pcrs, pcrs, sizeof(pcrs)));
+        if (p->journal.pin)
+                report_text(out, "PIN      of the new volumes: %s\n",
+                            p->pin_stays ? "that of what is kept" : "a new one");
+        else if (p->had_pin)
+                report_text(out, "PIN      none any more: the new volumes open without%s\n",
+                            p->pin_stays ? "; what is kept asks for its own" : "");
+}
 
 void reset_plan_describe(const struct reset_plan *p, FILE *out)
 {
@@ -383,6 +419,7 @@ void reset_plan_describe(const struct reset_plan *p, FILE *out)
                 report_text(out, "  %s   %s, %s\n", p->erased[i] ? "lost" : "kept", l->name,
                             format_size(l->size, size, sizeof(size)));
         }
+        describe_choice(p, out);
         if (p->clear_floor)
                 report_text(out, "floor    cleared: older images will be accepted\n");
         if (p->clear_memory)

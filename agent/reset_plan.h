@@ -6,6 +6,7 @@
 
 #include "agent/data.h"
 #include "agent/machine.h"
+#include "agent/pcr_choice.h"
 #include "agent/reset.h"
 
 struct reset_wishes {
@@ -13,6 +14,7 @@ struct reset_wishes {
         struct option_list partitions; /* and these of the user's, by name */
         bool all;                      /* forget floor and memory, too */
         bool overwrite;
+        bool pin, no_pin;     /* of the new volumes, whatever the old ones have */
         bool force;           /* outside of recovery; a kept partition that the TPM did not open */
         bool allow_downgrade; /* an image below the version floor, which is cleared then */
 };
@@ -24,7 +26,9 @@ struct reset_plan {
         struct tpm *tpm;
         struct machine machine;
         bool has_machine;
-        uint8_t pcr7[SHA256_SIZE];
+        uint8_t values[PCR_CHOICE_LITERAL_COUNT * SHA256_SIZE]; /* of the journal's PCRs */
+        bool had_pin;             /* some volume of the node has one */
+        bool pin_stays;           /* of these, one that is kept: reset_pin_stays() */
         struct reset_report look; /* image and copied */
         struct reset_journal journal;
         struct data_list list;

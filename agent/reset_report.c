@@ -2,6 +2,7 @@
 #include "agent/reset.h"
 
 #include "agent/moment.h"
+#include "agent/pcr_choice.h"
 #include "agent/report.h"
 #include "base/codec.h"
 
@@ -95,6 +96,10 @@ struct json_object *reset_certificate(const struct reset_world *w, const struct 
                 r = add_disk(root, w->disk);
         if (r == 0)
                 r = add_image(root, report);
+        if (r == 0)
+                r = json_add_obj(root, "pcrs", pcr_choice_json(PCR_CHOICE_SIGNED | j->pcrs));
+        if (r == 0)
+                r = json_add_bool(root, "pin", j->pin);
         for (size_t i = 0; i < j->n && r == 0; i++)
                 r = add_volume(volumes, &j->volume[i], &report->volume[i]);
         return r < 0 ? NULL : TAKE_PTR(root);

@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "agent/bootentry.h"
-#include "agent/pcr_choice.h"
 #include "base/log.h"
 #include "partition/blank.h"
 #include "partition/disk_content.h"
@@ -210,8 +209,9 @@ static int make_all(struct job *j, struct error *e)
 {
         const struct volume_keys keys = {.tpm = j->world->tpm,
                                          .image = j->image,
-                                         .literal_pcrs = PCR_CHOICE_NEEDED,
-                                         .literal_values = j->world->pcr7,
+                                         .literal_pcrs = j->journal->pcrs,
+                                         .literal_values = j->world->values,
+                                         .pin = j->journal->pin ? j->world->pin : NULL,
                                          .recovery_key = j->world->recovery_key};
         size_t last = 0;
         int r = 0;
@@ -300,8 +300,13 @@ static int begin(const struct job *j, struct error *e)
 
 static int change(struct job *j, struct error *e)
 {
-        int r = reset_image_apply(j->world, j->report, &j->image, e);
+        int r;
 
+        /* Nobody decided on volumes that open without. */
+        if (j->journal->pin && !j->world->pin)
+                return error_set(e, ERROR_INTERNAL, EINVAL,
+                                 "the PIN of the new volumes is missing");
+        r = reset_image_apply(j->world, j->report, &j->image, e);
         if (r == 0)
                 r = erase_all(j, e);
         if (r == 0)

@@ -50,6 +50,9 @@ static void print_help(void)
                 "  --policy-key KEY      seal also for images of this policy key, besides that of "
                 "the running\n"
                 "                        image: a PEM file, or the SHA-256 of a key that is here\n"
+                "  --pin-file PATH       the PIN of the node, where sealing needs it; \"-\" for "
+                "standard input\n"
+                "                        (default: ask on the terminal)\n"
                 "  --no-enroll           do not seal: the next boot asks for the recovery key\n"
                 "  --force               also when an image or a boot loader will not start any "
                 "more, as long\n"
@@ -333,6 +336,7 @@ static int parse_options(int argc, char **argv, struct secureboot_options *o, st
                 {"", OPTION_LIST, &o->enroll.next},
                 {"key-file", OPTION_TEXT, &o->enroll.key_file},
                 {"policy-key", OPTION_TEXT, &o->enroll.policy_key},
+                {"pin-file", OPTION_TEXT, &o->enroll.pin_file},
                 {"no-enroll", OPTION_FLAG, &o->no_enroll},
                 {"force", OPTION_FLAG, &o->enroll.force},
                 {"dry-run", OPTION_FLAG, &o->enroll.dry_run},

@@ -67,9 +67,9 @@ static const struct entry_file *find_started(const struct env *env, const struct
         const char *file;
 
         if (loader_entry_selected(env, &id) < 0 || entry_name_parse(buf_str(&id), &name) < 0 ||
-            name.role == ENTRY_ROLE_NONE)
+            entry_role_started(&name) == ENTRY_ROLE_NONE)
                 return NULL;
-        ret->role = name.role;
+        ret->role = entry_role_started(&name);
         ret->on_trial = name.counted;
         file = buf_str(&id);
         if (loader_boot_count_path(env, &counted) == 0) {

@@ -344,6 +344,31 @@ static int judge(const struct esp *esp, const struct keychange *change, struct s
         return r;
 }
 
+static int read_pcrs(struct tpm *tpm, struct starters *s, struct error *e)
+{
+        unsigned at = (unsigned)__builtin_popcount(PCR_CHOICE_LITERAL & (PCR_CHOICE_NEEDED - 1));
+        int r = tpm_read_pcrs(tpm, PCR_CHOICE_LITERAL, s->now, e);
+
+        memcpy(s->pcr7, s->now + at * SHA256_SIZE, SHA256_SIZE);
+        return r;
+}
+
+void starters_literal(const struct starters *s, const struct starter *item, uint32_t pcrs,
+                      uint8_t *ret)
+{
+        const uint8_t *at = s->now;
+
+        for (uint32_t bit = 1; bit <= PCR_CHOICE_LITERAL; bit <<= 1) {
+                if (!(PCR_CHOICE_LITERAL & bit))
+                        continue;
+                if (pcrs & bit) {
+                        memcpy(ret, bit == PCR_CHOICE_NEEDED ? item->pcr7 : at, SHA256_SIZE);
+                        ret += SHA256_SIZE;
+                }
+                at += SHA256_SIZE;
+        }
+}
+
 int starters_read(const struct env *env, const struct esp *esp, struct tpm *tpm,
                   const struct keychange *change, struct starters *ret, struct error *e)
 {
@@ -357,7 +382,7 @@ int starters_read(const struct env *env, const struct esp *esp, struct tpm *tpm,
         if (r == 0)
                 r = situation_read(env, esp, &situation, e);
         if (r == 0)
-                r = tpm_read_pcrs(tpm, 1u << TPM_PCR_BOOT_STATE, s.pcr7, e);
+                r = read_pcrs(tpm, &s, e);
         if (r == 0 && machine_read_log(env, tpm, &s.log_text, &s.log, &s.log_error) < 0)
                 log_warning("%s", s.log_error.text);
         if (r == 0) {

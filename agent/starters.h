@@ -13,6 +13,7 @@
 #pragma once
 
 #include "agent/node.h"
+#include "agent/pcr_choice.h"
 #include "agent/situation.h"
 #include "base/env.h"
 #include "base/error.h"
@@ -47,8 +48,9 @@ struct starters {
         struct buf log_text;
         struct eventlog *log; /* NULL: none that explains this boot, see log_error */
         struct error log_error;
-        uint8_t pcr7[SHA256_SIZE]; /* now */
-        bool explained;            /* nothing but boot loader and image ran under Secure Boot */
+        uint8_t pcr7[SHA256_SIZE];                           /* now */
+        uint8_t now[PCR_CHOICE_LITERAL_COUNT * SHA256_SIZE]; /* PCR_CHOICE_LITERAL, ascending */
+        bool explained; /* nothing but boot loader and image ran under Secure Boot */
 };
 
 /*
@@ -60,6 +62,14 @@ int starters_read(const struct env *env, const struct esp *esp, struct tpm *tpm,
                   const struct keychange *change, struct starters *ret, struct error *e)
         _must_check_;
 void starters_done(struct starters *s);
+
+/*
+ * What the PCRs in pcrs, of PCR_CHOICE_LITERAL, will be when the item starts: 32 bytes each,
+ * ascending. PCR 7 is the item's (has_pcr7); the firmware writes the others, and what they are now
+ * they will be again.
+ */
+void starters_literal(const struct starters *s, const struct starter *item, uint32_t pcrs,
+                      uint8_t *ret);
 
 /* "active, passive": roles of an item. */
 #define STARTERS_ROLES_SIZE 64u

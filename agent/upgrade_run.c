@@ -7,6 +7,7 @@
 
 #include "agent/bootentry.h"
 #include "agent/moment.h"
+#include "agent/statereset.h"
 #include "base/codec.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -335,6 +336,22 @@ static void drop_image(const struct upgrade_job *j, const struct error *e)
                 log_debug("%s", error.text);
 }
 
+/* What allows it may have changed, and recovery's image has, perhaps. */
+static void follow_with_reset_entry(struct upgrade_job *j)
+{
+        struct error error = ERROR_INIT;
+        int allowed = statereset_allowed(j->world->env, &error);
+
+        if (allowed < 0 || statereset_sync(j->world->esp, allowed > 0, &error) < 0)
+                warn(j->report, "boot entry " STATERESET_FILE, &error);
+}
+
+/* It would keep recovery's old image on the boot partition. */
+static int drop_reset_entry(const struct upgrade_job *j, struct error *e)
+{
+        return j->target == ENTRY_ROLE_RECOVERY ? statereset_sync(j->world->esp, false, e) : 0;
+}
+
 static int change(struct upgrade_job *j, struct error *e)
 {
         struct state_operation before;
@@ -350,6 +367,8 @@ static int change(struct upgrade_job *j, struct error *e)
                 r = run_hooks(j, HOOK_BEFORE_UPGRADE, e);
         if (r == 0)
                 r = upgrade_check_stop(j, e);
+        if (r == 0)
+                r = drop_reset_entry(j, e);
         if (r == 0)
                 r = slots_make_room(j->world->esp, &j->plan, upgrade_entry_key(j), NULL, e);
         if (r == 0)
@@ -417,6 +436,8 @@ static int nothing_to_do(struct upgrade_job *j, struct error *e)
         if (is_only_a_look(j->wish))
                 return 0;
         r = slots_apply(j->world->esp, &j->plan, NULL, upgrade_entry_key(j), NULL, e);
+        if (r == 0)
+                follow_with_reset_entry(j);
         if (r == 0 && was_killed(j, 0, &before)) {
                 j->operation = before;
                 tidy_variables(j);
@@ -490,7 +511,9 @@ static int run_target(struct upgrade_job *j, struct error *e)
                 j->report->result = UPGRADE_PLANNED;
                 return slots_check_space(&j->plan, e);
         }
-        return settle(j, change(j, e), e);
+        r = change(j, e);
+        follow_with_reset_entry(j);
+        return settle(j, r, e);
 }
 
 /* The digest that the node runs, confirmed: what --all gives to recovery. */

@@ -111,6 +111,8 @@ int volume_prove(const struct volume_keys *keys, const struct volume *v, struct 
         if (r == 0)
                 r = seal_prove(keys->tpm, token, image_pcr11(keys->image), keys->literal_values,
                                sig->data, sig->len, e);
+        if (r == 0 && keys->pin)
+                r = seal_check_pin(keys->tpm, token, keys->pin, e);
         if (r == 0)
                 r = luks_test_secret(luks, token->keyslot, v->made.passphrase, e);
         if (r == 0 && keys->recovery_key)

@@ -71,8 +71,8 @@ int volume_enrol(const struct volume_keys *keys, struct volume *v, struct error 
 
 /*
  * Works on what is on the disk, read again: the header passes the check of the boot stage, the
- * stored token leads to its policy with the values and the signature the image will have, and each
- * key opens its slot.
+ * stored token leads to its policy with the values and the signature the image will have, the TPM
+ * knows its PIN, and each key opens its slot.
  */
 int volume_prove(const struct volume_keys *keys, const struct volume *v, struct error *e)
         _must_check_;

@@ -50,15 +50,17 @@ static bool is_for_key(const struct token *t, const struct policy_key *key)
 /* Of our kind: what the proof takes values for. */
 static bool is_ours(const struct token *t)
 {
-        return t->signed_pcrs == PCR_CHOICE_SIGNED && t->literal_pcrs == PCR_CHOICE_NEEDED;
+        return t->signed_pcrs == PCR_CHOICE_SIGNED && t->literal_pcrs & PCR_CHOICE_NEEDED &&
+               !(t->literal_pcrs & ~PCR_CHOICE_LITERAL);
 }
 
+/* values: of the PCRs that the token is bound to by value. */
 static int prove(struct tpm *tpm, const struct token *token, const struct starter *s,
-                 struct error *e)
+                 const uint8_t *values, struct error *e)
 {
         const struct buf *sig = image_policy_signature(s->image);
 
-        return seal_prove(tpm, token, image_pcr11(s->image), s->pcr7, sig->data, sig->len, e);
+        return seal_prove(tpm, token, image_pcr11(s->image), values, sig->data, sig->len, e);
 }
 
 static void set_why(struct way *w, enum way_state state, const char *text)
@@ -67,20 +69,35 @@ static void set_why(struct way *w, enum way_state state, const char *text)
         (void)snprintf(w->why, sizeof(w->why), "%.250s", text);
 }
 
-static void judge_for(struct way *w, struct tpm *tpm, const struct starter *s, unsigned bit)
+static void set_other_state(struct way *w)
 {
-        struct error error = ERROR_INIT;
-        int r = prove(tpm, w->token, s, &error);
+        char pcrs[64];
 
+        set_why(w, WAY_OTHER_STATE,
+                "sealed to another Secure Boot state (PCR 7) than that of the next boot");
+        if (w->token->literal_pcrs != PCR_CHOICE_NEEDED)
+                (void)snprintf(w->why, sizeof(w->why),
+                               "sealed to other values of PCRs %s than those of the next boot",
+                               pcr_choice_text(w->token->literal_pcrs, pcrs, sizeof(pcrs)));
+}
+
+static void judge_for(struct way *w, struct tpm *tpm, const struct starters *all, unsigned i)
+{
+        const struct starter *s = &all->item[i];
+        uint8_t values[PCR_CHOICE_LITERAL_COUNT * SHA256_SIZE];
+        struct error error = ERROR_INIT;
+        int r;
+
+        starters_literal(all, s, w->token->literal_pcrs, values);
+        r = prove(tpm, w->token, s, values, &error);
         if (r == 0)
-                w->opens |= bit;
+                w->opens |= 1u << i;
         else if (w->state == WAY_UNKNOWN)
                 return; /* nobody may take it for stale any more */
         else if (r == -EREMOTE)
                 set_why(w, WAY_OTHER_TPM, error.text);
         else if (r == -EPERM)
-                set_why(w, WAY_OTHER_STATE,
-                        "sealed to another Secure Boot state (PCR 7) than that of the next boot");
+                set_other_state(w);
         else
                 set_why(w, WAY_UNKNOWN, error.text);
 }
@@ -96,10 +113,12 @@ static void judge(struct way *w, struct tpm *tpm, const struct starters *starter
                 const struct starter *s = &starters->item[i];
 
                 if (s->image && s->has_pcr7 && is_for_key(w->token, image_policy_key(s->image)))
-                        judge_for(w, tpm, s, 1u << i);
+                        judge_for(w, tpm, starters, i);
         }
         if (w->opens)
-                set_why(w, WAY_OPENS, "opens at the next boot");
+                set_why(w, WAY_OPENS,
+                        w->token->pin ? "opens at the next boot, with its PIN"
+                                      : "opens at the next boot");
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -234,21 +253,33 @@ unsigned ways_opened(const struct ways_volume *v, uint32_t without)
         return opened;
 }
 
-/* The blob loads under this TPM: the proof then comes as far as the signature, which is missing. */
-static bool loads(struct tpm *tpm, const struct token *token, const uint8_t *pcr7)
+static struct seal_policy policy_of(const struct ways_seal *seal, const struct secret *pin)
 {
-        static const uint8_t no_value[SHA256_SIZE], no_signature[1];
+        return (struct seal_policy){.key = seal->key,
+                                    .signed_pcrs = PCR_CHOICE_SIGNED,
+                                    .literal_pcrs = seal->literal_pcrs,
+                                    .literal_values = seal->literal_values,
+                                    .pin = pin};
+}
 
-        return seal_prove(tpm, token, no_value, pcr7, no_signature, sizeof(no_signature), NULL) ==
-               -EKEYREJECTED;
+/* With the image's own PCR 7, whatever was sealed to. */
+static int prove_seal(const struct ways_seal *seal, const struct token *token, struct error *e)
+{
+        unsigned at = (unsigned)__builtin_popcount(seal->literal_pcrs & (PCR_CHOICE_NEEDED - 1));
+        uint8_t values[sizeof(seal->literal_values)];
+
+        if (!seal->prove)
+                return seal_loads(seal->tpm, token, e);
+        memcpy(values, seal->literal_values, sizeof(values));
+        memcpy(values + at * SHA256_SIZE, seal->prove->pcr7, SHA256_SIZE);
+        return prove(seal->tpm, token, seal->prove, values, e);
 }
 
 bool ways_has(const struct ways_volume *v, const struct ways_seal *seal)
 {
-        const struct seal_policy policy = {.key = seal->key,
-                                           .signed_pcrs = PCR_CHOICE_SIGNED,
-                                           .literal_pcrs = PCR_CHOICE_NEEDED,
-                                           .literal_values = seal->pcr7};
+        /* The policy says that there is a PIN, and not which. */
+        static const struct secret some;
+        const struct seal_policy policy = policy_of(seal, seal->with_pin ? &some : NULL);
         uint8_t digest[SHA256_SIZE];
 
         if (seal_policy_digest(&policy, digest, NULL) < 0)
@@ -256,9 +287,10 @@ bool ways_has(const struct ways_volume *v, const struct ways_seal *seal)
         for (unsigned i = 0; i < v->n; i++) {
                 const struct token *t = v->way[i].token;
 
-                if (t && is_ours(t) && memcmp(t->policy_hash, digest, SHA256_SIZE) == 0 &&
-                    (seal->prove ? prove(seal->tpm, t, seal->prove, NULL) == 0
-                                 : loads(seal->tpm, t, seal->pcr7)))
+                if (!t || !is_ours(t) || memcmp(t->policy_hash, digest, SHA256_SIZE) != 0 ||
+                    t->literal_pcrs != seal->literal_pcrs || t->pin != seal->with_pin)
+                        continue;
+                if (prove_seal(seal, t, NULL) == 0)
                         return true;
         }
         return false;
@@ -304,10 +336,10 @@ static int prove_token(struct ways_volume *v, const struct ways_seal *seal, int 
                 r = luks_check_header(luks, v->volume->label ?: luks_label(luks), e);
         if (r == 0)
                 r = luks_get_token(luks, number, &token, e);
-        if (r == 0 && seal->prove)
-                r = prove(seal->tpm, token, seal->prove, e);
-        else if (r == 0 && !loads(seal->tpm, token, seal->pcr7))
-                r = error_set(e, ERROR_PRECONDITION, EIO, "the TPM does not take its own blob");
+        if (r == 0)
+                r = prove_seal(seal, token, e);
+        if (r == 0 && seal->with_pin)
+                r = seal_check_pin(seal->tpm, token, seal->pin, e);
         if (r == 0)
                 r = luks_test_secret(luks, token->keyslot, passphrase, e);
         return r < 0 ? error_wrap(e, r, "proving the new token") : 0;
@@ -333,10 +365,7 @@ static int write_token(struct ways_volume *v, struct token *token, int *ret_numb
 int ways_add_tpm(struct ways_volume *v, const struct secret *volume_key,
                  const struct ways_seal *seal, struct error *e)
 {
-        const struct seal_policy policy = {.key = seal->key,
-                                           .signed_pcrs = PCR_CHOICE_SIGNED,
-                                           .literal_pcrs = PCR_CHOICE_NEEDED,
-                                           .literal_values = seal->pcr7};
+        const struct seal_policy policy = policy_of(seal, seal->with_pin ? seal->pin : NULL);
         _cleanup_(secret_free_p) struct secret *secret = secret_random(SEAL_SECRET_SIZE),
                                                *passphrase = NULL;
         _cleanup_(token_free_p) struct token *token = NULL;
@@ -345,6 +374,8 @@ int ways_add_tpm(struct ways_volume *v, const struct secret *volume_key,
         passphrase = secret ? secret_base64(secret) : NULL;
         if (!passphrase)
                 return error_errno(e, errno, "key material");
+        if (seal->with_pin && !seal->pin)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "a PIN is missing");
         r = seal_create(seal->tpm, &policy, secret, &token, e);
         if (r == 0)
                 r = luks_add_keyslot(v->luks, volume_key, passphrase, &slot, e);
@@ -404,6 +435,15 @@ static int add_policy_key(struct json_object *o, const struct way *w)
         return json_add_str(o, "policy_key", hex);
 }
 
+/* null and false for what is no token of a TPM. */
+static int add_demands(struct json_object *o, const struct token *t)
+{
+        int r = t ? json_add_obj(o, "pcrs", pcr_choice_json(t->signed_pcrs | t->literal_pcrs))
+                  : json_add_null(o, "pcrs");
+
+        return r < 0 ? r : json_add_bool(o, "pin", t && t->pin);
+}
+
 static int add_way(struct json_object *array, const struct ways_volume *v, const struct way *w,
                    const struct starters *starters)
 {
@@ -428,6 +468,8 @@ static int add_way(struct json_object *array, const struct ways_volume *v, const
                 r = add_opens(o, w, starters);
         if (r == 0)
                 r = add_policy_key(o, w);
+        if (r == 0)
+                r = add_demands(o, w->token);
         if (r == 0)
                 r = json_add_bool(o, "unlocked_this_boot",
                                   *w->id && strcmp(w->id, v->unlocked_with) == 0);

@@ -22,7 +22,8 @@ enum way_state {
         WAY_RECOVERY_KEY,
         WAY_OPENS,       /* for an image that may start next */
         WAY_OTHER_TPM,   /* sealed by another TPM, or before this one was cleared */
-        WAY_OTHER_STATE, /* for another Secure Boot state (PCR 7) than the next boot's */
+        WAY_OTHER_STATE, /* for another Secure Boot state (PCR 7), or other values of the PCRs that
+                            it is bound to besides, than the next boot's */
         WAY_OTHER_KEY,   /* for a policy key of which no image is here */
         WAY_STATE_MAX,
 };
@@ -82,20 +83,23 @@ int ways_clean(struct ways_volume *v, struct error *e) _must_check_;
 struct ways_seal {
         struct tpm *tpm;
         const struct policy_key *key;
-        const uint8_t *pcr7;
+        uint32_t literal_pcrs; /* of PCR_CHOICE_LITERAL */
+        uint8_t literal_values[PCR_CHOICE_LITERAL_COUNT * SHA256_SIZE];
+        bool with_pin;
+        const struct secret *pin;    /* needed to add one with_pin */
         const struct starter *prove; /* image that has to unlock by it; NULL: it is not here yet */
 };
 
 /*
  * Adds a random secret, sealed, in a key slot of its own, and proves it on what is then on the
  * disk: the header passes the check of the boot stage, the token leads to its policy (with the
- * image's values and signature, where there is one), the secret opens its slot. One that fails is
- * removed.
+ * image's values and signature, where there is one), the TPM knows its PIN, the secret opens its
+ * slot. One that fails is removed.
  */
 int ways_add_tpm(struct ways_volume *v, const struct secret *volume_key,
                  const struct ways_seal *seal, struct error *e) _must_check_;
 
-/* Whether some token of the volume is for this key and value of PCR 7, in this TPM. */
+/* Whether some token of the volume is for this key, these PCRs and a PIN or none, in this TPM. */
 bool ways_has(const struct ways_volume *v, const struct ways_seal *seal);
 
 /* The same for a recovery key. */
@@ -105,6 +109,7 @@ int ways_add_key(struct ways_volume *v, const struct secret *volume_key, const s
 /* Removes token and key slot. Other tokens on the slot keep it. */
 int ways_remove(struct ways_volume *v, const struct way *way, struct error *e) _must_check_;
 
-/* [{"name","device","ways":[{"token","keyslot","kind","id","state","opens","policy_key","text",
- * "unlocked_this_boot"},...],"unnamed_keyslots":[NUMBER,...]},...]; NULL when memory ran out. */
+/* [{"name","device","ways":[{"token","keyslot","kind","id","state","opens","policy_key","pcrs",
+ * "pin","text","unlocked_this_boot"},...],"unnamed_keyslots":[NUMBER,...]},...]; NULL when memory
+ * ran out. */
 struct json_object *ways_json(const struct ways *w, const struct starters *starters);

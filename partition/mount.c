@@ -100,6 +100,22 @@ int mount_unmount(const char *target, struct error *e)
         return 0;
 }
 
+int mount_data_for(const char *device, const char *target, bool writable,
+                   int (*work)(void *arg, int dirfd, struct error *e), void *arg, struct error *e)
+{
+        unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (writable ? 0 : MS_RDONLY);
+        _cleanup_close_ int fd = -EBADF;
+        int unmounted, r = mount_fs(device, target, "ext4", flags, NULL, e);
+
+        if (r < 0)
+                return r;
+        fd = file_open_dir(AT_FDCWD, target);
+        r = fd < 0 ? error_errno(e, -fd, "%s", target) : work(arg, fd, e);
+        close_p(&fd);
+        unmounted = mount_unmount(target, r < 0 ? NULL : e);
+        return r < 0 ? r : unmounted;
+}
+
 int mount_private(struct error *e)
 {
         if (unshare(CLONE_NEWNS) < 0)

@@ -2,6 +2,7 @@
 /* mount(2) with words, and the few compositions the agent needs. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/env.h"
@@ -32,6 +33,15 @@ int mount_look(const char *device, const char *type, struct error *e) _must_chec
 
 /* Unmounts; the file system is synced first so that an error of the device is seen here. */
 int mount_unmount(const char *target, struct error *e) _must_check_;
+
+/*
+ * Mounts an ext4 file system of data, without devices and programs, has work done inside (dirfd:
+ * its root) and unmounts it, with everything written. The first failure is the one that is
+ * returned.
+ */
+int mount_data_for(const char *device, const char *target, bool writable,
+                   int (*work)(void *arg, int dirfd, struct error *e), void *arg, struct error *e)
+        _must_check_;
 
 /*
  * Gives this process a mount name space of its own whose mounts nobody else sees, and which

@@ -186,6 +186,40 @@ int seal_prove(struct tpm *tpm, const struct token *token, const uint8_t *signed
         return 0;
 }
 
+int seal_loads(struct tpm *tpm, const struct token *token, struct error *e)
+{
+        _cleanup_tpm_ref_ struct tpm_ref object = TPM_REF_INIT(tpm);
+        const struct tpm_parent *parent;
+        struct tpm_blob blob;
+        int r = get_blob(token, &blob, e);
+
+        if (r >= 0)
+                r = get_parent(tpm, token, &parent, e);
+        return r < 0 ? r : load_blob(tpm, token, parent, &blob, &object, e);
+}
+
+int seal_check_pin(struct tpm *tpm, const struct token *token, const struct secret *pin,
+                   struct error *e)
+{
+        _cleanup_tpm_ref_ struct tpm_ref object = TPM_REF_INIT(tpm);
+        _cleanup_(secret_free_p) struct secret *auth = NULL;
+        const struct tpm_parent *parent;
+        struct tpm_blob blob;
+        int r = get_blob(token, &blob, e);
+
+        if (r < 0)
+                return r;
+        if (!token->pin || blob.public.publicArea.objectAttributes & TPMA_OBJECT_ADMINWITHPOLICY)
+                return error_set(e, ERROR_PRECONDITION, EOPNOTSUPP,
+                                 "the token has no PIN that could be compared");
+        if (pin_auth(pin, token->has_salt ? token->salt : NULL, &auth) < 0)
+                return error_oom(e);
+        r = get_parent(tpm, token, &parent, e);
+        if (r >= 0)
+                r = load_blob(tpm, token, parent, &blob, &object, e);
+        return r < 0 ? r : tpm_compare_auth(tpm, parent, &object, auth, e);
+}
+
 /* --- opening --- */
 
 /* One attempt: what the machine measures now, and the policy that follows. */

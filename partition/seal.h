@@ -67,6 +67,18 @@ int seal_prove(struct tpm *tpm, const struct token *token, const uint8_t *signed
                const uint8_t *literal_values, const uint8_t *sig, size_t sig_len, struct error *e)
         _must_check_;
 
+/* Whether the blob loads on this TPM: -EREMOTE when it is another one's, -EBADMSG when it is
+ * damaged. Nothing that could be guessed is asked for. */
+int seal_loads(struct tpm *tpm, const struct token *token, struct error *e) _must_check_;
+
+/*
+ * Has the TPM compare a PIN with that of a token, in any state of the machine. -EILSEQ when it is
+ * another one, which the TPM counts; -EOPNOTSUPP for a token without a PIN, or one whose PIN cannot
+ * be compared; errors of seal_loads().
+ */
+int seal_check_pin(struct tpm *tpm, const struct token *token, const struct secret *pin,
+                   struct error *e) _must_check_;
+
 /*
  * Finds the signature over policy digest pol by the key with fingerprint pkfp and appends its bytes
  * to sig (sha256 bank, RSASSA). Returns 0; -ENOENT when this key signed other digests but not this

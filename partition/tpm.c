@@ -469,3 +469,20 @@ int tpm_get_info(struct tpm *t, struct tpm_info *ret, struct error *e)
         *ret = info;
         return 0;
 }
+
+int tpm_check_tries(struct tpm *t, struct error *e)
+{
+        struct tpm_info info;
+        int r = tpm_get_info(t, &info, e);
+
+        if (r < 0)
+                return r;
+        if (!info.in_lockout && info.lockout_counter + 1 < info.lockout_max)
+                return 0;
+        error_set(e, ERROR_PRECONDITION, ENOLCK,
+                  info.in_lockout ? "the TPM compares no PIN: too many were wrong, and its lockout "
+                                    "lasts"
+                                  : "one more wrong PIN would lock the TPM");
+        error_advise(e, "the TPM forgets a wrong one in %u seconds", info.lockout_interval);
+        return -ENOLCK;
+}

@@ -121,3 +121,9 @@ struct tpm_info {
 };
 
 int tpm_get_info(struct tpm *t, struct tpm_info *ret, struct error *e) _must_check_;
+
+/*
+ * Whether a PIN may be compared, so that a wrong one leaves a try to the next start of the node:
+ * -ENOLCK in dictionary attack lockout, or when one more wrong one would begin it.
+ */
+int tpm_check_tries(struct tpm *t, struct error *e) _must_check_;

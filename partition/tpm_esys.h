@@ -134,6 +134,15 @@ int tpm_policy_auth_value(struct tpm *t, const struct tpm_ref *session, struct e
 int tpm_set_auth(struct tpm *t, const struct tpm_ref *object, const struct secret *auth,
                  struct error *e) _must_check_;
 
+/*
+ * Has the TPM compare auth with the value of a loaded object, whatever the object's policy is: by
+ * asking for a copy of it with the same value, which is thrown away (TPM2_ObjectChangeAuth needs
+ * the ADMIN role, which is the value's unless adminWithPolicy is set). -EILSEQ when it is another
+ * one; the TPM counts that.
+ */
+int tpm_compare_auth(struct tpm *t, const struct tpm_parent *parent, const struct tpm_ref *object,
+                     const struct secret *auth, struct error *e) _must_check_;
+
 int tpm_policy_digest(struct tpm *t, const struct tpm_ref *session, uint8_t ret[SHA256_SIZE],
                       struct error *e) _must_check_;
 

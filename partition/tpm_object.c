@@ -322,6 +322,31 @@ static int wrong_pin(struct error *e)
         return -EILSEQ;
 }
 
+int tpm_compare_auth(struct tpm *t, const struct tpm_parent *parent, const struct tpm_ref *object,
+                     const struct secret *auth, struct error *e)
+{
+        _cleanup_tpm_ref_ struct tpm_ref session = TPM_REF_INIT(t);
+        _cleanup_esys_ TPM2B_PRIVATE *copy = NULL;
+        TPM2B_AUTH same = {.size = (uint16_t)auth->len};
+        TSS2_RC rc;
+        int r = tpm_set_auth(t, object, auth, e);
+
+        if (r == 0)
+                r = tpm_session(t, parent, TPM2_SE_HMAC, TPMA_SESSION_DECRYPT, &session, e);
+        if (r < 0)
+                return r;
+        memcpy(same.buffer, auth->data, auth->len);
+        rc = Esys_ObjectChangeAuth(t->esys, object->esys, parent->esys, session.esys, ESYS_TR_NONE,
+                                   ESYS_TR_NONE, &same, &copy);
+        explicit_bzero(&same, sizeof(same));
+        if (tpm_rc_base(rc) == TPM2_RC_AUTH_FAIL || tpm_rc_base(rc) == TPM2_RC_BAD_AUTH)
+                return wrong_pin(e);
+        if (rc != TSS2_RC_SUCCESS)
+                return tpm_rc_error(rc, "cannot compare the PIN", e);
+        tpm_ref_forget(&session);
+        return 0;
+}
+
 int tpm_unseal(struct tpm *t, const struct tpm_ref *object, struct tpm_ref *session,
                struct secret **ret, struct error *e)
 {

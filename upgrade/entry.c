@@ -38,12 +38,24 @@ enum entry_role entry_role_parse(const char *name)
         return ENTRY_ROLE_NONE;
 }
 
+bool entry_is_reset(const struct entry_name *name)
+{
+        return strcasecmp(name->base, ENTRY_RESET_BASE) == 0;
+}
+
+enum entry_role entry_role_started(const struct entry_name *name)
+{
+        return entry_is_reset(name) ? ENTRY_ROLE_RECOVERY : name->role;
+}
+
 /* Order of the roles in the boot menu, and of falling back. */
 static const char *const sort_keys[ENTRY_ROLE_MAX] = {
         [ENTRY_ROLE_ACTIVE] = "0001",
         [ENTRY_ROLE_PASSIVE] = "0002",
         [ENTRY_ROLE_RECOVERY] = "0003",
 };
+/* Behind everything that falling back may choose. */
+#define RESET_SORT_KEY "0009"
 
 /* Length of the title without " (active)" and its like. */
 static size_t bare_title(const char *title)
@@ -71,21 +83,30 @@ static size_t cut_text(const char *s, size_t n, size_t max)
         return n;
 }
 
-int entry_set_role(struct entry *entry, enum entry_role role)
+static void set_names(struct entry *entry, const char *name, const char *sort_key)
 {
         char title[sizeof(entry->title)];
-        size_t n;
+        size_t n = cut_text(entry->title, bare_title(entry->title), TITLE_MAX);
 
-        if (role >= ENTRY_ROLE_MAX || !sort_keys[role])
-                return -EINVAL;
-        n = cut_text(entry->title, bare_title(entry->title), TITLE_MAX);
         while (n > 0 && isspace((unsigned char)entry->title[n - 1]))
                 n--;
         (void)snprintf(title, sizeof(title), "%.*s%s(%s)", (int)n, entry->title, n > 0 ? " " : "",
-                       role_names[role]);
+                       name);
         memcpy(entry->title, title, sizeof(title));
-        (void)snprintf(entry->sort_key, sizeof(entry->sort_key), "%s", sort_keys[role]);
+        (void)snprintf(entry->sort_key, sizeof(entry->sort_key), "%s", sort_key);
+}
+
+int entry_set_role(struct entry *entry, enum entry_role role)
+{
+        if (role >= ENTRY_ROLE_MAX || !sort_keys[role])
+                return -EINVAL;
+        set_names(entry, role_names[role], sort_keys[role]);
         return 0;
+}
+
+void entry_set_reset(struct entry *entry)
+{
+        set_names(entry, ENTRY_RESET_BASE, RESET_SORT_KEY);
 }
 
 /* Digits up to the end character; moves *p behind it. */

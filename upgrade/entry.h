@@ -27,7 +27,7 @@
 #define ENTRY_TRIES_MAX 9u
 
 enum entry_role {
-        ENTRY_ROLE_NONE, /* installer media, statereset, entries of other systems */
+        ENTRY_ROLE_NONE, /* installer media, ENTRY_RESET_BASE, entries of other systems */
         ENTRY_ROLE_ACTIVE,
         ENTRY_ROLE_PASSIVE,
         ENTRY_ROLE_RECOVERY,
@@ -71,6 +71,15 @@ struct entry_file {
         bool image_present; /* and a file of that name exists: else systemd-boot hides the entry */
 };
 
+/*
+ * Base name of the entry that asks for a reset. It starts recovery's image, and is the entry of no
+ * role, so that nothing takes it for recovery's own.
+ */
+#define ENTRY_RESET_BASE "statereset"
+bool entry_is_reset(const struct entry_name *name);
+/* The role of a boot that an entry of this name started. */
+enum entry_role entry_role_started(const struct entry_name *name);
+
 /* "active", "passive", "recovery"; "none". */
 const char *entry_role_name(enum entry_role role);
 /* ENTRY_ROLE_NONE for anything else. */
@@ -91,6 +100,8 @@ int entry_name_format(const struct entry_name *name, char ret[NAME_MAX + 1]) _mu
  * characters in front of it and rid of the name of another role. -EINVAL for ENTRY_ROLE_NONE.
  */
 int entry_set_role(struct entry *entry, enum entry_role role) _must_check_;
+/* The same for the entry that asks for a reset: the last of all. */
+void entry_set_reset(struct entry *entry);
 
 /*
  * The text: exactly ENTRY_SIZE bytes, no NUL, ends with a newline, filled up by a comment. image,

@@ -192,6 +192,15 @@ def test_another_policy_key(story):
     rc, said = upgrade(machine, 'v1', '--allow-downgrade')
     assert rc == POLICY_KEY, said
 
+    # A PIN comes and goes. That what is sealed then opens is what the next chapter's start shows.
+    machine.write('/run/pin', b'open sesame\n')
+    rc, said = story.enroll('pin', '--allow-software-tpm', '--pin-file', '/run/pin', key=story.key)
+    assert rc == 0 and [c['change'] for c in said['changes']] == ['added'] * 2 + ['removed'] * 2, said
+    assert all(w['pin'] == (w['kind'] == 'tpm2') for v in said['volumes'] for w in v['ways']), said
+    rc, said = story.enroll('pin', '--allow-software-tpm', '--remove', key=story.key)
+    assert rc == 0 and story.ways(said) == ['opens', 'recovery-key'], said
+    assert not any(w['pin'] for v in said['volumes'] for w in v['ways']), said
+
 
 def secureboot(story, *changes, key=None, options=()):
     argv = ['tb-agent', 'secureboot', 'update', *changes, '--allow-software-tpm', '--json', *options]

@@ -7,6 +7,7 @@ leaves is looked at by tests/integration/test_reset.c at every single step.
 import json
 import os
 import random
+import struct
 import time
 
 import pytest
@@ -20,6 +21,7 @@ MIB = 1 << 20
 HEADER = 16 * MIB
 BLOCK = 4096
 RESET = ['tb-agent', 'reset', '--yes', '--json']
+ONCE = '/sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
 
 
 @pytest.fixture(scope='module')
@@ -174,6 +176,34 @@ def test_from_recovery_and_again_from_active(machines, worn, duration):
     assert [v['name'] for v in certificate['erased']] == ['oem', 'persistent']
     assert machine.run(['test', '-e', '/oem/file']).rc != 0
     assert status['floor']['version'] == '1'    # set up again by the confirmation
+
+
+def test_by_its_boot_entry(machines, worn):
+    """Nobody is asked where the configuration on the OEM partition says so, and nothing else does."""
+    machine = machines(worn)
+    machine.boot()
+    once = ['tb-agent', 'bootentry', 'once', 'statereset', '--json']
+    rc = machine.run(once)
+    assert rc.rc == 10 and 'reset.unattended' in rc.json()['error']['advice'], rc.text
+    machine.write('/oem/90_reset.yaml', b'#cloud-config\nreset:\n  unattended: true\n')
+    rc = machine.run(['tb-agent', 'bootentry', 'prefer', 'statereset', '--json'])
+    assert rc.rc == 2 and 'never preferred' in rc.json()['error']['text']
+    assert machine.run(once, check=True).json()['entry'] == 'statereset.conf'
+    machine.reboot(expect='its configuration allows it: it begins')
+    machine.wait_exit(240)                  # QEMU ends where the machine restarts
+    machine.boot()
+    assert role(machine) == 'active' and machine.read('/oem/file') == b'kept\n'
+    _, certificate = is_clean(machine)
+    assert [v['name'] for v in certificate['erased']] == ['persistent'] and certificate['resumed'] is False
+
+    # The entry is there, and somebody who can write variables starts it: that alone is a recovery session.
+    machine.write('/oem/90_reset.yaml', b'#cloud-config\nreset:\n  unattended: false\n')
+    machine.run(['touch', '/usr/local/file1'], check=True)
+    machine.write('/run/once', struct.pack('<I', 7) + 'statereset.conf\0'.encode('utf-16le'))
+    machine.shell(f'sync; cat /run/once > {ONCE}', check=True)
+    machine.reboot()
+    assert role(machine) == 'recovery' and 'no unattended reset: the configuration does not allow it' in machine.console
+    machine.shell('mkdir /run/kept; mount /dev/mapper/persistent /run/kept; test -e /run/kept/file1', check=True)
 
 
 @pytest.mark.parametrize('cut', range(CUTS))

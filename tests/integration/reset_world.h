@@ -222,7 +222,11 @@ struct order {
         const char *recovery_key;
         const struct floor *floor;
         int (*kept)(void *arg, const struct verified_image *image, struct error *e);
-        const char *fail_at; /* the step of this name fails */
+        const char *fail_at;        /* the step of this name fails */
+        struct policy_key *running; /* of the image that runs; NULL: not asked for */
+        uint32_t pcrs;              /* besides 7 */
+        bool wants_pin;             /* in the journal */
+        const char *pin;            /* that is given */
 };
 
 static const struct order *order;
@@ -284,8 +288,12 @@ static int deliver(void *arg, struct error *e)
 
 static void fill_journal(struct reset_journal *j)
 {
-        *j = (struct reset_journal){
-                .id = "0123", .time = 1, .n_encrypted = 1, .encrypted = {"data"}};
+        *j = (struct reset_journal){.id = "0123",
+                                    .time = 1,
+                                    .pcrs = PCR_CHOICE_NEEDED | order->pcrs,
+                                    .pin = order->wants_pin,
+                                    .n_encrypted = 1,
+                                    .encrypted = {"data"}};
         for (unsigned i = 0; i < NAMES; i++) {
                 struct reset_volume *v = &j->volume[j->n];
 
@@ -302,16 +310,16 @@ static void fill_journal(struct reset_journal *j)
 
 static int work(struct tpm *tpm, struct error *e)
 {
-        _cleanup_(secret_free_p) struct secret *key = NULL;
+        _cleanup_(secret_free_p) struct secret *key = NULL, *pin = NULL;
         _cleanup_close_ int fd = file_open_dir(AT_FDCWD, esp_path);
         struct esp esp = {.root = fd, .step = esp_step};
         struct image_demands demands = usi.demands;
-        uint8_t pcr7[SHA256_SIZE];
+        uint8_t values[PCR_CHOICE_LITERAL_COUNT * SHA256_SIZE];
         struct reset_world w = {.env = &env,
                                 .esp = &esp,
                                 .tpm = tpm,
                                 .demands = &demands,
-                                .pcr7 = pcr7,
+                                .values = values,
                                 .device_sector = 512,
                                 .find = find,
                                 .fill = fill,
@@ -322,9 +330,18 @@ static int work(struct tpm *tpm, struct error *e)
         int r;
 
         demands.floor = order->floor;
-        r = tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED, pcr7, e);
+        demands.keys = &order->running;
+        demands.n_keys = order->running != NULL;
+        r = tpm_read_pcrs(tpm, PCR_CHOICE_NEEDED | order->pcrs, values, e);
         if (r < 0)
                 return r;
+        if (order->pin) {
+                pin = secret_new(strlen(order->pin));
+                if (!pin)
+                        return error_oom(e);
+                memcpy(pin->data, order->pin, pin->len);
+                w.pin = pin;
+        }
         if (order->resume) {
                 uint8_t digest[SHA256_SIZE];
 

@@ -69,11 +69,61 @@ static void test_reset(void **state)
         assert_true(contains(" - ", 3, filled));
 }
 
+static void asks_for(unsigned i, uint32_t pcrs, const char *pin)
+{
+        _cleanup_(secret_free_p) struct secret *s = secret_new(pin ? strlen(pin) : 1);
+        _cleanup_free_ char *path = at("node/%s", names[i]);
+        _cleanup_(luks_free_p) struct luks *l = NULL;
+        _cleanup_(token_free_p) struct token *t = NULL;
+        _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
+
+        assert_int_equal(luks_open(path, &l, &error), 0);
+        assert_int_equal(luks_get_token(l, 0, &t, &error), 0);
+        assert_int_equal(t->literal_pcrs, pcrs);
+        assert_int_equal(t->pin, pin != NULL);
+        if (!pin)
+                return;
+        memcpy(s->data, pin, s->len);
+        assert_int_equal(tpm_open(emulator->tcti, &tpm, &error), 0);
+        assert_int_equal(seal_check_pin(tpm, t, s, &error), 0);
+}
+
+/* What the journal says is what the new volumes ask for. The PIN is nowhere but with a person: a
+ * boot that goes on without has to leave everything as it is. */
+static void test_pin_and_pcrs(void **state)
+{
+        struct order o = {.kill_at = -1, .volumes = ALL, .pcrs = 1u, .wants_pin = true};
+        _cleanup_free_ char *filled = at("node/persistent.filled");
+
+        (void)state;
+        assert_int_equal(run(&o), -EINVAL);
+        assert_false(shared->report.started);
+        for (unsigned i = 0; i < NAMES; i++)
+                is_untouched(i);
+        o.resume = true;
+        assert_int_equal(run(&o), -EINVAL);
+        assert_false(shared->report.started);
+        o.pin = "1234";
+        o.kill_at = 30;
+        assert_int_equal(run(&o), 1);
+        o.kill_at = -1;
+        o.pin = NULL;
+        assert_int_equal(run(&o), -EINVAL);
+        o.pin = "5678";
+        assert_int_equal(run(&o), 0);
+        is_reset(ALL);
+        for (unsigned i = 0; i < NAMES; i++)
+                asks_for(i, PCR_CHOICE_NEEDED | 1u, "5678");
+        assert_true(contains("\"pin\": true", 11, filled));
+        assert_true(contains("\"pcrs\": [ 0, 7, 11 ]", 20, filled));
+}
+
 static void test_only_what_is_asked_for(void **state)
 {
         (void)state;
         assert_int_equal(run(&(struct order){.kill_at = -1, .volumes = PERSISTENT}), 0);
         is_reset(PERSISTENT);
+        asks_for(2, PCR_CHOICE_NEEDED, NULL);
 }
 
 /* The old header, put back from a copy, opens by the old key; but there is nothing behind it. */
@@ -435,10 +485,39 @@ static void test_image_that_opens_nothing(void **state)
         }
 }
 
+/* Whoever can write the boot partition can put another image there that db vouches for. What runs
+ * was measured, and its policy key is the only one that new volumes are sealed for: when a reset
+ * begins, and again in the boot that goes on with it. */
+static void test_key_of_the_running_image(void **state)
+{
+        struct test_key *other = test_key_new(2048);
+        struct order o = {.kill_at = -1, .volumes = ALL, .running = other->policy};
+        struct reset_journal j;
+        enum entry_role role;
+
+        (void)state;
+        for (unsigned round = 0; round < 2; round++) {
+                assert_true(run(&o) < 0);
+                assert_int_equal(shared->error.class, ERROR_POLICY_KEY);
+                assert_false(shared->report.started);
+                assert_int_equal(bootable(&role), 1);
+                for (unsigned i = 0; i < NAMES; i++)
+                        is_untouched(i);
+                fill_journal(&j);
+                plant(&j, true);
+                o.resume = true;
+        }
+        o.running = usi.policy->policy;
+        assert_int_equal(run(&o), 0);
+        is_reset(ALL);
+        test_key_free(other);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(test_reset, make_node),
+                cmocka_unit_test_setup(test_pin_and_pcrs, make_node),
                 cmocka_unit_test_setup(test_only_what_is_asked_for, make_node),
                 cmocka_unit_test_setup(test_copy_of_the_header_is_of_no_use, make_node),
                 cmocka_unit_test_setup(test_cut_anywhere, make_node),
@@ -452,6 +531,7 @@ int main(void)
                 cmocka_unit_test_setup(test_cancel_of_the_second, make_node),
                 cmocka_unit_test_setup(test_no_note, make_node),
                 cmocka_unit_test_setup(test_image_that_opens_nothing, make_node),
+                cmocka_unit_test_setup(test_key_of_the_running_image, make_node),
         };
 
         shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,

@@ -29,6 +29,8 @@ struct world {
         struct data_volume data;
         struct ways_volume v;
         struct secret *key, *volume_key;
+        struct secret *pin; /* that is sealed with; NULL: none */
+        uint32_t pcrs;      /* that are sealed to by value */
         struct error e;
 };
 
@@ -112,6 +114,9 @@ static int setup(void **state)
         make_starter(w, 1);
         w->starters.item = w->item;
         w->starters.n = 2;
+        w->pcrs = PCR_CHOICE_NEEDED;
+        for (unsigned i = 0; i < sizeof(w->starters.now); i++)
+                w->starters.now[i] = (uint8_t)(i / SHA256_SIZE);
         (void)snprintf(w->partition.name, sizeof(w->partition.name), "oem");
         w->data = (struct data_volume){&w->partition, LABEL, "oem"};
         w->v.volume = &w->data;
@@ -136,6 +141,7 @@ static int teardown(void **state)
                 close_p(&w->item[i].fd);
         }
         secret_free(w->key);
+        secret_free(w->pin);
         secret_free(w->volume_key);
         tpm_free(w->tpm);
         swtpm_stop(w->emulator);
@@ -146,10 +152,15 @@ static int teardown(void **state)
 
 static struct ways_seal seal_for(struct world *w, unsigned i)
 {
-        return (struct ways_seal){.tpm = w->tpm,
-                                  .key = image_policy_key(w->item[i].image),
-                                  .pcr7 = w->item[i].pcr7,
-                                  .prove = &w->item[i]};
+        struct ways_seal seal = {.tpm = w->tpm,
+                                 .key = image_policy_key(w->item[i].image),
+                                 .literal_pcrs = w->pcrs,
+                                 .with_pin = w->pin != NULL,
+                                 .pin = w->pin,
+                                 .prove = &w->item[i]};
+
+        starters_literal(&w->starters, &w->item[i], seal.literal_pcrs, seal.literal_values);
+        return seal;
 }
 
 static void add(struct world *w, unsigned i)
@@ -281,7 +292,7 @@ static void test_unproven_is_taken_back(void **state)
         struct ways_seal seal = seal_for(w, 0);
         uint8_t another[SHA256_SIZE] = {1};
 
-        seal.pcr7 = another;
+        memcpy(seal.literal_values, another, SHA256_SIZE);
         assert_int_equal(ways_add_tpm(&w->v, w->volume_key, &seal, &w->e), -EPERM);
         assert_int_equal(w->e.class, ERROR_PRECONDITION);
         open_volume(w);
@@ -366,6 +377,64 @@ static void test_unknown(void **state)
         assert_int_equal(w->v.way[1].keyslot, -1);
 }
 
+/* What it asks for is part of its policy: a token with a PIN is none without, and the other way
+ * round. The TPM has compared the PIN, which costs no try. */
+static void test_pin(void **state)
+{
+        struct world *w = *state;
+        _cleanup_(secret_free_p) struct secret *wrong = secret_random(8);
+        struct tpm_info info;
+        struct ways_seal seal;
+
+        w->pin = secret_random(8);
+        add(w, 0);
+        assert_states(w, "recovery-key opens");
+        assert_non_null(strstr(w->v.way[1].why, "PIN"));
+        seal = seal_for(w, 0);
+        seal.with_pin = false;
+        assert_false(ways_has(&w->v, &seal));
+        assert_int_equal(seal_check_pin(w->tpm, w->v.way[1].token, w->pin, &w->e), 0);
+        assert_int_equal(tpm_get_info(w->tpm, &info, &w->e), 0);
+        assert_int_equal(info.lockout_counter, 0);
+        assert_int_equal(seal_check_pin(w->tpm, w->v.way[1].token, wrong, &w->e), -EILSEQ);
+        assert_int_equal(tpm_get_info(w->tpm, &info, &w->e), 0);
+        assert_int_equal(info.lockout_counter, 1);
+        assert_int_equal(seal_loads(w->tpm, w->v.way[1].token, &w->e), 0);
+        w->v.way[1].token->blob[20] ^= 1;
+        assert_true(seal_loads(w->tpm, w->v.way[1].token, NULL) < 0);
+        assert_true(seal_check_pin(w->tpm, w->v.way[1].token, w->pin, NULL) < 0);
+        w->v.way[1].token->blob[20] ^= 1;
+        w->v.way[1].token->pin = false;
+        assert_int_equal(seal_check_pin(w->tpm, w->v.way[1].token, w->pin, NULL), -EOPNOTSUPP);
+        w->v.way[1].token->pin = true;
+        seal.with_pin = true;
+        seal.pin = NULL;
+        assert_int_equal(ways_add_tpm(&w->v, w->volume_key, &seal, &w->e), -EINVAL);
+}
+
+/* PCRs of the firmware besides: sealed to what they are now. */
+static void test_more_pcrs(void **state)
+{
+        struct world *w = *state;
+        struct ways_seal seal;
+
+        w->pcrs = PCR_CHOICE_LITERAL;
+        add(w, 0);
+        w->pcrs = PCR_CHOICE_NEEDED | 1u;
+        add(w, 0);
+        assert_states(w, "recovery-key opens opens");
+        w->pcrs = PCR_CHOICE_NEEDED;
+        seal = seal_for(w, 0);
+        assert_false(ways_has(&w->v, &seal));
+        w->starters.now[4 * SHA256_SIZE] ^= 1; /* PCR 14 */
+        open_volume(w);
+        assert_states(w, "recovery-key other-state opens");
+        assert_non_null(strstr(w->v.way[1].why, "0, 2, 3, 7, 14"));
+        w->item[0].pcr7[0] ^= 1;
+        open_volume(w);
+        assert_states(w, "recovery-key other-state other-state");
+}
+
 static void test_json(void **state)
 {
         struct world *w = *state;
@@ -388,6 +457,10 @@ static void test_json(void **state)
         assert_string_equal(text, "opens");
         assert_int_equal(json_get_bool(way, "unlocked_this_boot", &used), 0);
         assert_true(used);
+        assert_int_equal(json_get_bool(way, "pin", &used), 0);
+        assert_false(used);
+        assert_int_equal(json_get_array(way, "pcrs", &list), 0);
+        assert_string_equal(json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN), "[7,11]");
         assert_int_equal(json_get_array(way, "opens", &list), 0);
         assert_string_equal(json_object_get_string(json_object_array_get_idx(list, 0)),
                             "usi-00000001.efi");
@@ -457,6 +530,8 @@ int main(void)
                 TEST(test_remove_and_clean),
                 TEST(test_recovery_keys),
                 TEST(test_unknown),
+                TEST(test_pin),
+                TEST(test_more_pcrs),
                 TEST(test_json),
                 TEST(test_enrolled_tpm_remembers_the_node),
         };

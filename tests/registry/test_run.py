@@ -109,6 +109,22 @@ def test_failure_of_a_hook_behind_the_change_is_told(node, source, hooks, image)
     assert node.role("active") == image
 
 
+def test_entry_of_an_unattended_reset(node, source, image, images):
+    """It is there as long as the configuration allows it, leads where recovery's does, and keeps no image of before."""
+    config, names = node.state / "90_reset.yaml", lambda: {n: i for n, i in node.entries().items()}
+    assert node.upgrade(source).rc == 0 and "statereset.conf" not in names()
+    config.write_text("#cloud-config\nreset:\n  unattended: true\n")
+    assert node.upgrade(source).rc == 0                    # nothing else to do
+    assert names()["statereset.conf"] == names()["recovery.conf"]
+    node.confirm()
+    old = names()["recovery.conf"]
+    assert node.upgrade(source, "--recovery").rc == 0
+    assert names()["statereset.conf"] == names()["recovery.conf"] != old and old not in node.files()
+    assert node.role("recovery") == node.role("statereset") == image and node.check([image, images.get(1)]) == []
+    config.write_text("#cloud-config\nreset: {}\n")
+    assert node.upgrade(source).rc == 0 and "statereset.conf" not in names()
+
+
 def memory(node):
     return json.loads((node.state / "tb-agent-upgrade.json").read_text())
 

@@ -138,6 +138,7 @@ static int make_world(struct env *env, struct places *p, const struct here *h, s
         env->efivarfs = p->efivars;
         env->oem = env->persistent = env->proc = env->sysfs = env->dev = p->run;
         env->tcti = "device:/nonexistent";
+        env->oem = h->state;
         r = file_make_dirs(AT_FDCWD, p->efivars, 0700);
         if (r < 0)
                 return error_errno(e, -r, "%s", p->efivars);

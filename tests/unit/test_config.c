@@ -77,6 +77,7 @@ static const struct sample {
         {"reset.reset-oem", "true", "true"},
         {"reset.reboot", "true", "true"},
         {"reset.poweroff", "true", "true"},
+        {"reset.unattended", "true", "true"},
         {"reset.hooks.before", "[/a]", "[\"/a\"]"},
         {"reset.hooks.after", "[/a]", "[\"/a\"]"},
         {"bind-pcrs", "[0, \"2\"]", "[0,2,7]"},

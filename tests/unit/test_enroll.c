@@ -234,26 +234,56 @@ static void test_drop_unproven(void **state)
         assert_int_equal(n->n_changes, 0);
 }
 
-/* Nothing that asks for less beside what asks for more: a PIN, other PCRs. */
-static void test_others(void **state)
+/* Nothing that asks for less comes beside what asks for more: a PIN, more PCRs. */
+static void test_choice(void **state)
 {
+        struct enroll_choice choice;
         struct token *t;
 
         (void)state;
         add(0, WAY_OPENS, 1, NULL, "good");
+        add(0, WAY_RECOVERY_KEY, 0, NULL, "");
         add(0, WAY_UNKNOWN, 0, NULL, "other");
-        n->ways.volume[0].way[0].token->signed_pcrs = PCR_CHOICE_SIGNED;
-        n->ways.volume[0].way[0].token->literal_pcrs = PCR_CHOICE_NEEDED;
-        t = n->ways.volume[0].way[1].token;
+        t = n->ways.volume[0].way[0].token;
         t->signed_pcrs = PCR_CHOICE_SIGNED;
         t->literal_pcrs = PCR_CHOICE_NEEDED;
-        for (unsigned i = 0; i < 2; i++) {
-                t->pin = i == 0;
-                t->literal_pcrs = i == 0 ? PCR_CHOICE_NEEDED : PCR_CHOICE_NEEDED | 1u;
+        t = n->ways.volume[0].way[2].token;
+        t->signed_pcrs = PCR_CHOICE_SIGNED;
+        t->literal_pcrs = PCR_CHOICE_NEEDED;
+        assert_int_equal(enroll_read_choice(n, &choice, &error), 0);
+        assert_int_equal(choice.literal_pcrs, PCR_CHOICE_NEEDED);
+        assert_false(choice.pin || choice.new_pin || choice.replace);
+        t->literal_pcrs |= 1u;
+        t->pin = true;
+        assert_int_equal(enroll_read_choice(n, &choice, &error), 0);
+        assert_int_equal(choice.literal_pcrs, PCR_CHOICE_NEEDED | 1u);
+        assert_true(choice.pin);
+}
+
+/* Somebody else's tokens: what they ask for cannot be sealed to here. */
+static void test_others(void **state)
+{
+        static const uint32_t cases[][2] = {
+                {PCR_CHOICE_SIGNED, PCR_CHOICE_NEEDED | 1u << 4},
+                {PCR_CHOICE_SIGNED, 1u},
+                {PCR_CHOICE_SIGNED, 0},
+                {0, PCR_CHOICE_NEEDED},
+                {PCR_CHOICE_SIGNED | 1u << 12, PCR_CHOICE_NEEDED},
+        };
+
+        (void)state;
+        add(0, WAY_UNKNOWN, 0, NULL, "other");
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct token *t = n->ways.volume[0].way[0].token;
+
+                t->signed_pcrs = cases[i][0];
+                t->literal_pcrs = cases[i][1];
                 assert_int_equal(enroll_tpm(n, &error), -EOPNOTSUPP);
                 assert_int_equal(error.class, ERROR_PRECONDITION);
-                assert_non_null(strstr(error.text, i == 0 ? "PIN" : "PCRs"));
+                assert_non_null(strstr(error.text, "PCRs"));
                 assert_true(*error.advice);
+                error_clear(&error);
+                assert_int_equal(enroll_pin(n, &error), -EOPNOTSUPP);
                 assert_int_equal(n->n_changes, 0);
                 error_clear(&error);
         }
@@ -302,6 +332,7 @@ int main(void)
                 TEST(test_finish_volumes),
                 TEST(test_drop_policy_key),
                 TEST(test_drop_unproven),
+                TEST(test_choice),
                 TEST(test_others),
                 TEST(test_policy_key_names),
         };

@@ -516,6 +516,28 @@ static void test_set_role(void **state)
         assert_string_equal(e.title + 99, " (recovery)");
 }
 
+/* The entry that asks for a reset is nobody's, but for the boot that it starts. */
+static void test_reset(void **state)
+{
+        struct entry e = {.title = "System (recovery)"};
+        struct entry_name name;
+
+        (void)state;
+        entry_set_reset(&e);
+        assert_string_equal(e.title, "System (statereset)");
+        assert_true(strcmp(e.sort_key, "0003") > 0);
+        assert_int_equal(entry_name_parse("StateReset+1-2.conf", &name), 0);
+        assert_true(entry_is_reset(&name));
+        assert_int_equal(name.role, ENTRY_ROLE_NONE);
+        assert_int_equal(entry_role_started(&name), ENTRY_ROLE_RECOVERY);
+        assert_int_equal(entry_name_parse("statereset2.conf", &name), 0);
+        assert_false(entry_is_reset(&name));
+        assert_int_equal(entry_role_started(&name), ENTRY_ROLE_NONE);
+        assert_int_equal(entry_name_parse("passive+1-2.conf", &name), 0);
+        assert_false(entry_is_reset(&name));
+        assert_int_equal(entry_role_started(&name), ENTRY_ROLE_PASSIVE);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -525,7 +547,7 @@ int main(void)
                 cmocka_unit_test(test_format_sizes), cmocka_unit_test(test_parse),
                 cmocka_unit_test(test_parse_bounds), cmocka_unit_test(test_image_path),
                 cmocka_unit_test(test_image_name),   cmocka_unit_test(test_version),
-                cmocka_unit_test(test_select),
+                cmocka_unit_test(test_select),       cmocka_unit_test(test_reset),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,36 @@ static void files_that_hold_no_pin(void **state)
         assert_null(pin);
 }
 
+static void standard_input(void **state)
+{
+        struct world *w = *state;
+        const struct install_pin_wishes wishes = {.file = "-"};
+        _cleanup_(secret_free_p) struct secret *pin = NULL;
+        int before = dup(STDIN_FILENO), ends[2];
+
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        assert_int_equal(file_write(ends[1], "open ", 5), 0);
+        assert_int_equal(file_write(ends[1], "sesame\n", 7), 0);
+        assert_int_equal(close(ends[1]), 0);
+        assert_int_equal(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+        assert_int_equal(install_pin_read(&w->env, &wishes, &pin, &w->e), 0);
+        assert_int_equal(dup2(before, STDIN_FILENO), STDIN_FILENO);
+        assert_int_equal(close(before) | close(ends[0]), 0);
+        assert_int_equal(pin->len, 11);
+        assert_memory_equal(pin->data, "open sesame", 11);
+}
+
+/* One that is there already may be of another program's kind. */
+static void known_one(void **state)
+{
+        struct world *w = *state;
+        _cleanup_(secret_free_p) struct secret *pin = NULL;
+
+        scratch_put_text(&w->dir, "pin", "1\n");
+        assert_int_equal(install_pin_known(&w->env, w->path, &pin, &w->e), 0);
+        assert_int_equal(pin->len, 1);
+}
+
 /* What is typed before the question is thrown away: so each line waits for its own. */
 static int typed(struct world *w, const char *first, const char *second, struct secret **ret)
 {
@@ -174,10 +204,9 @@ static void without_a_terminal(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                CASE(first_line_of_a_file),
-                CASE(files_that_hold_no_pin),
-                CASE(typed_twice),
-                CASE(without_a_terminal),
+                CASE(first_line_of_a_file), CASE(files_that_hold_no_pin),
+                CASE(standard_input),       CASE(known_one),
+                CASE(typed_twice),          CASE(without_a_terminal),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/reset_journal.h"
 
+#include "agent/pcr_choice.h"
 #include "tests/unit/esp_world.h"
 
 #define UUID "0123abcd-4567-89ab-cdef-0123456789AB"
@@ -22,6 +23,12 @@ static void parsed_as_written(void **state)
         assert_int_equal(reset_journal_parse(good, strlen(good), &j, &error), 0);
         assert_int_equal(j.n, 2);
         assert_int_equal(j.time, 5);
+        assert_int_equal(j.pcrs, PCR_CHOICE_NEEDED); /* of a version that made no choice */
+        assert_false(j.pin);
+        assert_true(reset_journal_names(&j, "data"));
+        assert_false(reset_journal_names(&j, "persistent"));
+        j.pcrs = PCR_CHOICE_LITERAL;
+        j.pin = true;
         assert_string_equal(j.volume[0].name, "oem");
         assert_string_equal(j.volume[0].uuid, "");
         assert_string_equal(j.volume[1].label, "X");
@@ -53,6 +60,11 @@ static void anything_else_is_refused(void **state)
         } cases[] = {
                 {"\"schema\":1", "\"schema\":2"},
                 {"\"time\":5", "\"time\":-5"},
+                {"\"time\":5", "\"time\":5,\"pcrs\":1"}, /* without 7 */
+                {"\"time\":5", "\"time\":5,\"pcrs\":144"},
+                {"\"time\":5", "\"time\":5,\"pcrs\":4294967424"},
+                {"\"time\":5", "\"time\":5,\"pcrs\":\"7\""},
+                {"\"time\":5", "\"time\":5,\"pin\":1"},
                 {"\"overwrite\":false", "\"overwrite\":0"},
                 {"\"oem\"", "\"efi\""},  /* never a partition that holds no data */
                 {"\"oem\"", "\"data\""}, /* twice */
