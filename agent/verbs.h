@@ -16,3 +16,4 @@ int verb_verify(const struct env *env, int argc, char **argv);
 int verb_unlock(const struct env *env, int argc, char **argv);
 int verb_enroll(const struct env *env, int argc, char **argv);
 int verb_secureboot(const struct env *env, int argc, char **argv);
+int verb_extension(const struct env *env, int argc, char **argv);
