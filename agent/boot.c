@@ -634,6 +634,7 @@ static int stage_unlock(struct boot *b, bool *ret_closed, struct error *e)
                 log_warning("%s", tpm_error.text);
                 boot_report_problem(b->report, tpm_error.text);
         }
+        boot_extension_note_image(b);
         boot_report_step(b->report, "tpm");
         r = b->live ? 0 : boot_installed(b, uuid, e);
         closed = close_policy(b, &had_policy, &close_error);
@@ -690,8 +691,13 @@ static int stage_mount(struct boot *b, bool unlocked, struct error *e)
                 r = 0;
         boot_report_step(b->report, "mount");
         if (r == 0)
+                r = boot_extension_open(b, data, e);
+        boot_report_step(b->report, "extensions");
+        if (r == 0)
                 r = make_folders(b, data, e);
         boot_report_step(b->report, "user data");
+        if (r == 0)
+                r = boot_extension_merge(b, data, e);
         if (r == 0)
                 r = write_sentinels(b, e);
         if (r == 0)

@@ -9,6 +9,7 @@
 #include "agent/data.h"
 #include "agent/node.h"
 #include "base/buf.h"
+#include "base/digest.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "partition/module.h"
@@ -30,6 +31,8 @@ struct boot_pin {
         bool try_returned; /* the boot on trial has its try back meanwhile */
 };
 
+struct boot_extensions; /* agent/boot_extension.c */
+
 struct boot {
         const struct env *env;
         struct boot_report *report;
@@ -40,8 +43,11 @@ struct boot {
         bool counted; /* the entry is on trial */
         bool live;
         struct boot_pin pin;
-        bool first;     /* this boot makes the volumes of a disk image */
-        bool chosen;    /* the entry statereset was: statereset_was_chosen() */
+        bool first;                 /* this boot makes the volumes of a disk image */
+        bool chosen;                /* the entry statereset was: statereset_was_chosen() */
+        bool measured;              /* image is known */
+        uint8_t image[SHA256_SIZE]; /* which one runs: PCR 11 as it was when nothing was unsealed */
+        struct boot_extensions *extensions; /* NULL: none */
         struct buf why; /* recovery: what is wrong with the other entries, in lines */
 };
 
@@ -138,6 +144,20 @@ void boot_swap(struct boot *b);
  * /etc, /var and /run must be writable by now. What fails is a problem of the report.
  */
 void boot_userdata(struct boot *b, struct boot_data data);
+
+/* Reads which image runs: what ran up to here, with nothing unsealed, is measured. */
+void boot_extension_note_image(struct boot *b);
+
+/*
+ * Extensions that are enabled for the image that runs (agent/extension.h), in active and passive
+ * boots. boot_extension_open(), with the data mounted and before the folders are made, proves them
+ * and lays those for /etc over that of the image; boot_extension_merge(), when the folders are made
+ * and before the root is read-only, lays the others over /usr, and keeps systemd-sysext from what
+ * lies on the persistent partition. An extension that fails is a problem of the report, and left
+ * out. Only what would go on without data that was mounted is an error.
+ */
+int boot_extension_open(struct boot *b, struct boot_data data, struct error *e) _must_check_;
+int boot_extension_merge(struct boot *b, struct boot_data data, struct error *e) _must_check_;
 
 /*
  * With everything mounted, the policy closed: carries out the reset that the entry statereset asks

@@ -286,6 +286,11 @@ int machine_open_state(const struct env *env)
         return open_mounted(env->oem);
 }
 
+int machine_open_persistent(const struct env *env)
+{
+        return open_mounted(env->persistent);
+}
+
 int machine_open_spool(const struct env *env)
 {
         _cleanup_close_ int fd = open_mounted(env->persistent);

@@ -66,6 +66,9 @@ int machine_running_key(const struct env *env, char **ret, struct error *e) _mus
  * descriptor or -ENOENT. */
 int machine_open_state(const struct env *env) _must_check_;
 
+/* The root of the encrypted persistent partition, if it is mounted: a descriptor or -ENOENT. */
+int machine_open_persistent(const struct env *env) _must_check_;
+
 /* The folder of the encrypted persistent partition that keeps a transfer, made when it is missing:
  * a descriptor or -ENOENT. */
 int machine_open_spool(const struct env *env) _must_check_;

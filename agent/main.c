@@ -28,6 +28,7 @@ static const struct {
         {"unlock", verb_unlock, "open the data of this node by its recovery key"},
         {"enroll", verb_enroll, "show and change the ways into the data: TPM, recovery keys"},
         {"secureboot", verb_secureboot, "show and change the firmware's Secure Boot keys"},
+        {"extension", verb_extension, "install and enable signed additions to /usr and /etc"},
         {"reset", verb_reset, "erase the data of this node and make it like new"},
         {"status", verb_status, "tell what runs, and how this node stands"},
         {"doctor", verb_doctor, "tell what is wrong with this node, and what to do"},

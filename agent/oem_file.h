@@ -8,10 +8,11 @@
 #include "base/error.h"
 
 #define OEM_FILE_FOLDER "tb-agent"
-#define OEM_FILE_MOUNTS OEM_FILE_FOLDER "/mounts.json"     /* agent/boot_layout.h */
-#define OEM_FILE_SWAP OEM_FILE_FOLDER "/swap.json"         /* agent/boot_swap.c */
-#define OEM_FILE_INSTALL OEM_FILE_FOLDER "/install.json"   /* agent/install_record.h */
-#define OEM_FILE_MEASURED OEM_FILE_FOLDER "/measured.json" /* agent/measured.h */
+#define OEM_FILE_MOUNTS OEM_FILE_FOLDER "/mounts.json"         /* agent/boot_layout.h */
+#define OEM_FILE_SWAP OEM_FILE_FOLDER "/swap.json"             /* agent/boot_swap.c */
+#define OEM_FILE_INSTALL OEM_FILE_FOLDER "/install.json"       /* agent/install_record.h */
+#define OEM_FILE_MEASURED OEM_FILE_FOLDER "/measured.json"     /* agent/measured.h */
+#define OEM_FILE_EXTENSIONS OEM_FILE_FOLDER "/extensions.json" /* agent/extension.h */
 
 /*
  * Reads one of them from the mounted partition. 1: text has it, and *ret_path, to be freed, is what

@@ -6,6 +6,7 @@
 
 #include "agent/boot.h"
 #include "agent/boot_report.h"
+#include "agent/extension_report.h"
 #include "agent/firmware_entry.h"
 #include "agent/machine.h"
 #include "agent/node.h"
@@ -187,7 +188,8 @@ static int collect(const struct env *env, struct json_object *root, struct error
                 return r;
         r = add_esp(env, root, e);
         if (r == 0 && (add_floor(env, root) < 0 || firmware_entry_status(env, root) < 0 ||
-                       boot_first_add_status(env, root) < 0 || status_add_ways(env, root) < 0))
+                       boot_first_add_status(env, root) < 0 || status_add_ways(env, root) < 0 ||
+                       extension_report_status(env, root) < 0))
                 r = error_oom(e);
         return r;
 }
@@ -312,6 +314,7 @@ static void print_text(struct json_object *root)
         print_first_boot(root);
         print_list(root, "partitions", "data", print_partition);
         status_print_ways(root);
+        extension_report_print(root);
         status_print_node(root);
         print_list(root, "problems", "problems", print_problem);
 }

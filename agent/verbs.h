@@ -17,3 +17,4 @@ int verb_unlock(const struct env *env, int argc, char **argv);
 int verb_enroll(const struct env *env, int argc, char **argv);
 int verb_secureboot(const struct env *env, int argc, char **argv);
 int verb_doctor(const struct env *env, int argc, char **argv);
+int verb_extension(const struct env *env, int argc, char **argv);

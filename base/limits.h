@@ -223,6 +223,15 @@
  * but a machine that started from the network has none. */
 #define LIMIT_DISC_WAIT_SECONDS 15u
 
+/* System extensions: tools and drivers of some hundred MiB; a node has a handful. The signature is
+ * a JSON text of a few KiB, its partition has 16 KiB. Images that one may be enabled for: what
+ * runs, what it may fall back to, and what comes next. */
+#define LIMIT_EXTENSION_SIZE (4 * GIB)
+#define LIMIT_EXTENSIONS 16u
+#define LIMIT_EXTENSION_IMAGES 4u
+#define LIMIT_EXTENSION_NAME 64u
+#define LIMIT_DDI_SIGNATURE (256 * KIB)
+
 /* Configuration: Kairos skips files above 1 MiB; real ones have a few KiB and nest six deep. What
  * is counted as nodes includes those of sections that are left alone (files in write_files). */
 #define LIMIT_CONFIG_DOCUMENT (1 * MIB)

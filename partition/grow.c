@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "base/crc32.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/num.h"
@@ -67,26 +68,13 @@ static void put_u64(uint8_t *p, uint64_t v)
         put_le32(p + 4, (uint32_t)(v >> 32));
 }
 
-/* CRC-32 of UEFI (section 5.3.2 names the polynomial of ISO 3309). */
-static uint32_t crc32(const uint8_t *p, size_t n)
-{
-        uint32_t crc = UINT32_MAX;
-
-        for (size_t i = 0; i < n; i++) {
-                crc ^= p[i];
-                for (int bit = 0; bit < 8; bit++)
-                        crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xedb88320) : 0);
-        }
-        return ~crc;
-}
-
 static uint32_t header_crc(const uint8_t *header)
 {
         uint8_t copy[HEADER_SIZE];
 
         memcpy(copy, header, sizeof(copy));
         put_le32(copy + HEADER_CRC_AT, 0);
-        return crc32(copy, sizeof(copy));
+        return crc32_gpt(copy, sizeof(copy));
 }
 
 static bool is_usual(const uint8_t *h)
@@ -126,7 +114,7 @@ static int table_load(struct table *t, int fd, const struct disk *d, struct erro
         if (n < 0)
                 return error_errno(e, (int)-n, "%s: partition table", d->path);
         return (size_t)n == t->size && memcmp(t->data, header, sizeof(header)) == 0 &&
-               crc32(entry_at(t, 0), (size_t)t->count * ENTRY_SIZE) ==
+               crc32_gpt(entry_at(t, 0), (size_t)t->count * ENTRY_SIZE) ==
                        le32_at(header + HEADER_ENTRIES_CRC_AT);
 }
 
@@ -239,7 +227,7 @@ static void settle(struct table *t)
         put_u64(t->data + HEADER_ALTERNATE_LBA_AT, t->last_lba);
         put_u64(t->data + HEADER_LAST_USABLE_AT, last_usable(t));
         put_le32(t->data + HEADER_ENTRIES_CRC_AT,
-                 crc32(entry_at(t, 0), (size_t)t->count * ENTRY_SIZE));
+                 crc32_gpt(entry_at(t, 0), (size_t)t->count * ENTRY_SIZE));
         seal_header(t->data);
 }
 

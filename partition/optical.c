@@ -3,13 +3,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "base/file.h"
 #include "base/num.h"
+#include "partition/loop.h"
 
 #define SECTOR 2048u
 /* The boot record volume descriptor stands in this sector, and nowhere else. */
@@ -97,66 +96,11 @@ int optical_find_image(int fd, uint64_t *ret_offset, uint64_t *ret_size, struct 
         return 0;
 }
 
-static int open_device(const struct env *env, const char *name, int flags, char **ret_path,
-                       struct error *e)
-{
-        _cleanup_free_ char *path = NULL;
-        int fd;
-
-        if (asprintf(&path, "%s/%s", env->dev, name) < 0) {
-                path = NULL;
-                return error_oom(e);
-        }
-        fd = open(path, flags | O_CLOEXEC | O_NOCTTY);
-        if (fd < 0)
-                return error_errno(e, errno, "%s", path);
-        *ret_path = TAKE_PTR(path);
-        return fd;
-}
-
-/* A free loop device over a part of the disc. Somebody may take the free one first: the next
- * then. */
-static int attach(const struct env *env, int disc, uint64_t offset, uint64_t size, int *ret_fd,
-                  char **ret_path, struct error *e)
-{
-        _cleanup_free_ char *control_path = NULL;
-        _cleanup_close_ int control = open_device(env, "loop-control", O_RDWR, &control_path, e);
-        const struct loop_config config = {
-                .fd = (uint32_t)disc,
-                .info = {.lo_offset = offset,
-                         .lo_sizelimit = size,
-                         .lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR}};
-
-        if (control < 0)
-                return control;
-        for (unsigned tries = 0; tries < 8; tries++) {
-                _cleanup_free_ char *path = NULL;
-                _cleanup_close_ int fd = -EBADF;
-                int number = ioctl(control, LOOP_CTL_GET_FREE);
-                char name[24];
-
-                if (number < 0)
-                        return error_errno(e, errno, "no free loop device");
-                (void)snprintf(name, sizeof(name), "loop%d", number);
-                fd = open_device(env, name, O_RDONLY, &path, e);
-                if (fd < 0)
-                        return fd;
-                if (ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
-                        *ret_fd = TAKE_FD(fd);
-                        *ret_path = TAKE_PTR(path);
-                        return 0;
-                }
-                if (errno != EBUSY)
-                        return error_errno(e, errno, "%s over the disc", path);
-        }
-        return error_set(e, ERROR_BUSY, EBUSY, "no free loop device");
-}
-
 int optical_attach(const struct env *env, const char *drive, int *ret_fd, char **ret_path,
                    struct error *e)
 {
         _cleanup_free_ char *path = NULL;
-        _cleanup_close_ int disc = open_device(env, drive, O_RDONLY, &path, e);
+        _cleanup_close_ int disc = loop_open_device(env, drive, O_RDONLY, &path, e);
         uint64_t offset, size;
         int r;
 
@@ -165,5 +109,5 @@ int optical_attach(const struct env *env, const char *drive, int *ret_fd, char *
         r = optical_find_image(disc, &offset, &size, e);
         if (r < 0)
                 return error_wrap(e, r, "%s", path);
-        return attach(env, disc, offset, size, ret_fd, ret_path, e);
+        return loop_attach(env, disc, offset, size, ret_fd, ret_path, e);
 }

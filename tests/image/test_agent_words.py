@@ -28,6 +28,8 @@ def agent(*argv):
     ("enroll", "tpm", "--rotate"), ("enroll", "recovery-key", "--policy-key", "/x"), ("enroll", "list", "--force"),
     ("enroll", "finish", "--next", "db=/x"), ("secureboot",), ("secureboot", "update"), ("secureboot", "list", "db=/x"),
     ("secureboot", "nothing", "db=/x"),
+    ("extension",), ("extension", "nothing"), ("extension", "install"), ("extension", "list", "word"), ("extension", "enable"),
+    ("extension", "enable", "x", "--confext"),
     ("reset", "word"), ("reset", "--oem=1"), ("reset", "--reboot", "--poweroff"), ("reset", "--partition"), ("reset", "--ye"),
     ("reset", "--recovery-key", "--no-recovery-key"), ("reset", "--recovery-key-file", "-"),
     ("install",), ("status", "--json=1"), ("status", "word"), ("verify", "--unknown", "file:/x"), ("nonsense",), ()])

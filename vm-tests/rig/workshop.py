@@ -114,6 +114,9 @@ class Workshop:
         def make(path):
             root = path.with_suffix('.root')
             run(OS / 'compose', '--version', version, base, self.agent, self.guest, root)
+            # Who signs images signs system extensions as well.
+            (root / 'usr/share/tb-agent').mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(keydir / 'db.pem', root / 'usr/share/tb-agent/extension.pem')
             if furnish:
                 furnish(root)
             told = run(self.tb_image, 'usi', '--rootfs', root, '--kernel', base / 'boot/vmlinuz', '--os-release',
