@@ -5,9 +5,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "agent/golden_file.h"
+#include "agent/golden_tpm.h"
+#include "agent/golden_volume.h"
 #include "agent/install_oem.h"
 #include "agent/pcr_choice.h"
 #include "agent/stop.h"
@@ -21,23 +24,25 @@
  */
 #define SMALL_THINGS (64 * MIB)
 
-int golden_check(const struct install_wishes *w, const char *tcti, struct error *e)
+int golden_check(const struct install_wishes *w, struct error *e)
 {
         const struct {
                 bool given;
                 const char *text;
         } of_disks[] = {
-                {w->escrow.show || w->escrow.file,
+                {!w->seal && (w->escrow.show || w->escrow.file),
                  "a recovery key of an image would be that of every machine: make one on the node"},
                 {w->firmware.keys || w->firmware.keys_by,
                  "an image brings no Secure Boot keys: enrol them on the machines"},
-                {w->allow_downgrade, "an image has no version floor"},
-                {tcti, "an image is sealed by the TPM of each machine, at its first boot"},
+                {!w->seal && w->allow_downgrade, "an image has no version floor"},
+                {!w->seal && (w->pcr7 || w->event_log),
+                 "--pcr7 and --event-log are of use with --tcti: else the first boot seals"},
                 {w->no_format, "--no-format is for disks"},
                 {w->force_release, "--force-release is for disks: nothing holds a new file"},
                 {w->end != INSTALL_END_STAY, "this machine goes on"},
-                {w->pin.ask || w->pin.file, "a PIN of an image would be that of every machine"},
-                {(w->literal_pcrs & ~PCR_CHOICE_NEEDED) != 0,
+                {!w->seal && (w->pin.ask || w->pin.file),
+                 "a PIN of an image would be that of every machine"},
+                {!w->seal && (w->literal_pcrs & ~PCR_CHOICE_NEEDED) != 0,
                  "the first boot binds to PCR 7 and to no other by value"},
                 {w->config && (w->config->install.hooks.before.n > 0 ||
                                w->config->install.hooks.after.n > 0),
@@ -47,9 +52,11 @@ int golden_check(const struct install_wishes *w, const char *tcti, struct error 
         };
 
         if (!w->image) {
-                if (w->image_size > 0 || w->overwrite || w->db.n > 0 || w->dbx.n > 0)
+                if (w->image_size > 0 || w->overwrite || w->db.n > 0 || w->dbx.n > 0 || w->pcr7 ||
+                    w->event_log)
                         return error_set(e, ERROR_USAGE, EINVAL,
-                                         "--size, --overwrite, --db and --dbx need --image");
+                                         "--size, --overwrite, --db, --dbx, --pcr7 and --event-log "
+                                         "need --image");
                 return 0;
         }
         for (size_t i = 0; i < ARRAY_SIZE(of_disks); i++) {
@@ -58,6 +65,12 @@ int golden_check(const struct install_wishes *w, const char *tcti, struct error 
         }
         if (w->image_size == 0)
                 return error_set(e, ERROR_USAGE, EINVAL, "--image: --size is missing");
+        if (w->seal) {
+                int r = golden_tpm_check(w, e);
+
+                if (r < 0 || w->event_log)
+                        return r;
+        }
         if (w->db.n > 0)
                 return 0;
         error_set(e, ERROR_USAGE, EINVAL, "--image: --db is missing");
@@ -87,18 +100,22 @@ static int check_source(struct install_plan *p, const struct install_wishes *w, 
                                                  .begin = install_begin_fetch,
                                                  .done = install_progress_bytes,
                                                  .arg = w->progress};
-        int r = read_database(&w->db, &m->db, e);
+        int r = p->sealed ? golden_tpm_begin(p, w, e) : 0;
 
-        if (r == 0)
+        if (r == 0 && !w->event_log)
+                r = read_database(&w->db, &m->db, e);
+        if (r == 0 && !w->event_log)
                 r = read_database(&w->dbx, &m->dbx, e);
         if (r < 0)
                 return r;
-        (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text), "sealed to at the first boot");
-        m->demands = (struct image_demands){.db = m->db,
-                                            .dbx = m->dbx,
-                                            .elsewhere = true,
-                                            .pcr7 = PROOF_NOT_APPLICABLE,
-                                            .pcr7_text = m->pcr7_text};
+        (void)snprintf(m->pcr7_text, sizeof(m->pcr7_text), "%s",
+                       p->sealed ? "the partitions are sealed to the value on their machine"
+                                 : "sealed to at the first boot");
+        m->demands.db = m->db;
+        m->demands.dbx = m->dbx;
+        m->demands.elsewhere = true;
+        m->demands.pcr7 = PROOF_NOT_APPLICABLE;
+        m->demands.pcr7_text = m->pcr7_text;
         source_fetch_options(&w->from, &fetch);
         return source_open(w->source, &m->demands, true, &transfer, &p->proofs, &p->source, e);
 }
@@ -141,7 +158,7 @@ static int plan_layout(struct install_plan *p, const struct install_wishes *w, s
 static int pack_config(struct install_plan *p, struct error *e)
 {
         p->packed = (struct buf)BUF_INIT(LIMIT_BLANK_CONTENT);
-        return p->config ? install_oem_pack(p->config, &p->packed, e) : 0;
+        return p->config && !p->sealed ? install_oem_pack(p->config, &p->packed, e) : 0;
 }
 
 int golden_prepare(const struct env *env, const struct install_wishes *w, struct install_plan *ret,
@@ -154,6 +171,7 @@ int golden_prepare(const struct env *env, const struct install_wishes *w, struct
                                    .image = w->image,
                                    .image_size = w->image_size,
                                    .overwrite = w->overwrite,
+                                   .sealed = w->seal,
                                    .allow_software_tpm = w->firmware.allow_software_tpm,
                                    .allow_discards = w->allow_discards,
                                    .insecure = &w->from.insecure,
@@ -164,6 +182,8 @@ int golden_prepare(const struct env *env, const struct install_wishes *w, struct
         r = golden_file_check(w->image, w->overwrite, e);
         if (r == 0)
                 r = check_source(p, w, e);
+        if (r == 0 && p->sealed)
+                r = golden_tpm_end(p, w, e);
         if (r == 0)
                 r = plan_layout(p, w, e);
         if (r == 0)
@@ -184,6 +204,7 @@ static int check_space(const struct install_plan *p, int fd, struct error *e)
                 return error_errno(e, errno, "%s", p->image);
         if (mul_u64(image_size(p->source.image), 2, &need) < 0 ||
             add_u64(need, SMALL_THINGS + p->packed.len, &need) < 0 ||
+            add_u64(need, p->sealed ? golden_volumes_space(p) : 0, &need) < 0 ||
             mul_u64(st.f_bavail, st.f_frsize, &have) < 0 || need <= have)
                 return 0;
         return error_set(e, ERROR_SPACE, ENOSPC, "%s: %s free, about %s needed", p->image,
@@ -240,6 +261,14 @@ static int mark(const struct install_plan *p, const struct golden_file *f, const
                                    content ? content->len : 0, e);
 }
 
+/* Places for the volumes that each machine makes. */
+static int mark_blank(const struct install_plan *p, const struct golden_file *f, struct error *e)
+{
+        int r = mark(p, f, LAYOUT_OEM_NAME, NULL, e);
+
+        return r < 0 ? r : mark(p, f, LAYOUT_PERSISTENT_NAME, &p->packed, e);
+}
+
 static int write_table(const struct install_plan *p, const struct golden_file *f, struct error *e)
 {
         _cleanup_(disk_free_p) struct disk *disk = NULL;
@@ -261,27 +290,54 @@ static int fill(const struct install_plan *p, const struct golden_file *f,
         if (r == 0)
                 r = make_esp(p, f, progress, e);
         if (r == 0)
-                r = mark(p, f, LAYOUT_OEM_NAME, NULL, e);
-        if (r == 0)
-                r = mark(p, f, LAYOUT_PERSISTENT_NAME, &p->packed, e);
+                r = p->sealed ? golden_volumes_make(p, f, progress, e) : mark_blank(p, f, e);
         install_progress_step(progress, INSTALL_STEP_TABLE, NULL, 0);
         if (r == 0)
                 r = write_table(p, f, e);
         return r < 0 ? r : stop_check(e);
 }
 
-int golden_apply(struct install_plan *p, struct install_progress *progress, struct error *e)
+static int make_file(struct install_plan *p, struct install_progress *progress, struct error *e)
 {
         _cleanup_(golden_file_done) struct golden_file file = GOLDEN_FILE_INIT;
-        int r = stop_prepare(e);
+        int r = golden_file_make(p->image, p->image_size, &file, e);
 
         if (r == 0)
-                r = golden_file_make(p->image, p->image_size, &file, e);
-        if (r < 0)
-                return r;
-        r = fill(p, &file, progress, e);
+                r = fill(p, &file, progress, e);
         /* What fails when a signal came is the signal's doing. */
         if (r < 0)
                 return stop_wanted(NULL) ? stop_check(e) : r;
-        return golden_file_publish(&file, p->overwrite, e);
+        /* Before there is a node that could need it: see agent/install_escrow.h. */
+        r = install_escrow_deliver(&p->escrow, e);
+        return r < 0 ? r : golden_file_publish(&file, p->overwrite, e);
+}
+
+/* With --overwrite the image would take the place of the key. */
+static int check_key_file(const struct install_plan *p, struct error *e)
+{
+        struct stat key, image;
+
+        if (p->escrow.fd < 0 || fstat(p->escrow.fd, &key) < 0 || stat(p->image, &image) < 0 ||
+            key.st_dev != image.st_dev || key.st_ino != image.st_ino)
+                return 0;
+        return error_set(e, ERROR_USAGE, EINVAL, "%s: image and recovery key in the same file",
+                         p->image);
+}
+
+int golden_apply(struct install_plan *p, struct install_progress *progress, struct error *e)
+{
+        int r = stop_prepare(e);
+
+        if (r == 0)
+                r = install_escrow_begin(&p->escrow, p->env, NULL, e);
+        if (r < 0)
+                return r;
+        r = check_key_file(p, e);
+        if (r == 0)
+                r = make_file(p, progress, e);
+        if (r < 0)
+                install_escrow_abandon(&p->escrow);
+        else if (p->sealed)
+                install_remember_node(p);
+        return r;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Golden images: "install --image FILE" writes the disk of a node into a file, as an ordinary user,
+ * Disk images: "install --image FILE" writes the disk of a node into a file, as an ordinary user,
  * without mounts, loop devices, device-mapper or TPM. ESP, images, entries and table are those of
  * an installation, made by the same code. The data partitions are blank (partition/blank.h): an
  * image that is copied to many machines holds no key, and each machine makes its volumes at its
- * first boot (agent/boot.h).
+ * first boot (agent/boot.h). When the TPM of the one machine that will start it can be reached
+ * (--tcti), the image is a finished node instead: agent/golden_tpm.h, agent/golden_volume.h.
  *
  * Trust: the image is as public as its file. Boot loader and images on it are signed, and nothing
  * else is: whoever can write the file, or the disk before the first boot, chooses the
@@ -18,11 +19,10 @@
 #include "agent/install.h"
 
 /*
- * Wishes that only make sense for a disk, or the other way around: ERROR_USAGE. tcti is what the
- * user named, or NULL. Before anything else, for disks as well.
+ * Wishes that only make sense for a disk, or the other way around: ERROR_USAGE. Before anything
+ * else, for disks as well.
  */
-int golden_check(const struct install_wishes *wishes, const char *tcti, struct error *e)
-        _must_check_;
+int golden_check(const struct install_wishes *wishes, struct error *e) _must_check_;
 
 /*
  * As install_prepare(), for a plan with an image. Changes nothing; ERROR_SPACE says what the size
@@ -32,6 +32,7 @@ int golden_check(const struct install_wishes *wishes, const char *tcti, struct e
 int golden_prepare(const struct env *env, const struct install_wishes *wishes,
                    struct install_plan *ret, struct error *e) _must_check_;
 
-/* As install_apply(): when it returns 0 the file is there and durable. */
+/* As install_apply(): when it returns 0 the file is there and durable, and the recovery key, if
+ * there is one, is where it was to go. */
 int golden_apply(struct install_plan *p, struct install_progress *progress, struct error *e)
         _must_check_;

@@ -37,7 +37,7 @@ static void print_help(void)
                 "Installs this system on a disk. Everything on the disk is lost. On a terminal, "
                 "without\n--target and --yes, it shows the disks and asks.\n"
                 "Or writes such a disk into a file, as any user; data is encrypted at the first "
-                "boot.\n\n"
+                "boot,\nor now, by the TPM of its machine (--tcti).\n\n"
                 "  --target SPEC    whole disk, any path that leads to it; or a rule: auto "
                 "(largest),\n"
                 "                   smallest, or terms in one word, e.g. "
@@ -72,6 +72,10 @@ static void print_help(void)
                 "  --recovery-key   show a recovery key on the terminal\n"
                 "  --recovery-key-file PATH  write it to a new file\n"
                 "  --no-recovery-key  make none, and do not warn\n"
+                "  --event-log FILE  with --image and --tcti: firmware log of the machine of that "
+                "TPM,\n"
+                "                   instead of --db; the image is then a finished node\n"
+                "  --pcr7 HEX       the same, with the value that PCR 7 will have, and --db\n"
                 "  --allow-discards  tell the device which blocks of encrypted partitions are "
                 "free\n"
                 "  --bind-pcrs LIST  PCRs the data is bound to by value, 7 among them (default: "
@@ -124,6 +128,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"config", OPTION_LIST, &o->configs},
                 {"use-default-dirs", OPTION_FLAG, &o->use_default_dirs},
                 {"source", OPTION_TEXT, &o->wishes.source},
+                {"pcr7", OPTION_TEXT, &o->wishes.pcr7},
+                {"event-log", OPTION_TEXT, &o->wishes.event_log},
                 {"force-release", OPTION_FLAG, &o->wishes.force_release},
                 {"bind-pcrs", OPTION_TEXT, &o->pcrs},
                 {"pin", OPTION_FLAG, &o->wishes.pin.ask},
@@ -166,6 +172,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target and --image exclude each other");
         if (r == 0 && o->wishes.unattended)
                 r = begin_unattended(o, e);
+        o->wishes.seal = o->wishes.image && o->tcti;
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
         return r == 0 ? install_end_choose(o->reboot, o->poweroff, &o->wishes.end, e) : r;
@@ -203,10 +210,12 @@ static bool is_attended(const struct install_options *o)
 
 static int check_wishes(const struct install_options *o, struct error *e)
 {
-        int r = golden_check(&o->wishes, o->tcti, e);
+        int r = golden_check(&o->wishes, e);
 
-        if (r < 0 || o->wishes.image)
+        if (r < 0)
                 return r;
+        if (o->wishes.image)
+                return install_escrow_check(&o->wishes.escrow, e);
         if (!o->wishes.target && !is_attended(o)) {
                 error_set(e, ERROR_USAGE, EINVAL,
                           "--target is missing, and no configuration names a device");
@@ -251,6 +260,12 @@ struct outcome {
         bool told;      /* the document was printed, with the failure if there is one */
 };
 
+static void tell_key_file(const struct install_plan *p, bool installed)
+{
+        if (p->escrow.place == INSTALL_ESCROW_FILE && installed)
+                report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
+}
+
 static void print_text(const struct install_plan *p, const struct outcome *run)
 {
         (void)printf("%s\n", !run->installed                ? "nothing was changed"
@@ -258,8 +273,7 @@ static void print_text(const struct install_plan *p, const struct outcome *run)
                              : p->end == INSTALL_END_POWEROFF
                                      ? "installed; powering off"
                                      : "installed; restart from this disk");
-        if (p->escrow.place == INSTALL_ESCROW_FILE && run->installed)
-                report_text(stdout, "the recovery key is in %s\n", p->escrow.path);
+        tell_key_file(p, run->installed);
 }
 
 /* failure: of what comes after a complete installation; NULL: there is none. */
@@ -295,18 +309,29 @@ static int print_image(const struct install_plan *p, const struct install_option
                 if (o->dry_run)
                         report_text(stdout, "nothing was changed\n");
                 else
-                        report_text(stdout,
-                                    "%s is complete; the machines that start it encrypt their data "
-                                    "at the first boot\n",
-                                    p->image);
+                        report_text(stdout, "%s is complete; %s\n", p->image,
+                                    p->sealed ? "its data opens with the TPM that was named"
+                                              : "the machines that start it encrypt their data at "
+                                                "the first boot");
+                tell_key_file(p, !o->dry_run);
                 return 0;
         }
         root = report_new("install");
         if (!root || json_add_bool(root, "dry_run", o->dry_run) < 0 ||
             json_add_obj(root, "plan", install_plan_json(p)) < 0 ||
-            json_add_bool(root, "installed", !o->dry_run) < 0)
+            json_add_bool(root, "installed", !o->dry_run) < 0 ||
+            (p->sealed && install_escrow_report(&p->escrow, root) < 0))
                 return error_oom(e);
         return report_print(root, e);
+}
+
+/* What belongs to one machine. */
+static int choose_secrets(const struct env *env, const struct install_options *o,
+                          struct install_plan *p, struct error *e)
+{
+        int r = install_escrow_choose(env, &o->wishes.escrow, is_attended(o), &p->escrow, e);
+
+        return r < 0 ? r : install_pin_read(env, &o->wishes.pin, &p->pin, e);
 }
 
 /* Nothing is asked: nothing is lost that was not named twice. */
@@ -315,12 +340,17 @@ static int make_image(const struct env *env, const struct install_options *o,
 {
         _cleanup_(install_plan_done) struct install_plan plan = {.source = SOURCE_INIT,
                                                                  .escrow = INSTALL_ESCROW_INIT};
+        FILE *out = o->dry_run ? stdout : stderr;
         int r = golden_prepare(env, &o->wishes, &plan, e);
 
+        if (r == 0 && plan.sealed)
+                r = choose_secrets(env, o, &plan, e);
         if (r < 0)
                 return r;
         if (!o->json)
-                install_describe(&plan, o->dry_run ? stdout : stderr);
+                install_describe(&plan, out);
+        if (!o->json && plan.sealed)
+                install_escrow_describe(&plan.escrow, out);
         if (!o->dry_run)
                 r = golden_apply(&plan, progress, e);
         return r < 0 ? r : print_image(&plan, o, e);

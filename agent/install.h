@@ -47,7 +47,8 @@ struct install_plan {
         const char *image; /* this file, */
         uint64_t image_size;
         bool overwrite, allow_software_tpm;
-        struct buf packed;            /* with this configuration */
+        bool sealed; /* the image is a finished node, of the TPM that was named: golden_tpm.h */
+        struct buf packed;            /* else: with this configuration */
         struct install_choice choice; /* how it came to this disk */
         struct machine machine;       /* what the image was verified against */
         struct proofs proofs;
@@ -86,6 +87,9 @@ struct install_wishes {
         uint64_t image_size;         /* 0: not said */
         bool overwrite;              /* replace the file */
         struct option_list db, dbx;  /* files that stand for the firmware of its machines */
+        bool seal;                   /* to the TPM named, which is that of its machine, */
+        const char *pcr7;            /* to this value of PCR 7, */
+        const char *event_log;       /* or to the one that this file leads to */
         const char *source;          /* NULL: the medium of this session */
         struct layout_wishes layout; /* esp_size 0: default */
         struct install_escrow_wishes escrow;
@@ -128,6 +132,9 @@ struct json_object *install_plan_json(const struct install_plan *p);
  */
 int install_apply(struct install_plan *p, struct install_progress *progress, struct error *e)
         _must_check_;
+
+/* The last step: the TPM remembers that it opens a node. A failure is told and is none. */
+void install_remember_node(const struct install_plan *p);
 
 /* For struct source_transfer; arg is the progress. */
 void install_begin_fetch(void *arg, uint64_t total);

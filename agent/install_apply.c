@@ -206,7 +206,7 @@ static int fill_partitions(struct install_plan *p, struct install_progress *prog
 
 /* Last: a node that did not come to be is none to remember. It is complete without that; each of
  * its boots does the same again, and "status" tells when it fails there. */
-static void remember_node(const struct install_plan *p)
+void install_remember_node(const struct install_plan *p)
 {
         _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
         struct error error = ERROR_INIT;
@@ -254,7 +254,7 @@ static int apply(struct install_plan *p, struct install_progress *progress, stru
                 return r;
         install_progress_step(progress, INSTALL_STEP_FIRMWARE, NULL, 0);
         install_firmware_apply(p);
-        remember_node(p);
+        install_remember_node(p);
         return 0;
 }
 

@@ -161,12 +161,13 @@ static int check_place(struct install_escrow *k, const struct env *env, const st
                 link = NULL;
                 return error_oom(e);
         }
-        if (asprintf(&inside, "/block/%s/", disk->name) < 0) {
+        if (asprintf(&inside, "/block/%s/", disk ? disk->name : "") < 0) {
                 inside = NULL;
                 return error_oom(e);
         }
         real = realpath(link, NULL);
-        if (real && (strstr(real, inside) || strcmp(strrchr(real, '/') + 1, disk->name) == 0))
+        if (real && disk &&
+            (strstr(real, inside) || strcmp(strrchr(real, '/') + 1, disk->name) == 0))
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "%s is on the disk that will be overwritten", k->path);
         if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||

@@ -74,7 +74,8 @@ int install_escrow_choose(const struct env *env, const struct install_escrow_wis
 void install_escrow_describe(const struct install_escrow *k, FILE *out);
 
 /*
- * Step 2. disk is the one that will be overwritten: the file must not be on it. -EEXIST
+ * Step 2. disk is the one that will be overwritten: the file must not be on it; NULL: none is.
+ * -EEXIST
  * (ERROR_USAGE) when the file is there; -EPERM (likewise) when the key would be gone with a session
  * that ends by itself: its file is in memory.
  */

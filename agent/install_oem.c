@@ -13,10 +13,10 @@
 #include "base/limits.h"
 #include "partition/mount.h"
 
-/* Where files go: below a folder, or into a list. */
+/* Where files go. */
 struct sink {
-        int dirfd;
-        struct json_object *files; /* NULL: to the folder */
+        install_oem_put_fn put;
+        void *ctx;
 };
 
 static int write_file(int dirfd, const char *name, const void *data, size_t n, struct error *e)
@@ -26,15 +26,29 @@ static int write_file(int dirfd, const char *name, const void *data, size_t n, s
         return r < 0 ? error_errno(e, -r, "OEM partition: %s", name) : 0;
 }
 
-static int put(const struct sink *s, const char *name, const void *data, size_t n, struct error *e)
+static int make_folder(int dirfd, struct error *e)
+{
+        int r = file_make_dirs(dirfd, OEM_FILE_FOLDER, 0700);
+
+        return r < 0 ? error_errno(e, -r, "OEM partition: " OEM_FILE_FOLDER) : 0;
+}
+
+/* install_oem_put_fn: below the folder of this descriptor. */
+static int put_into_folder(void *ctx, const char *name, const void *data, size_t n, struct error *e)
+{
+        const int *dirfd = ctx;
+        int r = strchr(name, '/') ? make_folder(*dirfd, e) : 0;
+
+        return r < 0 ? r : write_file(*dirfd, name, data, n, e);
+}
+
+/* install_oem_put_fn: into this list. */
+static int put_into_list(void *ctx, const char *name, const void *data, size_t n, struct error *e)
 {
         _cleanup_(buf_done) struct buf content = BUF_INIT(LIMIT_BLANK_CONTENT);
-        struct json_object *o;
+        struct json_object *files = ctx, *o = json_object_new_object();
 
-        if (!s->files)
-                return write_file(s->dirfd, name, data, n, e);
-        o = json_object_new_object();
-        if (json_append(s->files, o) < 0 || base64_encode(data, n, &content) < 0 ||
+        if (json_append(files, o) < 0 || base64_encode(data, n, &content) < 0 ||
             json_add_str(o, "name", name) < 0 || json_add_str(o, "content", buf_str(&content)) < 0)
                 return error_oom(e);
         return 0;
@@ -45,7 +59,7 @@ static int put_json(const struct sink *s, const char *name, struct json_object *
         const char *text = json_object_to_json_string_ext(
                 o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 
-        return text ? put(s, name, text, strlen(text), e) : error_oom(e);
+        return text ? s->put(s->ctx, name, text, strlen(text), e) : error_oom(e);
 }
 
 static int write_documents(const struct config *c, const struct sink *s, struct error *e)
@@ -56,7 +70,7 @@ static int write_documents(const struct config *c, const struct sink *s, struct 
                 char name[] = "90_custom.yaml";
 
                 name[1] = (char)('0' + i);
-                r = put(s, name, c->documents[i].text.data, c->documents[i].text.len, e);
+                r = s->put(s->ctx, name, c->documents[i].text.data, c->documents[i].text.len, e);
         }
         return r;
 }
@@ -92,43 +106,32 @@ static int write_swap(const struct config_install *in, const struct sink *s, str
         return put_json(s, OEM_FILE_SWAP, root, e);
 }
 
-static int make_folder(int dirfd, struct error *e)
+int install_oem_put(const struct config *c, install_oem_put_fn put, void *ctx, struct error *e)
 {
-        int r = file_make_dirs(dirfd, OEM_FILE_FOLDER, 0700);
-
-        return r < 0 ? error_errno(e, -r, "OEM partition: " OEM_FILE_FOLDER) : 0;
-}
-
-static int put_all(const struct config *c, const struct sink *s, struct error *e)
-{
+        const struct sink s = {.put = put, .ctx = ctx};
         const struct config_install *in = &c->install;
-        bool mounts = in->bind_mounts.n > 0 || in->ephemeral_mounts.n > 0, swap = in->swap_size > 0;
-        int r = write_documents(c, s, e);
+        int r = write_documents(c, &s, e);
 
-        if (r < 0 || (!mounts && !swap))
-                return r;
-        if (!s->files)
-                r = make_folder(s->dirfd, e);
-        if (r == 0 && mounts)
-                r = write_mounts(in, s, e);
-        return r == 0 && swap ? write_swap(in, s, e) : r;
+        if (r == 0 && (in->bind_mounts.n > 0 || in->ephemeral_mounts.n > 0))
+                r = write_mounts(in, &s, e);
+        return r == 0 && in->swap_size > 0 ? write_swap(in, &s, e) : r;
 }
 
 int install_oem_write(const struct config *c, int dirfd, struct error *e)
 {
-        return put_all(c, &(struct sink){.dirfd = dirfd}, e);
+        return install_oem_put(c, put_into_folder, &dirfd, e);
 }
 
 int install_oem_pack(const struct config *c, struct buf *ret, struct error *e)
 {
         _cleanup_json_ struct json_object *root = json_object_new_object();
-        struct sink sink = {.dirfd = -EBADF, .files = json_object_new_array()};
+        struct json_object *files = json_object_new_array();
         const char *text;
         int r;
 
-        if (json_add_obj(root, "files", sink.files) < 0)
+        if (json_add_obj(root, "files", files) < 0)
                 return error_oom(e);
-        r = put_all(c, &sink, e);
+        r = install_oem_put(c, put_into_list, files, e);
         if (r < 0)
                 return r;
         text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN);

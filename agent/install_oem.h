@@ -18,6 +18,14 @@
 /* Documents that get a name of their own; config_apply_to_install() refuses more. */
 #define INSTALL_OEM_DOCUMENTS 10u
 
+/* Takes one of the files: its name below the partition's root, and its content. */
+typedef int (*install_oem_put_fn)(void *ctx, const char *name, const void *data, size_t n,
+                                  struct error *e);
+
+/* Gives the files to put, one after the other. */
+int install_oem_put(const struct config *c, install_oem_put_fn put, void *ctx, struct error *e)
+        _must_check_;
+
 /* Writes the files below dirfd, each durably. */
 int install_oem_write(const struct config *c, int dirfd, struct error *e) _must_check_;
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/golden_tpm.h"
 #include "agent/install_auto.h"
 #include "agent/install_choose.h"
 #include "agent/install_keep.h"
@@ -287,6 +288,8 @@ void install_plan_record(const struct install_plan *p, struct install_record *re
         size_t used;
 
         *r = (struct install_record){.time = moment_now()};
+        (void)snprintf(r->made, sizeof(r->made), "%s",
+                       p->image ? INSTALL_RECORD_IMAGE : INSTALL_RECORD_DISK);
         (void)snprintf(r->version, sizeof(r->version), "%s", image_version(p->source.image));
         memcpy(r->sha256, image_sha256(p->source.image), SHA256_SIZE);
         install_record_extras(r, &p->extras);
@@ -356,7 +359,11 @@ static void describe_target(const struct install_plan *p, FILE *out)
                     format_size(p->image_size, size, sizeof(size)),
                     p->overwrite ? ", replaced if it exists" : "");
         report_text(out, "config   %s\n",
-                    p->config ? "in the file, not encrypted before the first boot" : "none");
+                    !p->config  ? "none"
+                    : p->sealed ? "on the encrypted OEM partition"
+                                : "in the file, not encrypted before the first boot");
+        if (p->sealed)
+                golden_tpm_describe(p, out);
 }
 
 void install_describe(const struct install_plan *p, FILE *out)
@@ -468,7 +475,11 @@ static int add_target(struct json_object *root, const struct install_plan *p)
                 r = json_add_str(file, "path", p->image);
         if (r == 0)
                 r = json_add_u64(file, "size", p->image_size);
-        return r < 0 ? r : json_add_bool(file, "has_config", p->config != NULL);
+        if (r == 0)
+                r = json_add_bool(file, "has_config", p->config != NULL);
+        if (r == 0)
+                r = json_add_bool(file, "sealed", p->sealed);
+        return r < 0 || !p->sealed ? r : golden_tpm_add_plan(root, p);
 }
 
 struct json_object *install_plan_json(const struct install_plan *p)

@@ -42,10 +42,12 @@ static int format(const struct install_record *r, struct json_object *o)
                 result = json_add_str(o, "sha256", hex);
         if (result == 0)
                 result = json_add_str(o, "image_override", r->image_override);
-        return result < 0 ? result : json_add_str(o, "machine_override", r->machine_override);
+        if (result == 0)
+                result = json_add_str(o, "machine_override", r->machine_override);
+        return result < 0 ? result : json_add_str(o, "made", r->made);
 }
 
-int install_record_write(const struct install_record *r, int dirfd, struct error *e)
+int install_record_format(const struct install_record *r, struct buf *ret, struct error *e)
 {
         _cleanup_json_ struct json_object *o = json_object_new_object();
         const char *text =
@@ -53,13 +55,20 @@ int install_record_write(const struct install_record *r, int dirfd, struct error
                         ? NULL
                         : json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
                                                                     JSON_C_TO_STRING_NOSLASHESCAPE);
-        int result;
 
-        if (!text)
-                return error_oom(e);
+        return text && buf_add_str(ret, text) == 0 ? 0 : error_oom(e);
+}
+
+int install_record_write(const struct install_record *r, int dirfd, struct error *e)
+{
+        _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_SMALL_FILE);
+        int result = install_record_format(r, &text, e);
+
+        if (result < 0)
+                return result;
         result = file_make_dirs(dirfd, OEM_FILE_FOLDER, 0700);
         if (result == 0)
-                result = file_replace(dirfd, OEM_FILE_INSTALL, text, strlen(text), 0600);
+                result = file_replace(dirfd, OEM_FILE_INSTALL, text.data, text.len, 0600);
         return result < 0 ? error_errno(e, -result, "OEM partition: " OEM_FILE_INSTALL) : 0;
 }
 
@@ -96,6 +105,7 @@ static bool parse(struct json_object *o, struct install_record *ret)
         char hex[SHA256_HEX_SIZE];
 
         *ret = (struct install_record){.time = 0};
+        (void)get(o, "made", ret->made, sizeof(ret->made));
         return json_get_u64(o, "time", &ret->time) == 0 &&
                get(o, "version", ret->version, sizeof(ret->version)) &&
                get(o, "sha256", hex, sizeof(hex)) &&

@@ -165,7 +165,8 @@ static const struct install_record *make_record(const struct job *j, const struc
         if (strcmp(w->volume->name, LAYOUT_OEM_NAME) != 0)
                 return NULL;
         *r = (struct install_record){.time = j->journal->time,
-                                     .n_encrypted = j->journal->n_encrypted};
+                                     .n_encrypted = j->journal->n_encrypted,
+                                     .made = INSTALL_RECORD_RESET};
         (void)snprintf(r->version, sizeof(r->version), "%s", j->report->version);
         memcpy(r->sha256, j->report->sha256, SHA256_SIZE);
         memcpy(r->encrypted, j->journal->encrypted, sizeof(r->encrypted));

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/starters.h"
 
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "agent/machine.h"
+#include "agent/vouchers.h"
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "partition/pcr7.h"
-
-/* Entries of db that vouch for something in a boot of ours: boot loader and image. */
-#define AUTHORITIES 2u
 
 void starters_done(struct starters *s)
 {
@@ -207,52 +204,10 @@ static void fill_contents(const struct keychange *change, struct pcr7_contents *
         }
 }
 
-/* The DER is freed by the caller. -ENODATA when a hash vouches for the program. */
-static int authority(const struct sigdb_entry *entry, uint8_t **der, struct pcr7_authority *ret)
-{
-        int n;
-
-        if (!entry || !entry->cert)
-                return -ENODATA;
-        n = i2d_X509(entry->cert, der);
-        if (n <= 0)
-                return -ENOMEM;
-        *ret = (struct pcr7_authority){entry->owner, *der, (size_t)n};
-        return 0;
-}
-
-/* What vouches for one image and for the boot loader that starts it. */
-struct vouchers {
-        struct pcr7_authority item[AUTHORITIES];
-        uint8_t *der[AUTHORITIES];
-};
-
-static void vouchers_done(struct vouchers *v)
-{
-        for (unsigned i = 0; i < AUTHORITIES; i++)
-                OPENSSL_free(v->der[i]);
-}
-
 static int find_vouchers(const struct starters *s, const struct starter *item, struct vouchers *ret,
                          struct error *e)
 {
-        int r = authority(bootloader_authority(&s->loader, s->db, s->dbx), &ret->der[0],
-                          &ret->item[0]);
-
-        if (r == 0)
-                r = authority(image_authority(item->image), &ret->der[1], &ret->item[1]);
-        return r < 0 ? error_set(e, ERROR_PRECONDITION, -r,
-                                 "no certificate of db vouches for boot loader and image: PCR 7 "
-                                 "cannot be predicted")
-                     : 0;
-}
-
-static bool vouched_now(const struct starters *s, const struct vouchers *v)
-{
-        for (unsigned i = 0; i < AUTHORITIES; i++)
-                if (pcr7_vouched(s->log, v->item[i].owner, v->item[i].data, v->item[i].size) != 1)
-                        return false;
-        return true;
+        return vouchers_find(&s->loader, item->image, s->db, s->dbx, ret, e);
 }
 
 /* Whether what vouched in this boot is what is expected of boot loader and image, as far as these
@@ -263,15 +218,15 @@ static bool is_explained(const struct starters *s)
         struct pcr7_prediction logged, model;
         bool explained = pcr7_count_drivers(s->log) == 0 &&
                          pcr7_predict(s->log, &as_measured, &logged, NULL) == 0 &&
-                         logged.authorities <= AUTHORITIES;
+                         logged.authorities <= VOUCHERS;
 
         for (unsigned i = 0; i < s->n && explained; i++) {
-                _cleanup_(vouchers_done) struct vouchers v = {.der = {NULL}};
+                _cleanup_(vouchers_done) struct vouchers v = VOUCHERS_INIT;
 
                 if (!s->item[i].running || !s->item[i].image ||
-                    find_vouchers(s, &s->item[i], &v, NULL) < 0 || !vouched_now(s, &v))
+                    find_vouchers(s, &s->item[i], &v, NULL) < 0 || !vouchers_in_log(&v, s->log))
                         continue;
-                explained = pcr7_predict_started(s->log, &as_measured, v.item, AUTHORITIES, &model,
+                explained = pcr7_predict_started(s->log, &as_measured, v.item, VOUCHERS, &model,
                                                  NULL) == 0 &&
                             !model.differs;
         }
@@ -281,14 +236,14 @@ static bool is_explained(const struct starters *s)
 static int predict(const struct starters *s, const struct pcr7_contents *contents,
                    const struct starter *item, struct pcr7_prediction *ret, struct error *e)
 {
-        _cleanup_(vouchers_done) struct vouchers v = {.der = {NULL}};
+        _cleanup_(vouchers_done) struct vouchers v = VOUCHERS_INIT;
         int r = find_vouchers(s, item, &v, e);
 
         if (r < 0)
                 return r;
         if (s->explained)
-                return pcr7_predict_started(s->log, contents, v.item, AUTHORITIES, ret, e);
-        if (!vouched_now(s, &v))
+                return pcr7_predict_started(s->log, contents, v.item, VOUCHERS, ret, e);
+        if (!vouchers_in_log(&v, s->log))
                 return error_set(e, ERROR_PRECONDITION, EOPNOTSUPP,
                                  "another key vouches for it than in this boot, in which more ran "
                                  "than boot loader and image: PCR 7 cannot be predicted");

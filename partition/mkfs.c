@@ -39,12 +39,24 @@ int mkfs_vfat_at(const char *path, uint64_t start, uint64_t size, uint64_t secto
         return spawn_check(argv, MKFS_SECONDS, e);
 }
 
-int mkfs_ext4(const char *path, const char *label, struct error *e)
+static int run_ext4(const char *path, const char *label, const int *input, struct error *e)
 {
         const char *const argv[] = {"mkfs.ext4", "-q", "-F", "-L", label, "-b",
                                     "4096",      "-m", "0",  path, NULL};
+        const struct spawn_how how = {.timeout_seconds = MKFS_SECONDS, .input = input};
 
-        return spawn_check(argv, MKFS_SECONDS, e);
+        return spawn_check_how(argv, &how, e);
+}
+
+int mkfs_ext4(const char *path, const char *label, struct error *e)
+{
+        return run_ext4(path, label, NULL, e);
+}
+
+int mkfs_ext4_fd(int fd, const char *label, struct error *e)
+{
+        /* The program cannot reach it by our number, but opens what it has as standard input. */
+        return run_ext4("/proc/self/fd/0", label, &fd, e);
 }
 
 /* ext4 superblock (kernel documentation, "Super Block"). */

@@ -20,6 +20,9 @@ int mkfs_vfat_at(const char *path, uint64_t start, uint64_t size, uint64_t secto
  */
 int mkfs_ext4(const char *path, const char *label, struct error *e) _must_check_;
 
+/* The same on the whole file of a descriptor, which needs no name. */
+int mkfs_ext4_fd(int fd, const char *label, struct error *e) _must_check_;
+
 /*
  * Checks that this is the ext4 of that label, then repairs what can be repaired without asking; a
  * file system that was unmounted properly costs no program. 0:

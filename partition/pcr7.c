@@ -139,6 +139,47 @@ int pcr7_vouched(const struct eventlog *log, const uint8_t owner[16], const void
         return r;
 }
 
+int pcr7_measured(const struct eventlog *log, enum pcr7_variable wanted, const void **ret,
+                  size_t *ret_size)
+{
+        struct variable_data v, found = {.content = NULL};
+        uint8_t digest[SHA256_SIZE];
+
+        for (size_t i = 0; i < eventlog_count(log); i++) {
+                const struct eventlog_event *ev = eventlog_at(log, i);
+
+                if (ev->pcr != TPM_PCR_BOOT_STATE)
+                        continue;
+                if (ev->type == EVENTLOG_SEPARATOR)
+                        break;
+                if (ev->type != EVENTLOG_VARIABLE_DRIVER_CONFIG || variable_parse(ev, &v) < 0 ||
+                    v.which != wanted)
+                        continue;
+                if (found.content || variable_digest(ev, &v, v.content, v.size, digest) < 0 ||
+                    memcmp(digest, ev->digest, SHA256_SIZE) != 0)
+                        return -EBADMSG;
+                found = v;
+        }
+        if (!found.content)
+                return -ENODATA;
+        *ret = found.content;
+        *ret_size = found.size;
+        return 0;
+}
+
+bool pcr7_only_db_vouched(const struct eventlog *log)
+{
+        for (size_t i = 0; i < eventlog_count(log); i++) {
+                const struct eventlog_event *ev = eventlog_at(log, i);
+                struct variable_data v;
+
+                if (ev->pcr == TPM_PCR_BOOT_STATE && ev->type == EVENTLOG_VARIABLE_AUTHORITY &&
+                    (variable_parse(ev, &v) < 0 || v.which != PCR7_DB))
+                        return false;
+        }
+        return true;
+}
+
 /* --- prediction --- */
 
 struct prediction_run {

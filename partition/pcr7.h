@@ -120,6 +120,20 @@ int pcr7_explains(const struct eventlog *log, const uint8_t value[SHA256_SIZE], 
 int pcr7_vouched(const struct eventlog *log, const uint8_t owner[16], const void *data, size_t size)
         _must_check_;
 
+/*
+ * Content that the log shows for a variable, which may be empty; borrowed from the log. -ENODATA
+ * when the log has none before the separator, -EBADMSG when it shows something else than what was
+ * extended, or shows it twice.
+ */
+int pcr7_measured(const struct eventlog *log, enum pcr7_variable v, const void **ret,
+                  size_t *ret_size) _must_check_;
+
+/*
+ * Whether everything that vouched for a program in this boot was an entry of db. Where it was not
+ * (the lists of shim), what comes into PCR 7 is that program's doing.
+ */
+bool pcr7_only_db_vouched(const struct eventlog *log);
+
 /* Appends a sentence for people: "dbx changed since this boot", "db entry 2 that vouched for ... is
  * gone"; nothing when PCR 7 stays. */
 int pcr7_describe(const struct pcr7_prediction *p, struct buf *out) _must_check_;

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A golden image: made by nobody without any right, copied to a larger disk, and a node after its first boot. One machine's
-life in the order of the tests: two power cuts, the first whole boot, one more, and what somebody with a hand on its disk tries."""
+life in the order of the tests: two power cuts, the first whole boot, one more, and what somebody with a hand on its disk tries.
+Then an image that is sealed to the TPM of its machine while that is off: by the log of the first machine, which has the same
+firmware and keys."""
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import socket
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -14,6 +19,7 @@ import pytest
 from rig import Disk, Machine
 from rig.esp import run as host_run
 from rig.facts import node_facts
+from rig.machine import die_with_parent
 
 MIB, GIB = 1 << 20, 1 << 30
 HEADER = 16 * MIB
@@ -61,8 +67,8 @@ def place(workshop):
 
 
 @pytest.fixture(scope='module')
-def golden(workshop, place):
-    """The image, made in a folder that nobody can reach the programs and files in."""
+def bench(workshop):
+    """A folder in which nobody can reach the programs and files."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for name, source in (('tb-agent', workshop.agent), ('db.pem', workshop.keys() / 'db.pem'),
@@ -74,11 +80,23 @@ def golden(workshop, place):
         (folder / 'out').mkdir()
         host_run('chmod', '-R', 'a+rX', folder)
         os.chown(folder / 'out', NOBODY, NOBODY)
-        said = host_run(*UNPRIVILEGED, folder / 'tb-agent', 'install', '--image', folder / 'out/golden.img', '--size', '1G',
-                        '--esp-size', '400M', '--db', folder / 'db.pem', '--source', f'dir:{folder}/source', '--config',
-                        folder / 'config.yaml', '--allow-software-tpm', '--json')
-        assert json.loads(said)['installed'] is True
-        return shutil.move(folder / 'out/golden.img', place / 'golden.img')
+        yield folder
+
+
+def make_image(bench, image, *options):
+    """An image, made by nobody; and what was said."""
+    said = json.loads(host_run(*UNPRIVILEGED, bench / 'tb-agent', 'install', '--image', bench / 'out/golden.img', '--size', '1G',
+                               '--esp-size', '400M', '--source', f'dir:{bench}/source', '--config', bench / 'config.yaml',
+                               '--allow-software-tpm', '--json', *options))
+    assert said['installed'] is True
+    shutil.move(bench / 'out/golden.img', image)
+    return said
+
+
+@pytest.fixture(scope='module')
+def golden(bench, place):
+    make_image(bench, place / 'golden.img', '--db', bench / 'db.pem')
+    return place / 'golden.img'
 
 
 @pytest.fixture(scope='module')
@@ -154,6 +172,7 @@ def test_second_boot_is_that_of_any_node(node):
     assert said['problems'] == [] and {p['unlocked_by'] for p in said['partitions']} == {'tpm2'}
     assert 'first_boot' not in node.run(['tb-agent', 'status', '--boot', '--json'], check=True).json()['boot']
     assert node.read('/usr/local/kept') == b'data of the owner\n'
+    (node.dir / 'log').write_bytes(node.read('/sys/kernel/security/tpm0/binary_bios_measurements'))
     node.power_off()
 
 
@@ -206,3 +225,76 @@ def test_wiped_node_is_known_to_the_tpm(golden, tampered):
             put(disk, at, content(golden, at, HEADER))
     disk = tampered(change, 'boot failed: .*the TPM of this machine belongs to a node')
     assert is_blank(disk, 'oem') and is_blank(disk, 'persistent')
+
+
+def listener(path):
+    """A socket that anybody may connect to, from now on."""
+    path.unlink(missing_ok=True)
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(str(path))
+    path.chmod(0o666)
+    s.listen(1)
+    return s
+
+
+@contextlib.contextmanager
+def awake(machine, bench):
+    """The TPM of a machine that is off, for programs of this host: its TCTI. Its wrong tries are forgotten soon."""
+    with listener(bench / 'tpm') as server, listener(bench / 'tpm.ctrl') as ctrl:
+        swtpm = subprocess.Popen(['swtpm', 'socket', '--tpm2', '--tpmstate', f'dir={machine.dir}/tpm', '--server',
+                                  f'type=unixio,fd={server.fileno()}', '--ctrl', f'type=unixio,fd={ctrl.fileno()}', '--flags',
+                                  'not-need-init,startup-clear'], pass_fds=[server.fileno(), ctrl.fileno()], preexec_fn=die_with_parent)
+    tcti = f'swtpm:path={bench}/tpm'
+    try:
+        host_run('tpm2_dictionarylockout', '-T', tcti, '--setup-parameters', '--max-tries=32', '--recovery-time=10',
+                 '--lockout-recovery-time=10')
+        yield tcti
+        host_run('tpm2_shutdown', '-T', tcti, '--clear')
+    finally:
+        swtpm.terminate()
+        swtpm.wait()
+
+
+@pytest.fixture(scope='module')
+def provisioned(workshop, bench, place):
+    """provisioned(name, options...) is a machine that was never on, with an image on its disk that is sealed to its TPM."""
+    with contextlib.ExitStack() as machines:
+        def make(name, *options):
+            disk = place / f'{name}.img'
+            machine = machines.enter_context(Machine(place / name, disks=[Disk(disk, serial='target')], vars=workshop.vars()))
+            with awake(machine, bench) as tcti:
+                said = make_image(bench, disk, '--tcti', tcti, '--no-recovery-key', *options)
+                host_run('tpm2_nvreadpublic', '-T', tcti, '0x01805443')
+            os.truncate(disk, 2 * GIB)
+            return machine, said['plan']
+        yield make
+
+
+@pytest.fixture(scope='module')
+def sealed(provisioned, bench, place):
+    shutil.copy(place / 'machine/log', bench / 'log')
+    return provisioned('sealed', '--event-log', bench / 'log')
+
+
+def test_node_that_was_sealed_from_afar_starts_by_itself(sealed):
+    """It is no first boot, and what has no place in its image grows as on any node."""
+    machine, _ = sealed
+    assert is_luks(disk_of(machine), 'oem') and is_luks(disk_of(machine), 'persistent')
+    machine.boot()
+    assert node_facts(machine) == NODE
+    said = status(machine)
+    assert said['problems'] == [] and said['first_boot'] is None and {p['unlocked_by'] for p in said['partitions']} == {'tpm2'}
+    assert 'first_boot' not in machine.run(['tb-agent', 'status', '--boot', '--json'], check=True).json()['boot']
+    assert machine.read('/oem/90_custom.yaml') == CONFIG and machine.run(['mountpoint', '-q', '/var/lib/mine']).rc == 0
+    assert json.loads(machine.read('/oem/tb-agent/install.json'))['made'] == 'image'
+    assert int(machine.run(['stat', '-f', '-c', '%b', '/usr/local'], check=True).text) * 4096 > GIB
+    machine.write('/usr/local/kept', b'data of the owner\n')
+    machine.power_off()
+
+
+def test_its_disk_is_closed_to_another_tpm(sealed):
+    machine, _ = sealed
+    other = machine.clone(machine.dir / 'other')
+    other.reset_tpm()
+    other.boot(expect='boot failed: .*sealed by another TPM')
+    other.power_cut()

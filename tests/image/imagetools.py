@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs tb-image and, next to it, tools that were written by others and know the same formats."""
+import contextlib
 import os
 import pathlib
+import signal
+import socket
 import struct
 import subprocess
 
@@ -28,6 +31,26 @@ def tb_image(*argv, epoch=EPOCH, check=True, **kwargs):
     if epoch is not None:
         env["SOURCE_DATE_EPOCH"] = epoch
     return tool(BUILD / "tb-image", *argv, check=check, env=env, **kwargs)
+
+
+@contextlib.contextmanager
+def started_swtpm(folder):
+    """A TPM emulator with its state in the folder; gives the text of its TCTI."""
+    (folder / "tpm").mkdir()
+    # It wants two ports in a row, and others take ports meanwhile.
+    for _ in range(20):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        # It goes to the background when it listens.
+        done = tool("swtpm", "socket", "--tpm2", "--daemon", "--pid", f"file={folder}/tpm.pid", "--tpmstate", f"dir={folder}/tpm",
+                    "--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}",
+                    "--flags", "not-need-init,startup-clear", check=False)
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stderr
+    yield f"swtpm:host=127.0.0.1,port={port}"
+    os.kill(int((folder / "tpm.pid").read_text()), signal.SIGTERM)
 
 
 def kernel_bytes(machine=0x8664, mark=True):

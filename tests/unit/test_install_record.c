@@ -46,7 +46,8 @@ static void comes_back_as_it_was(void **state)
                                          .version = "1.2",
                                          .sha256 = {1, 2, 3},
                                          .image_override = "version: \"0\" (accepted)",
-                                         .machine_override = ""};
+                                         .machine_override = "",
+                                         .made = INSTALL_RECORD_IMAGE};
         struct extra_list extras = {.n = 0};
 
         assert_int_equal(extra_parse("data:64M", &extras, &w->e), 0);
@@ -60,6 +61,7 @@ static void comes_back_as_it_was(void **state)
         assert_memory_equal(w->record.sha256, written.sha256, SHA256_SIZE);
         assert_string_equal(w->record.image_override, written.image_override);
         assert_string_equal(w->record.machine_override, "");
+        assert_string_equal(w->record.made, "image");
         assert_int_equal(w->record.n_encrypted, 2);
         assert_string_equal(w->record.encrypted[0], "data");
         assert_string_equal(w->record.encrypted[1], "more");

@@ -215,6 +215,22 @@ static void test_from_setup_mode(void **state)
         expect_changes(&p, 1u << PCR7_SECUREBOOT | 1u << PCR7_PK | 1u << PCR7_KEK | 1u << PCR7_DB);
 }
 
+/* The log is asked for what it showed and what it did not. */
+static void test_measured(void **state)
+{
+        struct boot *b = *state;
+        const void *data;
+        size_t n;
+
+        for (unsigned i = 0; i < PCR7_VARIABLE_MAX; i++) {
+                assert_int_equal(pcr7_measured(b->parsed, (enum pcr7_variable)i, &data, &n), 0);
+                assert_int_equal(n, b->contents[i].len);
+                if (n > 0)
+                        assert_memory_equal(data, b->contents[i].data, n);
+        }
+        assert_true(pcr7_only_db_vouched(b->parsed));
+}
+
 /* Option ROMs stand in the log of PCR 2; other events there are none. */
 static void test_drivers(void **state)
 {
@@ -363,6 +379,60 @@ static void put_dbx(struct buf *b, const void *content, size_t n)
         put_bytes(b, content, n);
 }
 
+/* A log that shows other bytes than those which were extended, a variable twice, none, or one
+ * behind the separator. */
+static void test_not_measured(void **state)
+{
+        static const struct {
+                unsigned times;
+                bool lie, late;
+                int expected;
+        } table[] = {{1, false, false, 0},
+                     {1, true, false, -EBADMSG},
+                     {2, false, false, -EBADMSG},
+                     {0, false, false, -ENODATA},
+                     {1, false, true, -ENODATA}};
+        uint8_t other[SHA256_SIZE] = {1};
+        const void *data;
+        size_t n;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG),
+                                               event = BUF_INIT(1024);
+                _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+
+                put_dbx(&event, "old", 3);
+                put_plain_header(&text);
+                if (table[i].late)
+                        put_event(&text, 7, EVENTLOG_SEPARATOR, "\0\0\0", 4, NULL);
+                for (unsigned k = 0; k < table[i].times; k++)
+                        put_event(&text, 7, EVENTLOG_VARIABLE_DRIVER_CONFIG, event.data, event.len,
+                                  table[i].lie ? other : NULL);
+                assert_int_equal(eventlog_parse(text.data, text.len, &log, NULL), 0);
+                assert_int_equal(pcr7_measured(log, PCR7_DBX, &data, &n), table[i].expected);
+                assert_true(pcr7_only_db_vouched(log));
+        }
+}
+
+/* The lists of shim, and what nobody understands, are no entries of db. */
+static void test_others_vouched(void **state)
+{
+        (void)state;
+        for (unsigned i = 0; i < 2; i++) {
+                _cleanup_(buf_done) struct buf text = BUF_INIT(LIMIT_EVENTLOG),
+                                               event = BUF_INIT(1024);
+                _cleanup_(eventlog_free_p) struct eventlog *log = NULL;
+
+                put_dbx(&event, "old", 3);
+                put_plain_header(&text);
+                put_event(&text, 7, EVENTLOG_VARIABLE_AUTHORITY, i ? (const void *)"x" : event.data,
+                          i ? 1 : event.len, NULL);
+                assert_int_equal(eventlog_parse(text.data, text.len, &log, NULL), 0);
+                assert_false(pcr7_only_db_vouched(log));
+        }
+}
+
 /* A log of dbx and the separator; the event's data may be cut or changed by the caller. */
 static int predict_made(const struct buf *event, const uint8_t *digest, unsigned copies,
                         bool separator, struct pcr7_prediction *ret)
@@ -438,6 +508,9 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_updated_dbx, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_started, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_from_setup_mode, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_measured, setup, teardown),
+                cmocka_unit_test(test_not_measured),
+                cmocka_unit_test(test_others_vouched),
                 cmocka_unit_test(test_drivers),
                 cmocka_unit_test_setup_teardown(test_longer_db, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_who_vouched, setup, teardown),
