@@ -131,11 +131,12 @@ static void seal(struct world *w)
         _cleanup_(tpm_free_p) struct tpm *t = connect(w);
         struct data_volume data = {&w->partition, LABEL, "oem"};
         struct ways_volume v = {.volume = &data, .luks = w->luks};
-        const struct ways_seal how = {.tpm = t,
-                                      .key = image_policy_key(w->starter.image),
-                                      .pcr7 = w->starter.pcr7,
-                                      .prove = &w->starter};
+        struct ways_seal how = {.tpm = t,
+                                .key = image_policy_key(w->starter.image),
+                                .literal_pcrs = 1u << 7,
+                                .prove = &w->starter};
 
+        memcpy(how.literal_values, w->starter.pcr7, SHA256_SIZE);
         assert_true(asprintf(&v.device, "%s/volume", w->dir.path) > 0);
         if (ways_add_tpm(&v, w->volume_key, &how, &w->e) < 0)
                 fail_msg("%s", w->e.text);
