@@ -182,54 +182,6 @@ void doctor_judge_volume(const struct ways_volume *v, const struct starters *sta
                                  "the image that starts next will not open it; others will");
 }
 
-/* Tokens that are bound to more than PCR 7: with the values of now, and PCR 7 of the next boot. */
-static void judge_more(const struct doctor *d, struct way *w)
-{
-        const struct starters *s = &d->starters;
-        uint8_t values[TPM_PCR_COUNT * SHA256_SIZE];
-
-        for (unsigned i = 0; i < s->n; i++) {
-                const struct starter *item = &s->item[i];
-                struct error error = ERROR_INIT;
-                size_t n = 0;
-                int r;
-
-                if (!item->image || !item->has_pcr7 || !w->token->key ||
-                    memcmp(policy_key_fingerprint(w->token->key),
-                           policy_key_fingerprint(image_policy_key(item->image)), SHA256_SIZE) != 0)
-                        continue;
-                for (unsigned pcr = 0; pcr < TPM_PCR_COUNT; pcr++) {
-                        if (!(w->token->literal_pcrs & UINT32_C(1) << pcr))
-                                continue;
-                        memcpy(values + n, pcr == TPM_PCR_BOOT_STATE ? item->pcr7 : d->pcr[pcr],
-                               SHA256_SIZE);
-                        n += SHA256_SIZE;
-                }
-                r = seal_prove(d->tpm, w->token, image_pcr11(item->image), values,
-                               image_policy_signature(item->image)->data,
-                               image_policy_signature(item->image)->len, &error);
-                if (r == 0)
-                        w->opens |= 1u << i;
-                w->state = w->opens        ? WAY_OPENS
-                           : r == -EREMOTE ? WAY_OTHER_TPM
-                           : r == -EPERM   ? WAY_OTHER_STATE
-                                           : WAY_UNKNOWN;
-                (void)snprintf(w->why, sizeof(w->why), "%.250s", error.text);
-        }
-}
-
-static void judge_all_tokens(const struct doctor *d, struct ways_volume *v)
-{
-        for (unsigned i = 0; i < v->n && d->has_starters && d->pcr_error.code == 0; i++) {
-                struct way *w = &v->way[i];
-
-                if (w->token && w->state == WAY_UNKNOWN &&
-                    w->token->signed_pcrs == PCR_CHOICE_SIGNED &&
-                    w->token->literal_pcrs != PCR_CHOICE_NEEDED)
-                        judge_more(d, w);
-        }
-}
-
 /* --- this boot ------------------------------------------------------------------------------- */
 
 /* How the boot stage found it. */
@@ -307,7 +259,6 @@ void doctor_data(struct doctor *d)
                                          v->volume->partition->name, e);
                         continue;
                 }
-                judge_all_tokens(d, v);
                 doctor_judge_volume(v, d->has_starters ? &d->starters : NULL, before, &d->list);
         }
 }
