@@ -147,6 +147,17 @@ static struct starter make_starter(void)
         return s;
 }
 
+static struct ways_seal make_seal(struct tpm *tpm, const struct starter *s)
+{
+        struct ways_seal seal = {.tpm = tpm,
+                                 .key = image_policy_key(ways_image),
+                                 .literal_pcrs = PCR_CHOICE_NEEDED,
+                                 .prove = s};
+
+        memcpy(seal.literal_values, s->pcr7, SHA256_SIZE);
+        return seal;
+}
+
 static int get_volume_key(const struct ways_volume *v, struct secret **ret, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *old = secret_of(&old_plain);
@@ -160,10 +171,7 @@ static int act_enroll_tpm(struct tpm *tpm, struct error *e)
         _cleanup_(ways_volume_done) struct ways_volume v = {.volume = NULL};
         _cleanup_(secret_free_p) struct secret *volume_key = NULL;
         struct starter starter = make_starter();
-        const struct ways_seal seal = {.tpm = tpm,
-                                       .key = image_policy_key(ways_image),
-                                       .pcr7 = starter.pcr7,
-                                       .prove = &starter};
+        const struct ways_seal seal = make_seal(tpm, &starter);
         int r = open_ways(tpm, &starter, &v, e);
 
         if (r == 0)
@@ -236,8 +244,7 @@ static void judge_enroll_tpm(bool finished)
 {
         struct tpm *tpm = NULL;
         struct starter starter = make_starter();
-        struct ways_seal seal = {
-                .key = image_policy_key(ways_image), .pcr7 = starter.pcr7, .prove = &starter};
+        struct ways_seal seal = make_seal(NULL, &starter);
         struct ways_volume v;
 
         luks_free(open_volume());
