@@ -137,7 +137,7 @@ static int make_world(struct env *env, struct places *p, const struct here *h, s
         env->run = p->run;
         env->efivarfs = p->efivars;
         env->oem = env->persistent = env->proc = env->sysfs = env->dev = p->run;
-        env->tcti = "device:/nonexistent";
+        env->tcti = "device:/nonexistent/tpm0";
         env->oem = h->state;
         r = file_make_dirs(AT_FDCWD, p->efivars, 0700);
         if (r < 0)
