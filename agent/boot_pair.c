@@ -5,10 +5,8 @@
 #include "agent/boot.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "partition/mount.h"
@@ -160,7 +158,11 @@ int boot_pair_check(struct boot *b, struct data_mounted *mounted, struct error *
         secret_free(b->pair.oem);
         secret_free(b->pair.persistent);
         b->pair.oem = b->pair.persistent = NULL;
-        if (r < 0)
+        if (r < 0) {
+                if (r != -EKEYREJECTED)
+                        (void)error_wrap(e, r,
+                                         "oem and persistent are not proven to belong together");
                 close_again(b, mounted, r, e);
+        }
         return r;
 }
