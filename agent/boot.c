@@ -314,6 +314,8 @@ static int mount_all(struct boot *b, struct boot_data *ret_data, struct error *e
         struct data_mounted mounted = {.oem = false};
         int r = data_mount_all(b->env, b->entry.role == ENTRY_ROLE_RECOVERY, &mounted, e);
 
+        if (r == 0)
+                r = boot_pair_check(b, &mounted, e);
         if (mounted.oem)
                 boot_expect(b);
         ret_data->oem = mounted.oem;
@@ -323,6 +325,21 @@ static int mount_all(struct boot *b, struct boot_data *ret_data, struct error *e
         if (mounted.persistent)
                 boot_grow_file_system(b, "/dev/mapper/" DATA_DM_PERSISTENT, b->env->persistent);
         return r;
+}
+
+/* In recovery nothing vouches for an oem beside a persistent that stays locked: it may be anybody's
+ * who had the TPM seal it. */
+static void apply_userdata(struct boot *b, struct boot_data data)
+{
+        static const char unproven[] = "the configuration in oem is not applied: only an open "
+                                       "persistent could vouch for it";
+
+        if (data.oem && !b->pair.proven) {
+                log_warning("%s", unproven);
+                boot_report_problem(b->report, unproven);
+                data.oem = false;
+        }
+        boot_userdata(b, data);
 }
 
 /* What the system's init finds: folders to write to, and who this machine is. */
@@ -344,7 +361,7 @@ static int make_folders(struct boot *b, struct boot_data data, struct error *e)
                 boot_swap(b);
         boot_report_step(b->report, "folders");
         if (r == 0)
-                boot_userdata(b, data);
+                apply_userdata(b, data);
         return r;
 }
 
@@ -749,11 +766,11 @@ static _Noreturn void run_boot(const struct env *env)
                 fail(&b, &error);
         log_info("%s boot of %s", b.live ? "live" : entry_role_name(b.entry.role),
                  b.node ? b.node->disk->path : "no disk");
-        if (!b.live && boot_statereset(&b, by_tpm, oem_is_open(&b))) {
+        if (!b.live && b.pair.proven && boot_statereset(&b, by_tpm, oem_is_open(&b))) {
                 log_warning("restarting into the image that the reset made active");
                 restart();
         }
-        tell_recovery(&b, unlocked);
+        tell_recovery(&b, unlocked && !b.pair.refused);
         hand_over(&b);
 }
 

@@ -32,6 +32,12 @@ struct boot_pin {
 };
 
 struct boot_extensions; /* agent/boot_extension.c */
+/* What ties oem and persistent to each other: agent/boot_pair.c. */
+struct boot_pair {
+        struct secret *oem, *persistent; /* of the volume keys of those that this boot opened */
+        bool proven;                     /* they belong together */
+        bool refused;                    /* they do not, and are closed again */
+};
 
 struct boot {
         const struct env *env;
@@ -43,6 +49,7 @@ struct boot {
         bool counted; /* the entry is on trial */
         bool live;
         struct boot_pin pin;
+        struct boot_pair pair;
         bool first;                 /* this boot makes the volumes of a disk image */
         bool chosen;                /* the entry statereset was: statereset_was_chosen() */
         bool measured;              /* image is known */
@@ -120,6 +127,23 @@ void boot_pin_forget(struct boot *b);
  * open now.
  */
 int boot_recover(struct boot *b, struct error *e) _must_check_;
+
+/* Where the two keep the tag of partition/pair.h, below their mount points. */
+#define BOOT_PAIR_OEM "tb-agent"
+#define BOOT_PAIR_PERSISTENT ".tb-agent"
+
+/* Notes the volume key of one that was opened; other mappings than oem and persistent are ignored.
+ */
+void boot_pair_take(struct boot *b, const char *mapping, const struct secret *volume_key);
+
+/*
+ * With oem mounted, and persistent too unless this is recovery, before anything in them is used:
+ * whether they belong together (partition/pair.h). What does not is unmounted and closed, and is an
+ * error; *mounted tells what stays. Where only oem is open there is nothing to compare:
+ * b->pair.proven stays false, and what stands in oem must not act. A persistent that is open in
+ * recovery and cannot be read proves nothing either: it is closed.
+ */
+int boot_pair_check(struct boot *b, struct data_mounted *mounted, struct error *e) _must_check_;
 
 /*
  * With the OEM partition mounted: compares the user's partitions with the record of the

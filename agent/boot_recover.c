@@ -66,13 +66,15 @@ static int attempt(void *ctx, const struct secret *key, struct error *e)
         for (size_t i = 0; i < r->n; i++) {
                 struct locked *l = &r->locked[i];
                 const char *name = l->volume->partition->name;
+                _cleanup_(secret_free_p) struct secret *volume_key = NULL;
                 struct error error = ERROR_INIT;
                 int opened;
 
                 if (!l->luks)
                         continue;
-                opened = data_open_by_key(l->luks, l->volume, key, r->tpm, &error);
+                opened = data_open_by_key(l->luks, l->volume, key, r->tpm, &volume_key, &error);
                 if (opened == 0) {
+                        boot_pair_take(r->boot, l->volume->mapping, volume_key);
                         boot_report_partition(
                                 r->boot->report,
                                 &(struct boot_report_volume){.name = name,

@@ -139,6 +139,7 @@ static int open_with(struct attempt *a, const struct token *token, struct error 
                         log_error("%s cannot be closed again", a->dm_name);
                 return r;
         }
+        boot_pair_take(a->boot, a->dm_name, volume_key);
         return 0;
 }
 

@@ -119,7 +119,7 @@ bool data_is_open(const struct node *n, const struct data_volume *v)
 }
 
 int data_open_by_key(struct luks *l, const struct data_volume *v, const struct secret *key,
-                     struct tpm *tpm, struct error *e)
+                     struct tpm *tpm, struct secret **ret_volume_key, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *volume_key = NULL;
         struct error error = ERROR_INIT;
@@ -131,6 +131,8 @@ int data_open_by_key(struct luks *l, const struct data_volume *v, const struct s
                 return r;
         if (tpm && tpm_measure_volume_key(tpm, v->mapping, luks_uuid(l), volume_key, &error) < 0)
                 log_warning("%s", error.text);
+        if (ret_volume_key)
+                *ret_volume_key = TAKE_PTR(volume_key);
         return 0;
 }
 

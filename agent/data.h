@@ -54,11 +54,11 @@ bool data_is_open(const struct node *n, const struct data_volume *v);
 /*
  * Opens the volume by its recovery key. tpm may be NULL: the volume key is then not measured into
  * PCR 15. A failure of measuring is logged and no more, because a broken TPM is what recovery keys
- * are for, and the policies of this boot are closed by then. -EACCES and -ENOKEY as
- * recovery_key_find_slot().
+ * are for, and the policies of this boot are closed by then. ret_volume_key may be NULL. -EACCES
+ * and -ENOKEY as recovery_key_find_slot().
  */
 int data_open_by_key(struct luks *l, const struct data_volume *v, const struct secret *key,
-                     struct tpm *tpm, struct error *e) _must_check_;
+                     struct tpm *tpm, struct secret **ret_volume_key, struct error *e) _must_check_;
 
 /*
  * Checks and mounts the open volumes where they belong: oem, and outside of recovery persistent. In

@@ -400,6 +400,25 @@ static size_t list_parts(const struct install_plan *p, struct part list[3 + LIMI
         return n;
 }
 
+int install_keep_check_together(const struct install_plan *p, struct error *e)
+{
+        struct part parts[3 + LIMIT_EXTRA_PARTITIONS];
+        size_t n = list_parts(p, parts);
+
+        for (size_t i = 0; i < n && !install_keep_has(p, LAYOUT_OEM_NAME); i++) {
+                if (!parts[i].encrypted || !install_keep_has(p, parts[i].name))
+                        continue;
+                error_set(e, ERROR_PRECONDITION, EEXIST,
+                          "the data in \"%s\" would be kept beside a new \"" LAYOUT_OEM_NAME
+                          "\", whose configuration may be anybody's",
+                          parts[i].name);
+                error_advise(e, "put the old \"" LAYOUT_OEM_NAME "\" back, give the data up with "
+                                "wipefs --all, or leave out --no-format");
+                return -EEXIST;
+        }
+        return 0;
+}
+
 int install_keep_judge(struct install_plan *p, struct error *e)
 {
         _cleanup_(tpm_free_p) struct tpm *tpm = NULL;
@@ -412,7 +431,7 @@ int install_keep_judge(struct install_plan *p, struct error *e)
                 r = error_oom(e);
         for (size_t i = 0; i < n && r == 0; i++)
                 r = judge(p, tpm, &parts[i], e);
-        return r;
+        return r < 0 ? r : install_keep_check_together(p, e);
 }
 
 bool install_keep_has(const struct install_plan *p, const char *name)

@@ -35,6 +35,14 @@ int install_keep_check_layout(const struct layout *l, const struct layout_wishes
  */
 int install_keep_check_esp(int dirfd, struct error *e) _must_check_;
 
+/*
+ * Pure: an oem that is made anew is refused beside an encrypted partition that is kept, with
+ * -EEXIST (ERROR_PRECONDITION): who can start the installer on a node shall not put his
+ * configuration beside its data. The boot would not take them for a pair either (partition/pair.h).
+ * No interrupted installation leaves this: oem is the first that is made.
+ */
+int install_keep_check_together(const struct install_plan *p, struct error *e) _must_check_;
+
 /* For install_disk_find(): a disk that is prepared. data is a struct install_keep_fit. */
 struct install_keep_fit {
         const struct layout_wishes *wishes;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/boot.h"
 #include "agent/config.h"
 #include "agent/config_userdata.h"
 #include "agent/hooks.h"
@@ -26,6 +27,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "partition/mount.h"
+#include "partition/pair.h"
 
 struct verb_options {
         struct reset_wishes wishes;
@@ -407,11 +409,29 @@ static int prepare(struct run *run, struct error *e)
         return r < 0 ? r : reset_forget(&run->plan, e);
 }
 
+/* An oem that is kept shall accept the persistent to come (partition/pair.h). */
+static int part(const struct run *run, struct error *e)
+{
+        _cleanup_free_ char *folder = NULL;
+        int r;
+
+        if (run->o->wishes.oem)
+                return 0;
+        if (asprintf(&folder, "%s/" BOOT_PAIR_OEM, run->env->oem) < 0) {
+                folder = NULL;
+                return error_oom(e);
+        }
+        r = pair_forget(folder, e);
+        return r < 0 ? error_wrap(e, r, "oem cannot be kept") : 0;
+}
+
 static int carry_out(struct run *run, struct error *e)
 {
         struct error error = ERROR_INIT;
         int r = prepare(run, e);
 
+        if (r == 0)
+                r = part(run, e);
         if (r == 0)
                 r = with_esp(run, on_esp, e);
         if (r < 0 && run->report.delivered && run->escrow.key) {

@@ -136,7 +136,7 @@ static int attempt(void *ctx, const struct secret *key, struct error *e)
                 if (!t->luks || t->opened)
                         continue;
                 error_clear(&t->error);
-                r = data_open_by_key(t->luks, t->volume, key, u->tpm, &t->error);
+                r = data_open_by_key(t->luks, t->volume, key, u->tpm, NULL, &t->error);
                 t->opened = r == 0;
                 if (r < 0 && first == 0) {
                         *e = t->error;

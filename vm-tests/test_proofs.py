@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """On a node: an image is accepted or refused for the right reason, and nothing changes either way."""
 import hashlib
-import struct
 
 import pytest
 
 from rig import INSTALL, Esp
 from rig.esp import make_data_disk, run
 from rig.facts import esp_files
+from rig.firmware import append_to_database
 from rig.forge import alter_signature, patched, strip_signature
 
 EXIT = {'accepted': 0, 'wrong-db': 12, 'revoked': 13, 'foreign-policy': 14, 'stripped': 15, 'altered': 15, 'old': 16,
@@ -16,8 +16,6 @@ CLASS = {0: None, 6: 'refused', 12: 'refused-signature', 13: 'refused-revoked', 
          15: 'refused-pcr-signature', 16: 'refused-version'}
 FAILED = {12: 'secure-boot', 13: 'secure-boot', 14: 'policy-key', 15: 'pcr-signature', 16: 'version', 6: 'format'}
 IMAGES = '/run/images'
-# Non-volatile, boot service, runtime, time-based authenticated, append (UEFI 2.10, section 8.2.1).
-APPEND = struct.pack('<I', 0x67)
 
 
 @pytest.fixture(scope='module')
@@ -81,19 +79,9 @@ def states(said):
     return {p['proof']: p['state'] for p in said['proofs']}
 
 
-def append(workshop, machine, name, esl):
-    """Adds a list to a key database of the running node, as a vendor's signed update would."""
-    keys, auth = workshop.keys(), workshop.work / f'{name}.auth'
-    run('sign-efi-sig-list', '-a', '-k', keys / 'KEK.key', '-c', keys / 'KEK.pem', name, esl, auth)
-    variable = f'/sys/firmware/efi/efivars/{name}-d719b2cb-3d3a-4596-a3bc-dad00e67656f'
-    machine.write('/run/update', APPEND + auth.read_bytes())
-    machine.shell(f'[ ! -e {variable} ] || chattr -i {variable}; dd if=/run/update of={variable} bs=1M conv=notrunc '
-                  'status=none', check=True)
-
-
 def append_dbx(workshop, machine, image):
     run('hash-to-efi-sig-list', image, workshop.work / 'dbx.esl')
-    append(workshop, machine, 'dbx', workshop.work / 'dbx.esl')
+    append_to_database(machine, workshop.keys(), 'dbx', workshop.work / 'dbx.esl')
 
 
 def test_good_image_gives_every_proof(node, images):
@@ -187,7 +175,7 @@ def test_second_certificate_in_db_starts_the_image_and_would_lock_the_disk(works
     machine.boot()
     mount_images(machine)
     assert verify(machine, 'wrong-db')[0] == 12
-    append(workshop, machine, 'db', workshop.keys('foreign-keys') / 'db.esl')
+    append_to_database(machine, workshop.keys(), 'db', workshop.keys('foreign-keys') / 'db.esl')
     rc, said = verify(machine, 'wrong-db')
     assert rc == 10 and states(said)['secure-boot'] == 'passed' and states(said)['pcr7'] == 'failed', said
 

@@ -154,6 +154,44 @@ static void what_is_foreign_on_an_esp_is_not_lost(void **state)
         }
 }
 
+/* What the plan keeps, and whether that may be. */
+static void new_oem_is_refused_beside_data_that_is_kept(void **state)
+{
+        static const struct {
+                bool oem, data, scratch, persistent;
+                int r;
+        } cases[] = {
+                {false, false, false, false, 0},      {true, true, true, true, 0},
+                {true, false, false, false, 0},       {false, false, true, false, 0},
+                {false, false, false, true, -EEXIST}, {false, true, false, false, -EEXIST},
+        };
+        static const char *const names[] = {"efi", "oem", "data", "scratch", "persistent"};
+        struct install_plan *p = calloc(1, sizeof(*p));
+
+        (void)state;
+        assert_non_null(p);
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                (void)snprintf(p->layout.partitions[p->layout.n++].name,
+                               sizeof(p->layout.partitions[0].name), "%s", names[i]);
+        assert_int_equal(extra_parse("data:64M:ext4:DATA", &p->extras, NULL), 0);
+        assert_int_equal(extra_parse("scratch:32M:SCRATCH:plain", &p->extras, NULL), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct error e = ERROR_INIT;
+
+                p->kept[1] = cases[i].oem;
+                p->kept[2] = cases[i].data;
+                p->kept[3] = cases[i].scratch;
+                p->kept[4] = cases[i].persistent;
+                assert_int_equal(install_keep_check_together(p, &e), cases[i].r);
+                if (cases[i].r < 0) {
+                        assert_int_equal(e.class, ERROR_PRECONDITION);
+                        assert_non_null(
+                                strstr(e.text, cases[i].data ? "\"data\"" : "\"persistent\""));
+                }
+        }
+        free(p);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -162,6 +200,7 @@ int main(void)
                 cmocka_unit_test(images_must_fit),
                 cmocka_unit_test(esp_of_a_node_is_made_anew),
                 cmocka_unit_test(what_is_foreign_on_an_esp_is_not_lost),
+                cmocka_unit_test(new_oem_is_refused_beside_data_that_is_kept),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,15 +3,18 @@
 import hashlib
 import os
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 
-from .esp import make_esp_image
+from .esp import make_esp_image, run
 
 OVMF_CODE = Path('/usr/share/OVMF/OVMF_CODE_4M.secboot.fd')
 OVMF_VARS = Path('/usr/share/OVMF/OVMF_VARS_4M.fd')
 SYSTEMD_BOOT = Path('/usr/lib/systemd/boot/efi/systemd-bootx64.efi')
 NAMES = ('PK', 'KEK', 'db')
+# Non-volatile, boot service, runtime, time-based authenticated, append (UEFI 2.10, section 8.2.1).
+APPEND = struct.pack('<I', 0x67)
 
 
 def enrolled_vars(keys_dir, cache_dir):
@@ -36,3 +39,13 @@ def enrolled_vars(keys_dir, cache_dir):
         os.replace(machine.vars, result)
     shutil.rmtree(work)
     return result
+
+
+def append_to_database(machine, keys_dir, name, esl):
+    """Adds a list to a key database of a running machine, as a vendor's signed update would."""
+    auth = machine.dir / f'{name}.auth'
+    run('sign-efi-sig-list', '-a', '-k', Path(keys_dir) / 'KEK.key', '-c', Path(keys_dir) / 'KEK.pem', name, esl, auth)
+    variable = f'/sys/firmware/efi/efivars/{name}-d719b2cb-3d3a-4596-a3bc-dad00e67656f'
+    machine.write('/run/update', APPEND + auth.read_bytes())
+    machine.shell(f'[ ! -e {variable} ] || chattr -i {variable}; dd if=/run/update of={variable} bs=1M conv=notrunc '
+                  'status=none', check=True)
