@@ -766,7 +766,7 @@ static _Noreturn void run_boot(const struct env *env)
                 fail(&b, &error);
         log_info("%s boot of %s", b.live ? "live" : entry_role_name(b.entry.role),
                  b.node ? b.node->disk->path : "no disk");
-        if (!b.live && b.pair.proven && boot_statereset(&b, by_tpm, oem_is_open(&b))) {
+        if (!b.live && boot_statereset(&b, by_tpm, oem_is_open(&b))) {
                 log_warning("restarting into the image that the reset made active");
                 restart();
         }

@@ -21,6 +21,8 @@ static const char *why_not(const struct boot *b, bool opened_by_tpm, bool has_oe
                 return "the boot loader came to it by itself, or starts it always";
         if (!opened_by_tpm || !has_oem)
                 return "the TPM did not open the data of this node";
+        if (!b->pair.proven)
+                return "nothing vouches for the configuration in oem";
         r = statereset_allowed(b->env, e);
         if (r < 0)
                 return e->text;

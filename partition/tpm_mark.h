@@ -13,8 +13,8 @@
  * opened its volumes again; there a failure is told and no more, because nothing old is opened.
  *
  * Not stopped by it: who has the TPM itself, in another system on this machine, may remove the
- * index as its owner. He may as well seal volumes of his own: that they are not used beside those of
- * the node is up to partition/pair.h.
+ * index as its owner. He may as well seal volumes of his own: that they are not used beside those
+ * of the node is up to partition/pair.h.
  */
 #pragma once
 

@@ -208,14 +208,15 @@ static void test_started_always(void **state)
 static void test_ordinary_session(void **state)
 {
         static const struct {
-                bool chosen, by_tpm, has_oem;
+                bool chosen, by_tpm, has_oem, proven;
                 const char *config, *text;
         } cases[] = {
-                {false, true, true, "true", "by itself"},
-                {true, false, true, "true", "TPM did not open"},
-                {true, true, false, "true", "TPM did not open"},
-                {true, true, true, "false", "reset.unattended"},
-                {true, true, true, "maybe", "unattended"},
+                {false, true, true, true, "true", "by itself"},
+                {true, false, true, true, "true", "TPM did not open"},
+                {true, true, false, true, "true", "TPM did not open"},
+                {true, true, true, false, "true", "nothing vouches"},
+                {true, true, true, true, "false", "reset.unattended"},
+                {true, true, true, true, "maybe", "unattended"},
         };
 
         (void)state;
@@ -223,6 +224,7 @@ static void test_ordinary_session(void **state)
                 struct boot b = {.env = &env,
                                  .report = boot_report_new(),
                                  .entry = {.role = ENTRY_ROLE_RECOVERY, .base = ENTRY_RESET_BASE},
+                                 .pair = {.proven = cases[i].proven},
                                  .chosen = cases[i].chosen};
                 _cleanup_json_ struct json_object *report = NULL;
                 struct json_object *problems;
@@ -261,6 +263,7 @@ static void test_failed_reset(void **state)
         struct boot b = {.env = &env,
                          .report = boot_report_new(),
                          .entry = {.role = ENTRY_ROLE_RECOVERY, .base = ENTRY_RESET_BASE},
+                         .pair = {.proven = true},
                          .chosen = true};
         _cleanup_json_ struct json_object *report = NULL;
 
