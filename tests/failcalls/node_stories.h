@@ -147,6 +147,18 @@ static struct starter make_starter(void)
         return s;
 }
 
+/* For the image, with PCR 7 as it will be. */
+static struct ways_seal seal_for(struct tpm *tpm, const struct starter *starter)
+{
+        struct ways_seal seal = {.tpm = tpm,
+                                 .key = image_policy_key(ways_image),
+                                 .literal_pcrs = PCR_CHOICE_NEEDED,
+                                 .prove = starter};
+
+        memcpy(seal.literal_values, starter->pcr7, sizeof(starter->pcr7));
+        return seal;
+}
+
 static int get_volume_key(const struct ways_volume *v, struct secret **ret, struct error *e)
 {
         _cleanup_(secret_free_p) struct secret *old = secret_of(&old_plain);
@@ -160,10 +172,7 @@ static int act_enroll_tpm(struct tpm *tpm, struct error *e)
         _cleanup_(ways_volume_done) struct ways_volume v = {.volume = NULL};
         _cleanup_(secret_free_p) struct secret *volume_key = NULL;
         struct starter starter = make_starter();
-        const struct ways_seal seal = {.tpm = tpm,
-                                       .key = image_policy_key(ways_image),
-                                       .pcr7 = starter.pcr7,
-                                       .prove = &starter};
+        const struct ways_seal seal = seal_for(tpm, &starter);
         int r = open_ways(tpm, &starter, &v, e);
 
         if (r == 0)
@@ -236,15 +245,14 @@ static void judge_enroll_tpm(bool finished)
 {
         struct tpm *tpm = NULL;
         struct starter starter = make_starter();
-        struct ways_seal seal = {
-                .key = image_policy_key(ways_image), .pcr7 = starter.pcr7, .prove = &starter};
+        struct ways_seal seal;
         struct ways_volume v;
 
         luks_free(open_volume());
         assert_int_equal(tpm_open(emulator->tcti, &tpm, &error), 0);
         if (open_ways(tpm, &starter, &v, &error) < 0)
                 fail_msg("%s", error.text);
-        seal.tpm = tpm;
+        seal = seal_for(tpm, &starter);
         assert_true(!finished || ways_has(&v, &seal));
         ways_volume_done(&v);
         tpm_free(tpm);
