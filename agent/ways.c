@@ -200,7 +200,8 @@ static int read_volume(const struct node *node, const struct data_volume *volume
         }
         ways->n++;
         if (r < 0) {
-                *e = error;
+                if (e)
+                        *e = error;
                 return error_wrap(e, r, "%s", volume->partition->name);
         }
         read_note(report, v);

@@ -17,7 +17,7 @@ import pytest
 
 from rig import INSTALL, OVMF_VARS, Disk, Esp
 from rig.esp import run as host_run
-from rig.facts import node_facts, role
+from rig.facts import entries, node_facts, role
 from rig.firmware import append_to_database
 from rig.volumes import MIB, Volume, plain_file_system, volume_with_password
 
@@ -178,7 +178,8 @@ def does_not_start(machine, reason):
     said = machine.boot(expect=BOOT_FAILED).group(0)
     machine.wait_exit()
     assert re.search(reason, said), said
-    assert machine.ready is None and 'the active entry is on trial again' in machine.console
+    assert machine.ready is None
+    assert entries(machine) == ['active+1-0.conf', 'passive.conf', 'recovery.conf']
     assert SECRET.decode() not in machine.console
     return said
 
@@ -330,7 +331,7 @@ def test_menu_and_files_beside_the_image(attacked, workshop, tmp_path, held):
         esp.write('loader/credentials/tmpfiles.extra.cred', b'f /run/evil\n')
     machine = attacked(change, extra=['-smbios', 'type=11,value=io.systemd.credential:tmpfiles.extra=f /run/evil',
                                       '-smbios', 'type=11,value=io.systemd.stub.kernel-cmdline-extra=tb.evil=smbios'])
-    machine.boot(expect='Boot in 5[0-9] s')
+    machine.boot(expect=r'Boot in \d+ s')
     machine.type('e')
     machine.type(' tb.evil=editor init=/bin/sh\r')
     machine.wait_ready()
