@@ -77,7 +77,8 @@ ALL_CFLAGS = -std=gnu11 $(OPT) $(WARN) $(if $(SANITIZE),$(SANITIZE) -fPIE,$(HARD
 ALL_LDFLAGS = $(LDHARDEN) $(SANITIZE) $(coverage_flags) $(LDFLAGS)
 # Counts executed lines, those of sandboxed children too (tests/tools/coverage_shared.c).
 ifeq ($(COVERAGE),1)
-coverage_flags := --coverage -fdata-sections
+# Without the built-in forms, which gcov takes over: its fork() would clear the counters that are shared.
+coverage_flags := --coverage -fdata-sections -fno-builtin-fork $(addprefix -fno-builtin-,execl execlp execle execv execvp execve)
 COVERAGE_SRC := tests/tools/coverage_shared.c
 coverage_link := -Wl,-T,tests/tools/coverage.ld
 endif
