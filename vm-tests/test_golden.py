@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A golden image: made by nobody without any right, copied to a larger disk, and a node after its first boot. One machine's
 life in the order of the tests: two power cuts, the first whole boot, one more, and what somebody with a hand on its disk tries.
-Then an image that is sealed to the TPM of its machine while that is off: by the log of the first machine, which has the same
-firmware and keys."""
+Then images that are sealed to the TPM of their machine while that is off, one with a PIN: by the log of the first machine, which
+has the same firmware and keys."""
 import base64
 import contextlib
 import hashlib
@@ -298,3 +298,22 @@ def test_its_disk_is_closed_to_another_tpm(sealed):
     other.reset_tpm()
     other.boot(expect='boot failed: .*sealed by another TPM')
     other.power_cut()
+
+
+def test_pin_of_a_node(sealed, provisioned, bench):
+    """Typed wrong once, then right; the TPM knows of the wrong one, and the boot counts as any."""
+    (bench / 'pin').write_text('our 7 numbers\n')
+    (bench / 'pin').chmod(0o644)
+    machine, plan = provisioned('pin', '--pcr7', sealed[1]['pcr7'], '--db', bench / 'db.pem', '--pin-file', bench / 'pin')
+    assert plan['pin'] is True
+    machine.boot(expect='opens with a PIN.*it is not shown')
+    machine.type('our 8 numbers\r')
+    machine.expect(r'(?s)this is not the PIN.*locks itself after \d+ more.*it is not shown')
+    machine.type('our 7 numbers\r')
+    machine.wait_ready()
+    assert 'our 7' not in machine.console and 'our 8' not in machine.console
+    assert node_facts(machine) == NODE
+    said = status(machine)
+    assert said['problems'] == [] and {p['unlocked_by'] for p in said['partitions']} == {'tpm2'} and said['tpm']['in_lockout'] is False
+    assert said['role'] == 'active' and said['fallback'] is False and said['blessed'] is True
+    machine.power_off()
