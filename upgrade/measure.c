@@ -15,8 +15,6 @@
 
 /* Text of the EV_EFI_ACTION that begins the first attempt to boot; without a NUL. */
 #define FIRST_ATTEMPT "Calling EFI Application from Boot Option"
-/* The last stub that lets the firmware load the kernel. */
-#define KERNEL_STUB 257u
 #define PROGRAMS 2u /* boot loader, image */
 /* "4294967295" and a NUL. */
 #define NUMBER_SIZE 11u
@@ -47,47 +45,12 @@ static int extend_file(uint8_t value[SHA256_SIZE], int fd, struct error *e)
         return extend_image(value, image) < 0 ? error_oom(e) : 0;
 }
 
-struct push {
-        struct authenticode_image *image;
-        struct error *e;
-};
-
-static int push(void *ctx, const void *data, size_t n)
-{
-        struct push *p = ctx;
-
-        return authenticode_image_push(p->image, data, n, p->e);
-}
-
-/* As the stub hands it to the firmware: the section as it is in memory. */
-static int extend_kernel(uint8_t value[SHA256_SIZE], const struct usi *u, struct error *e)
-{
-        _cleanup_(authenticode_image_free_p) struct authenticode_image *image = NULL;
-        struct push p = {.e = e};
-        int r = authenticode_image_new(AUTHENTICODE_MASK(AUTHENTICODE_SHA256), &image);
-
-        if (r < 0)
-                return error_oom(e);
-        p.image = image;
-        r = pe_stream(usi_pe(u), usi_section(u, USI_LINUX), push, &p, e);
-        if (r == 0)
-                r = authenticode_image_finish(image, e);
-        if (r < 0)
-                return error_wrap(e, r, "kernel");
-        return extend_image(value, image) < 0 ? error_oom(e) : 0;
-}
-
 int measure_pcr4(const struct measure_boot *b, uint8_t ret[SHA256_SIZE], struct error *e)
 {
         static const uint8_t separator[4] = {0};
         uint8_t value[SHA256_SIZE] = {0};
-        unsigned stub = usi_stub_version(b->usi);
         int r = 0;
 
-        if (stub == 0)
-                return error_set(e, ERROR_REFUSED, EOPNOTSUPP,
-                                 "the image does not tell its stub's version: how it starts the "
-                                 "kernel cannot be known");
         if (extend(value, FIRST_ATTEMPT, strlen(FIRST_ATTEMPT)) < 0 ||
             extend(value, separator, sizeof(separator)) < 0)
                 return error_oom(e);
@@ -97,8 +60,6 @@ int measure_pcr4(const struct measure_boot *b, uint8_t ret[SHA256_SIZE], struct 
                         return error_wrap(e, r, "boot loader");
         }
         r = extend_file(value, b->image, e);
-        if (r == 0 && stub <= KERNEL_STUB)
-                r = extend_kernel(value, b->usi, e);
         if (r == 0)
                 memcpy(ret, value, SHA256_SIZE);
         return r;

@@ -29,9 +29,8 @@ struct measure_boot {
 };
 
 /*
- * Boot loader, image and, up to systemd-stub 257, the kernel in it, which later stubs start without
- * asking the firmware. Refused: what is no image to firmware; -EOPNOTSUPP when the stub does not
- * tell its version.
+ * Boot loader and image, with Secure Boot on: the stub vouches for the kernel in it in the place of
+ * the firmware, which then does not measure it either. Refused: what is no image to firmware.
  */
 int measure_pcr4(const struct measure_boot *b, uint8_t ret[SHA256_SIZE], struct error *e)
         _must_check_;
