@@ -104,6 +104,18 @@ static int look(struct unlock *u, struct error *e)
         return 0;
 }
 
+/* A live session is started from a medium, which has none of it. */
+static int check_disk(const struct unlock *u, struct error *e)
+{
+        for (size_t i = 0; i < u->n; i++)
+                if (u->targets[i].volume->label)
+                        return 0;
+        error_set(e, ERROR_PRECONDITION, ENXIO,
+                  "the disk that this session was started from has no data of a node");
+        error_advise(e, "start the recovery entry of the node itself");
+        return -ENXIO;
+}
+
 /*
  * In recovery a person decides what happens to the data. Any other role has all of it open, or is
  * not the system that the disk was made for; half of it by a key and half by the TPM is neither.
@@ -207,6 +219,8 @@ static int run(struct unlock *u, const struct unlock_options *o, struct error *e
 
         u->recovery = is_recovery(u->env);
         r = look(u, e);
+        if (r == 0)
+                r = check_disk(u, e);
         if (r == 0)
                 r = check_role(u, e);
         if (r == 0 && anything_locked(u)) {
