@@ -177,17 +177,6 @@ static void check_entry(struct config *c, struct config_problems *p)
         c->upgrade.entry = CONFIG_ENTRY_RECOVERY;
 }
 
-/* Known and read, for nobody as yet: who writes it shall not count on it. */
-static void check_upgrade(const struct config *c, struct config_problems *p)
-{
-        const struct config_node *node = config_node_at(c->tree, "upgrade");
-
-        if (!node || !node->first)
-                return;
-        config_warning(p, node->key_at, "upgrade: has no effect yet");
-        config_advise(p, "tb-agent upgrade goes by its command line alone");
-}
-
 void config_check(struct config *c, struct config_problems *problems)
 {
         check_end(c, c->install.reboot, c->install.poweroff, "install.poweroff", problems);
@@ -198,7 +187,6 @@ void config_check(struct config *c, struct config_problems *problems)
         check_mounts(c, problems);
         check_keys(c, problems);
         check_entry(c, problems);
-        check_upgrade(c, problems);
         c->bind_pcrs |= UINT32_C(1) << TPM_PCR_BOOT_STATE;
         c->bind_public_pcrs |= UINT32_C(1) << TPM_PCR_IMAGE;
 }

@@ -9,8 +9,6 @@
 #include "agent/install_oem.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "upgrade/http_url.h"
-#include "upgrade/source_name.h"
 
 /* In the words of the command line, so that both are judged by the same rules. */
 static int add_partition(const struct config_partition *p, struct extra_list *list, struct error *e)
@@ -95,49 +93,6 @@ static int check_mounts(const struct config_install *in, struct error *e)
         return r < 0 ? r : boot_layout_plan(a, true, l, e);
 }
 
-/* As it is written for --insecure. "": the source is not on another machine. */
-static int find_host(const char *source, char *ret, size_t n, struct error *e)
-{
-        _cleanup_(source_name_done) struct source_name name = {.text = NULL};
-        struct http_url url = {.text = NULL};
-        int r = source_name_parse(source, &name, e);
-
-        *ret = '\0';
-        if (r == 0 && name.kind == SOURCE_KIND_OCI) {
-                (void)snprintf(ret, n, "%s", name.registry);
-        } else if (r == 0 && name.kind == SOURCE_KIND_HTTP) {
-                r = http_url_parse(name.url, &url, e);
-                if (r == 0)
-                        (void)snprintf(ret, n, strchr(url.host, ':') ? "[%s]:%u" : "%s:%u",
-                                       url.host, url.port);
-                http_url_done(&url);
-        }
-        return r;
-}
-
-/* Of this configuration's own source: for another one it was not said. */
-static int apply_insecure(const struct config_install *in, struct install_wishes *w,
-                          struct error *e)
-{
-        struct option_list *list = &w->from.insecure;
-        int r;
-
-        if (!in->allow_insecure_registries || !in->source || w->source != in->source)
-                return 0;
-        r = find_host(in->source, w->insecure, sizeof(w->insecure), e);
-        if (r < 0 || !*w->insecure)
-                return r;
-        if (list->n == OPTION_LIST_MAX)
-                return error_set(
-                        e, ERROR_CONFIG, E2BIG,
-                        "install.allow-insecure-registries: too many hosts with --insecure");
-        list->item[list->n++] = w->insecure;
-        log_warning("install.allow-insecure-registries: %s may be spoken to without protection; "
-                    "the image still has to prove itself",
-                    w->insecure);
-        return 0;
-}
-
 int config_apply_to_install(const struct config *c, struct install_wishes *wishes, struct error *e)
 {
         const struct config_install *in = &c->install;
@@ -164,7 +119,11 @@ int config_apply_to_install(const struct config *c, struct install_wishes *wishe
                               : in->poweroff ? INSTALL_END_POWEROFF
                                              : INSTALL_END_STAY;
         wishes->config = c;
-        r = apply_insecure(in, wishes, e);
+        /* Of this configuration's own source: for another one it was not said. */
+        r = in->allow_insecure_registries && in->source && wishes->source == in->source
+                    ? source_allow_insecure(&wishes->from, in->source, wishes->insecure,
+                                            "install.allow-insecure-registries", e)
+                    : 0;
         if (r < 0)
                 return r;
         apply_escrow(in, &wishes->escrow);

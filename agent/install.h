@@ -95,10 +95,9 @@ struct install_wishes {
         struct install_escrow_wishes escrow;
         struct install_firmware_wishes firmware;
         struct install_pin_wishes pin;
-        const struct config *config; /* what goes onto the OEM partition; NULL: nothing */
-        struct source_options from;  /* how a source that is not here is loaded */
-        char insecure[LIMIT_HOST_NAME +
-                      16];                 /* a host that the configuration adds to from.insecure */
+        const struct config *config;       /* what goes onto the OEM partition; NULL: nothing */
+        struct source_options from;        /* how a source that is not here is loaded */
+        char insecure[SOURCE_HOST_SIZE];   /* a host that the configuration adds to from.insecure */
         struct install_progress *progress; /* of that; may be NULL */
         bool allow_downgrade, allow_discards;
         bool no_format;        /* into the partitions that are there */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/options.h"
+#include "base/limits.h"
 #include "upgrade/fetch.h"
 
 struct source_options {
@@ -18,6 +19,17 @@ void source_specs(struct source_options *o, struct option_spec specs[SOURCE_SPEC
 
 /* What is no HOST[:PORT] or HOST=URL: -EINVAL or -EPERM (ERROR_USAGE), with the right form. */
 int source_check_options(const struct source_options *o, struct error *e) _must_check_;
+
+/* "HOST:PORT", or "[ADDRESS]:PORT". */
+#define SOURCE_HOST_SIZE (LIMIT_HOST_NAME + 16u)
+
+/*
+ * What a configuration says of its own source: its server may be spoken to without protection,
+ * which is logged. The host is added to o->insecure, written in room. A source that is not on
+ * another machine changes nothing. key names the setting; ERROR_CONFIG when there are too many.
+ */
+int source_allow_insecure(struct source_options *o, const char *source, char room[SOURCE_HOST_SIZE],
+                          const char *key, struct error *e) _must_check_;
 
 /* Lines for the help of a verb. */
 extern const char source_help[];

@@ -13,6 +13,7 @@
 #include "agent/root.h"
 #include "agent/stop.h"
 #include "agent/termination.h"
+#include "agent/upgrade_config.h"
 #include "agent/upgrade_options.h"
 #include "agent/verbs.h"
 #include "base/file.h"
@@ -20,19 +21,23 @@
 
 struct verb_options {
         struct upgrade_options upgrade;
+        struct upgrade_config config;
         const char *root;
-        bool reboot;
 };
 
 static void print_help(void)
 {
         (void)printf(
-                "Usage: tb-agent upgrade --source SOURCE [OPTION...]\n\n"
+                "Usage: tb-agent upgrade [--source SOURCE] [OPTION...]\n\n"
                 "Gets an image, proves that it will boot and unlock here, and makes it the next\n"
                 "active image, on trial. The image known to be good is kept as passive.\n\n"
                 "  --source SOURCE    oci:REGISTRY/NAME[:TAG][@DIGEST], http(s)://..., "
                 "ocifile:TAR,\n"
-                "                     dir:PATH or file:PATH\n"
+                "                     dir:PATH or file:PATH; without it: upgrade.source of\n"
+                "                     the node's configuration\n"
+                "  --config FILE      cloud-config whose section upgrade says what is not said "
+                "here\n"
+                "  --use-default-dirs  also the configurations in the known folders\n"
                 "  --recovery         upgrade the recovery image instead\n"
                 "  --all              recovery, too: a later run copies what was confirmed\n"
                 "  --check            only tell whether there is another image that is not older "
@@ -43,6 +48,7 @@ static void print_help(void)
                 "before\n"
                 "  --allow-downgrade  accept an image below the version floor\n"
                 "  --reboot           restart the node when another image is next\n"
+                "  --poweroff         power it off then\n"
                 "  --wait SECONDS     wait for another agent to end (default: fail at once)\n"
                 "  --delay SECONDS    begin after a random time up to this\n"
                 "  --root DIR         the node's root is mounted there\n"
@@ -57,17 +63,25 @@ static void print_help(void)
 /* 0: go on; 1: help was shown; negative: *e is set. */
 static int parse_options(int argc, char **argv, struct verb_options *o, struct error *e)
 {
-        struct option_spec specs[UPGRADE_SPECS + 2];
+        struct option_spec specs[UPGRADE_SPECS + 5];
         int r;
 
         upgrade_specs(&o->upgrade, specs);
         specs[UPGRADE_SPECS] = (struct option_spec){"root", OPTION_TEXT, &o->root};
-        specs[UPGRADE_SPECS + 1] = (struct option_spec){"reboot", OPTION_FLAG, &o->reboot};
+        specs[UPGRADE_SPECS + 1] = (struct option_spec){"reboot", OPTION_FLAG, &o->config.reboot};
+        specs[UPGRADE_SPECS + 2] =
+                (struct option_spec){"poweroff", OPTION_FLAG, &o->config.power_off};
+        specs[UPGRADE_SPECS + 3] = (struct option_spec){"config", OPTION_LIST, &o->config.files};
+        specs[UPGRADE_SPECS + 4] =
+                (struct option_spec){"use-default-dirs", OPTION_FLAG, &o->config.known_folders};
         r = options_parse(argc, argv, specs, ARRAY_SIZE(specs), NULL, e);
         if (r > 0) {
                 print_help();
                 return 1;
         }
+        if (r == 0 && o->config.reboot && o->config.power_off)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--reboot and --poweroff exclude each other");
         return r < 0 ? r : upgrade_check_options(&o->upgrade, e);
 }
 
@@ -134,6 +148,16 @@ static int delay(const struct upgrade_options *o, struct error *e)
         return stop_wait(seconds, e);
 }
 
+static const struct config_list *before(const struct verb_options *o)
+{
+        return o->config.config ? &o->config.config->upgrade.hooks.before : NULL;
+}
+
+static const struct config_list *after(const struct verb_options *o)
+{
+        return o->config.config ? &o->config.config->upgrade.hooks.after : NULL;
+}
+
 static int on_esp(const struct env *env, const struct verb_options *o, int state, int spool,
                   struct upgrade_report *ret, struct error *e)
 {
@@ -142,6 +166,8 @@ static int on_esp(const struct env *env, const struct verb_options *o, int state
         struct upgrade_world world = {.env = env,
                                       .state = state,
                                       .hooks = {.root = env->root, .folders = hook_folders},
+                                      .before = before(o),
+                                      .after = after(o),
                                       .demands = ask_machine,
                                       .demands_arg = &demands};
         struct node_esp esp;
@@ -198,6 +224,17 @@ static void tell_end(int code, const struct upgrade_report *report, const struct
                 termination_tell(TERMINATION_LOG, text);
 }
 
+/* What the node does when another image is next. */
+static int leave(const struct env *env, const struct verb_options *o,
+                 const struct upgrade_report *report, struct error *e)
+{
+        if (!report->reboot_needed || upgrade_only_looks(&o->upgrade))
+                return 0;
+        if (o->config.reboot)
+                return restart_node(env, e);
+        return o->config.power_off ? restart_power_off(env, e) : 0;
+}
+
 int verb_upgrade(const struct env *env, int argc, char **argv)
 {
         _cleanup_(root_done) struct root root = {.n = 0};
@@ -211,11 +248,15 @@ int verb_upgrade(const struct env *env, int argc, char **argv)
         if (r == 0)
                 r = root_make(env, options.root, options.upgrade.tcti, &root, &error);
         if (r == 0)
+                r = upgrade_config_read(&root.env, &options.config, &options.upgrade, &error);
+        if (r == 0)
+                r = upgrade_check_source(&options.upgrade, &error);
+        if (r == 0)
                 r = upgrade(&root.env, &options, &report, &error);
-        if (r == 0 && options.reboot && report.reboot_needed &&
-            !upgrade_only_looks(&options.upgrade))
-                r = restart_node(&root.env, &error);
+        if (r == 0)
+                r = leave(&root.env, &options, &report, &error);
         code = upgrade_finish(&options.upgrade, &report, r, &error);
         tell_end(code, &report, &error);
+        upgrade_config_done(&options.config);
         return code;
 }

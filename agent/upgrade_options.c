@@ -35,18 +35,23 @@ int upgrade_check_options(const struct upgrade_options *o, struct error *e)
         _cleanup_(source_name_done) struct source_name name = {.text = NULL};
         int r;
 
-        if (!o->source) {
-                error_set(e, ERROR_USAGE, EINVAL, "--source is missing");
-                error_advise(e, "give oci:REGISTRY/NAME:TAG, https://..., ocifile:TAR, dir:PATH or "
-                                "file:PATH");
-                return -EINVAL;
-        }
         if (o->recovery && o->all)
                 return error_set(e, ERROR_USAGE, EINVAL, "--recovery and --all exclude each other");
         r = progress_check_fd(o->progress_fd, e);
         if (r == 0)
                 r = source_check_options(&o->from, e);
-        return r < 0 ? r : source_name_parse(o->source, &name, e);
+        return r < 0 || !o->source ? r : source_name_parse(o->source, &name, e);
+}
+
+int upgrade_check_source(const struct upgrade_options *o, struct error *e)
+{
+        if (o->source)
+                return 0;
+        error_set(e, ERROR_USAGE, EINVAL,
+                  "no source: --source is missing, and no configuration has upgrade.source");
+        error_advise(e, "give oci:REGISTRY/NAME:TAG, https://..., ocifile:TAR, dir:PATH or "
+                        "file:PATH");
+        return -EINVAL;
 }
 
 bool upgrade_only_looks(const struct upgrade_options *o)

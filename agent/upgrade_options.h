@@ -21,6 +21,9 @@ void upgrade_specs(struct upgrade_options *o, struct option_spec specs[UPGRADE_S
 /* What options cannot say together. -EINVAL (ERROR_USAGE). */
 int upgrade_check_options(const struct upgrade_options *o, struct error *e) _must_check_;
 
+/* Whether there is a source, of whatever origin. -EINVAL (ERROR_USAGE). */
+int upgrade_check_source(const struct upgrade_options *o, struct error *e) _must_check_;
+
 /* Whether nothing may be changed. */
 bool upgrade_only_looks(const struct upgrade_options *o);
 

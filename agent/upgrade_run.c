@@ -218,14 +218,21 @@ static void describe(const struct upgrade_job *j, struct hook_facts *f, char fro
 static int run_hooks(const struct upgrade_job *j, enum hook_event event, struct error *e)
 {
         char from[SHA256_HEX_SIZE], to[SHA256_HEX_SIZE];
+        struct hook_places places = j->world->hooks;
+        const struct config_list *own =
+                event == HOOK_BEFORE_UPGRADE ? j->world->before : j->world->after;
         struct hook_facts facts;
         unsigned run = 0;
         int r;
 
+        if (own) {
+                places.programs = own->item;
+                places.n_programs = own->n;
+        }
         describe(j, &facts, from, to);
         if (event == HOOK_AFTER_UPGRADE)
                 facts.result = upgrade_result_name(UPGRADE_DONE);
-        r = hooks_run(&j->world->hooks, event, &facts, &run, e);
+        r = hooks_run(&places, event, &facts, &run, e);
         j->report->hooks += run;
         return r;
 }

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/config.h"
 #include "agent/hooks.h"
 #include "agent/progress.h"
 #include "agent/situation.h"
@@ -32,7 +33,8 @@ struct upgrade_world {
         int state;                         /* folder of the memory, -EBADF: nothing is remembered */
         const struct fetch_options *fetch; /* want_loader is set here */
         struct hook_places hooks;
-        struct progress *progress; /* may be NULL */
+        const struct config_list *before, *after; /* hooks of a configuration; NULL: none */
+        struct progress *progress;                /* may be NULL */
         /*
          * What this machine demands of an image: asked once, and only when an image has to be
          * proven, because it takes the TPM some time. Borrowed result.

@@ -269,10 +269,7 @@ static const struct broken {
          {"b.yaml:2:34: install.ephemeral_mounts[1]: \"/a\" is in bind_mounts, too"}},
         {HEAD "upgrade: {entry: active, recovery: true}\n",
          NULL,
-         {"a.yaml:2:18: upgrade.entry: upgrade.recovery says otherwise",
-          "a.yaml:2:1: warning: upgrade: has no effect yet; tb-agent upgrade goes by its command "
-          "line "
-          "alone"}},
+         {"a.yaml:2:18: upgrade.entry: upgrade.recovery says otherwise"}},
         /* each file is named by its own name */
         {HEAD "install: {x: 1}\n",
          HEAD "reset: {x: 1}\n",
