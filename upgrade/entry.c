@@ -85,7 +85,7 @@ static size_t cut_text(const char *s, size_t n, size_t max)
 
 static void set_names(struct entry *entry, const char *name, const char *sort_key)
 {
-        char title[sizeof(entry->title)];
+        char title[sizeof(entry->title)] = "";
         size_t n = cut_text(entry->title, bare_title(entry->title), TITLE_MAX);
 
         while (n > 0 && isspace((unsigned char)entry->title[n - 1]))
