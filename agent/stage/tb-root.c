@@ -29,6 +29,9 @@
 #define UPPER PLACE "upper"
 #define ROOT PLACE "root"
 #define MODULES_MAX 100u
+/* Where systemd-stub (systemd-stub(7), "Initrd Resources") leaves what belongs to the image. */
+#define EXTRA "/.extra"
+#define EXTRA_MAX (64u * 1024u)
 /* How long a person can read the reason before the boot loader tries another entry. */
 #define REBOOT_DELAY_SECONDS 5u
 
@@ -113,6 +116,38 @@ static void attach(int image, char device[32])
         /* fd stays open: the last one to close it would take the device away. */
 }
 
+/* What the stub puts beside the initrd for the boot stage; an image without it has no such file. */
+static void bring(const char *from, const char *to)
+{
+        static char content[EXTRA_MAX];
+        int in = open(from, O_RDONLY | O_CLOEXEC), out;
+        ssize_t n, written;
+
+        if (in < 0 && errno == ENOENT)
+                return;
+        n = in < 0 ? -1 : read(in, content, sizeof(content));
+        if (n < 0)
+                fail(from);
+        if (n == (ssize_t)sizeof(content)) {
+                errno = EFBIG;
+                fail(from);
+        }
+        out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+        written = out < 0 ? -1 : write(out, content, (size_t)n);
+        if (written != n)
+                fail(to);
+        (void)close(in);
+        (void)close(out);
+}
+
+static void bring_extra(void)
+{
+        if (mkdir(UPPER "/files" EXTRA, 0755) < 0)
+                fail(EXTRA);
+        bring(EXTRA "/tpm2-pcr-signature.json", UPPER "/files" EXTRA "/tpm2-pcr-signature.json");
+        bring(EXTRA "/tpm2-pcr-public-key.pem", UPPER "/files" EXTRA "/tpm2-pcr-public-key.pem");
+}
+
 static void mount_root(void)
 {
         const char *format = NULL;
@@ -131,6 +166,7 @@ static void mount_root(void)
             chmod(UPPER "/files", top.st_mode & 07777) < 0 ||
             chown(UPPER "/files", top.st_uid, top.st_gid) < 0 || mkdir(UPPER "/work", 0700) < 0)
                 fail(UPPER);
+        bring_extra();
         if (mount("overlay", ROOT, "overlay", 0,
                   "lowerdir=" LOWER ",upperdir=" UPPER "/files,workdir=" UPPER "/work") < 0)
                 fail("overlay");
