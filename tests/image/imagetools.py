@@ -3,8 +3,8 @@
 import contextlib
 import os
 import pathlib
+import random
 import signal
-import socket
 import struct
 import subprocess
 
@@ -37,11 +37,9 @@ def tb_image(*argv, epoch=EPOCH, check=True, **kwargs):
 def started_swtpm(folder):
     """A TPM emulator with its state in the folder; gives the text of its TCTI."""
     (folder / "tpm").mkdir()
-    # It wants two ports in a row, and others take ports meanwhile.
+    # It wants two ports in a row, below those that the kernel gives to clients; others may take them meanwhile.
     for _ in range(20):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = random.randrange(10000, 30000)
         # It goes to the background when it listens.
         done = tool("swtpm", "socket", "--tpm2", "--daemon", "--pid", f"file={folder}/tpm.pid", "--tpmstate", f"dir={folder}/tpm",
                     "--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}",
