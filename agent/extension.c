@@ -32,7 +32,7 @@ const char *extension_kind_name(bool confext)
 
 /* --- the record --- */
 
-static int format_images(const struct extension *x, struct json_object *array)
+int extension_images(const struct extension *x, struct json_object *array)
 {
         int r = 0;
 
@@ -77,7 +77,7 @@ static int format(const struct extension_list *l, struct json_object *root)
                 else
                         (void)json_object_put(images);
                 if (r == 0)
-                        r = format_images(x, images);
+                        r = extension_images(x, images);
         }
         return r;
 }

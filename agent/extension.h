@@ -22,6 +22,7 @@
 #include "base/digest.h"
 #include "base/env.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "partition/ddi.h"
 
@@ -64,6 +65,10 @@ int extension_list_read(const struct env *env, struct extension_list *ret, struc
         _must_check_;
 /* Durable when it returns 0. oem: the root of the mounted partition. */
 int extension_list_write(const struct extension_list *l, int oem, struct error *e) _must_check_;
+
+/* Appends the images that an extension is enabled for, {"pcr11","version"} each, as the record and
+ * the reports have them. Negative errno. */
+int extension_images(const struct extension *x, struct json_object *array) _must_check_;
 
 struct extension *extension_find(struct extension_list *l, const char *name);
 /* The one of this name, made when it is missing, in its place; NULL when the list is full. */

@@ -16,18 +16,7 @@ static int add_images(struct json_object *o, const struct extension *x)
         struct json_object *array = json_object_new_array();
         int r = json_add_obj(o, "images", array);
 
-        for (unsigned i = 0; i < x->n_images && r == 0; i++) {
-                struct json_object *image = json_object_new_object();
-                char hex[SHA256_HEX_SIZE];
-
-                hex_encode(x->image[i].pcr11, SHA256_SIZE, hex);
-                r = json_append(array, image);
-                if (r == 0)
-                        r = json_add_str(image, "pcr11", hex);
-                if (r == 0)
-                        r = json_add_str(image, "version", x->image[i].version);
-        }
-        return r;
+        return r == 0 ? extension_images(x, array) : r;
 }
 
 int extension_report_item(struct json_object *o, const struct extension *x)
