@@ -40,6 +40,12 @@ def booted(workshop):
     return workshop.booted()
 
 
+@pytest.fixture(scope='session')
+def running(workshop):
+    """The installed machine in an ordinary, confirmed session, asleep. Its clones go on there when they are booted."""
+    return workshop.running()
+
+
 @pytest.fixture
 def machines(request, workshop):
     """Makes the machines of one test: machines(other) clones, machines(disks=[...]) builds. All are ended after it."""

@@ -26,7 +26,7 @@ ONCE = '/sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440
 
 @pytest.fixture(scope='module')
 def worn(workshop, booted):
-    """A node with data, off, whose active image got lost: it starts its recovery entry, and a reset has to copy."""
+    """A node with data, asleep in its recovery session, because its active image got lost: a reset has to copy."""
     with booted.clone(workshop.work / 'worn') as machine:
         Esp(machine.raw_disk('target')).remove('EFI/kairos/usi-00000001.efi')
         machine.boot()
@@ -38,7 +38,8 @@ def worn(workshop, booted):
         machine.shell('mkdir /run/old; mount /dev/mapper/persistent /run/old; '
                       'for i in 1 2 3 4; do head -c 8M /dev/urandom > /run/old/file$i; done; umount /run/old; '
                       'echo kept > /oem/file; sync', check=True)
-        machine.power_off()
+        machine.sleep()
+        machine.raw_disk('target')      # under its clones, of which the first will be made now
         yield machine
 
 

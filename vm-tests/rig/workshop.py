@@ -167,9 +167,9 @@ class Workshop:
         machine.disks = [machine.disk('target')]
         return said
 
-    def _node(self, name, make):
+    def _node(self, name, make, *more):
         """A machine that is off and stays off, to be cloned; kept like every other result."""
-        key = digest(self.usi(), self.loader(), self.vars(), Path(__file__), str(self.work))
+        key = digest(self.usi(), self.loader(), self.vars(), Path(__file__), str(self.work), *more)
         path = self._kept(name, key, make)
         image = next(p for p in (path / 'target.qcow2', path / 'target.img') if p.exists())
         return Machine(path, disks=[Disk(image, serial='target')])
@@ -189,3 +189,16 @@ class Workshop:
                 machine.boot()
                 machine.power_off()
         return self._node('booted', make)
+
+    def running(self):
+        """The installed machine in an ordinary session, confirmed and idle, but asleep: a clone goes on there at once, as
+        long as its disks are the same. Cold boots of it are as ever."""
+        def make(path):
+            with self.booted().clone(path) as machine:
+                machine.boot()
+                machine.shell('systemctl is-system-running --wait; sync', check=True)
+                machine.sleep()
+        # What was kept is read by the very QEMU that wrote it.
+        machine = self._node('running', make, Path('/usr/bin/qemu-system-x86_64'), Path(Machine.__init__.__code__.co_filename))
+        machine.sleeping = machine.dir / 'asleep'
+        return machine
