@@ -14,7 +14,7 @@ import pytest
 
 from rig import Esp
 from rig.esp import run as host_run
-from rig.facts import esp_files, node_facts, role
+from rig.facts import after_reset, has_reset_journal, node_facts, role
 
 CUTS = int(os.environ.get('TB_RESET_CUTS', '3'))
 MIB = 1 << 20
@@ -47,11 +47,6 @@ def worn(workshop, booted):
 def duration(worn):
     """[seconds] that a whole reset took: noted by the test that makes one."""
     return []
-
-
-def has_journal(machine):
-    return machine.shell('m=$(mktemp -d); mount -o ro /dev/vda1 $m; ls $m/EFI/kairos; umount $m; rmdir $m',
-                         check=True).text.split().count('reset.json') == 1
 
 
 def partition(disk, name):
@@ -102,16 +97,7 @@ def nothing_old_is_left(before, after, name):
 
 
 def is_clean(machine):
-    """A node that runs after a reset, in whichever role it came up."""
-    status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
-    assert {p['name']: p['unlocked_by'] for p in status['partitions']} == {'oem': 'tpm2', 'persistent': 'tpm2'}
-    assert not has_journal(machine) and status['reset_pending'] is False
-    images = esp_files(machine)[1]
-    assert images['active'] == images['recovery']
-    mounted = machine.shell('m=/usr/local; test -e /run/cos/recovery_mode && { m=/run/new; mkdir $m; '
-                            'mount /dev/mapper/persistent $m; }; ls $m; cat $m/.tb-agent/reset.json', check=True).text
-    assert 'file1' not in mounted
-    return status, json.loads(mounted[mounted.index('{'):])
+    return after_reset(machine, 'file1')
 
 
 def test_from_recovery_and_again_from_active(machines, worn, duration):
@@ -129,7 +115,7 @@ def test_from_recovery_and_again_from_active(machines, worn, duration):
     rc = machine.run(RESET)
     assert rc.rc == 8 and 'in use' in rc.json()['error']['text']
     machine.shell('umount /run/held', check=True)
-    assert not has_journal(machine)
+    assert not has_reset_journal(machine)
 
     begun = time.monotonic()
     said = machine.run([*RESET, '--recovery-key-file', '/run/recovery.key', '--certificate', '/run/certificate'],
@@ -163,10 +149,10 @@ def test_from_recovery_and_again_from_active(machines, worn, duration):
     rc = machine.run(['tb-agent', 'reset', '--cancel', '--json'])
     assert rc.rc == 10 and 'pending' in rc.json()['error']['text']
     assert machine.run([*RESET, '--force'], check=True).json()['result'] == 'pending'
-    assert has_journal(machine)
+    assert has_reset_journal(machine)
     assert machine.run(['tb-agent', 'status', '--json'], check=True).json()['reset_pending'] is True
     assert machine.run(['tb-agent', 'reset', '--cancel', '--json'], check=True).json()['result'] == 'cancelled'
-    assert not has_journal(machine)
+    assert not has_reset_journal(machine)
     machine.run(['touch', '/usr/local/file1'], check=True)
     said = machine.run([*RESET, '--force', '--oem', '--all'], check=True).json()
     assert said['result'] == 'pending' and said['kept'] == [] and said['floor_cleared'] is True

@@ -1,130 +1,381 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real power cuts: QEMU is killed at a random moment of an operation; the node has to come back, and the operation, done again,
-has to end well. One node lives through all of them."""
-import hashlib
+"""Real power cuts: QEMU is killed at a random moment of an operation; the node has to come back by itself with what it had, and
+the operation, done again, has to end well.
+
+Each operation has a machine that sleeps right before it. Of that a clone wakes, does it, and is cut; what the cut left is
+started as a node would be. Every cut is one line of a file: a campaign can be ended at any time, and goes on where it was.
+"""
+import json
 import random
+import shutil
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
 
-from rig import MachineError
-from rig.facts import role
+from rig import INSTALL, Disk, Esp, MachineError, MachineTimeout, make_data_disk
+from rig.facts import after_reset, blessed, role, unlocked_by
+from rig.workshop import INSTALL_TIMEOUT
 
-OPERATION_TIMEOUT = 300
+TIMEOUT = 300
 KEPT = {'/oem/kept': b'configuration\n', '/usr/local/kept': b'data\n'}
+BOTH = {'oem': 'tpm2', 'persistent': 'tpm2'}
 # From here on the machine's own disk is written to; before that the firmware only reads.
 STARTED = r'systemd-boot|EFI stub|Linux version|tb-agent'
+BEYOND = 1.1            # cuts fall between the begin of an operation and so many times its usual length
+RESTARTED = 5           # one in so many is also restarted after the operation was done again
 
 
-@dataclass
-class Tally:
-    operation: str
-    cuts: int = 0
-    late: int = 0                   # of them after the operation had ended
-    bad: list = field(default_factory=list)
-    worst_recovery: float = 0.0     # seconds from power to a node that answers
-
-    def row(self):
-        return {'operation': self.operation, 'cuts': self.cuts, 'late': self.late, 'bad': self.bad,
-                'worst_recovery_seconds': round(self.worst_recovery, 1)}
+def must(condition, what):
+    if not condition:
+        raise MachineError(what)
 
 
-class Node:
-    """images: {label: path} on the disk of the serial "images"; the node is upgraded to them in turn."""
+def status(machine):
+    return machine.run(['tb-agent', 'status', '--json'], check=True).json()
 
-    def __init__(self, machine, images, seed=1):
-        self.machine, self.random = machine, random.Random(seed)
-        self.labels, self.turn = list(images), 0
-        self.digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in images.values()}
-        self.seconds = {}
 
-    def boot(self):
-        start = time.monotonic()
-        self.machine.boot()
-        took = time.monotonic() - start
-        self.machine.shell('mkdir -p /run/images && mount -o ro /dev/disk/by-label/tbdata /run/images', check=True)
-        return took
+def settled(machine):
+    """Until the boot is confirmed and everything that starts with it has."""
+    machine.shell('systemctl is-system-running --wait; systemctl start tb-agent-bless.service', timeout=TIMEOUT, check=True)
+    must(blessed(machine), 'the boot is not confirmed')
+
+
+def keep(machine):
+    for path, data in KEPT.items():
+        machine.write(path, data)
+    machine.run(['sync'], check=True)
+
+
+def comes_back(machine, roles=('active', 'passive')):
+    """An ordinary session, opened by nobody but the TPM, with the node's data."""
+    now = status(machine)
+    must(role(machine) in roles, f'role {role(machine)}: {now}')
+    must(unlocked_by(now) == BOTH, f'unlocked by {unlocked_by(now)}')
+    for path, data in KEPT.items():
+        must(machine.read(path) == data, f'{path} is not what it was')
+    return now
+
+
+def awake_or_cold(machine, images=None):
+    """A machine whose second disk brings images: {label: path}."""
+    if images:
+        bring = make_data_disk(machine.dir / 'images.img', {f'{label}.efi': path for label, path in images.items()})
+        machine.disks.append(Disk(bring, serial='images', readonly=True))
+    machine.boot()
+    return machine
+
+
+def mount_images(machine):
+    machine.shell('mkdir -p /run/images && { mountpoint -q /run/images || mount -o ro /dev/disk/by-label/tbdata /run/images; }', check=True)
+
+
+class Operation:
+    """name: in tables. Each has prepare(), begin(machine) and again(machine); look(machine) and restart(machine) as needed."""
+    name = ''
+
+    def __init__(self, workshop, place):
+        self.workshop, self.place = workshop, place
+        self.base = self.prepare()
 
     def prepare(self):
-        self.boot()
-        for path, data in KEPT.items():
-            self.machine.write(path, data)
-        self.machine.run(['sync'], check=True)
+        """A machine that sleeps right before the operation."""
+        raise NotImplementedError
 
-    def upgrade(self, label, *options):
-        return ['tb-agent', 'upgrade', '--source', f'file:/run/images/{label}.efi', '--allow-downgrade', '--json', *options]
+    def begin(self, machine):
+        """Starts it in the machine that has woken. Returns a job."""
+        raise NotImplementedError
 
-    def check(self):
-        """The node runs a whole image in an ordinary role, and has its data."""
-        status = self.machine.run(['tb-agent', 'status', '--json'], check=True).json()
-        if role(self.machine) not in ('active', 'passive'):
-            raise MachineError(f'role {role(self.machine)}: {status}')
-        for path, data in KEPT.items():
-            if self.machine.read(path) != data:
-                raise MachineError(f'{path} is not what it was')
+    def wait(self, machine, job, timeout):
+        machine.finish(job, timeout).check()
 
-    def next_label(self):
-        self.turn += 1
-        return self.labels[self.turn % len(self.labels)]
+    def look(self, machine):
+        """After the cut and a boot."""
+        comes_back(machine)
 
-    def confirmed(self):
-        self.machine.shell('systemctl is-system-running --wait; systemctl start tb-agent-bless.service', check=True)
+    def again(self, machine):
+        """The same once more, to its end, after look()."""
+        machine.finish(self.begin(machine), TIMEOUT).check()
 
-    def cut_upgrade(self, tally, *options):
-        """The node runs and is confirmed. Cut; come back; again; start what came of it."""
-        argv = self.upgrade(self.next_label(), *options)
-        typical = self.seconds.get(tally.operation, 15.0)
-        job, start = self.machine.begin(argv, timeout=OPERATION_TIMEOUT), time.monotonic()
-        try:
-            done = self.machine.finish(job, timeout=self.random.uniform(0, typical * 1.1))
-            tally.late += 1
-            done.check()
-            self.seconds[tally.operation] = time.monotonic() - start
-        except MachineError as e:
-            if 'nothing in' not in str(e):
-                raise
-        self.machine.power_cut()
-        tally.cuts += 1
-        tally.worst_recovery = max(tally.worst_recovery, self.boot())
-        self.check()
-        self.confirmed()
-        start = time.monotonic()
-        self.machine.run(argv, timeout=OPERATION_TIMEOUT, check=True)
-        self.seconds.setdefault(tally.operation, time.monotonic() - start)
-        self.machine.power_off()
-
-    def cut_boot(self, tally):
-        """The first start of a new image, which counts and confirms, is cut somewhere behind the firmware."""
-        typical = self.seconds.setdefault('start', 12.0)
-        self.machine.start()
-        self.machine.expect(STARTED)
-        try:
-            self.machine.wait_ready(timeout=self.random.uniform(0, typical * 1.3))
-            tally.late += 1
-        except MachineError as e:
-            if 'nothing in' not in str(e):
-                raise
-        self.machine.power_cut()
-        tally.cuts += 1
-        tally.worst_recovery = max(tally.worst_recovery, self.boot())
-        self.check()
-        self.confirmed()
+    def restart(self, machine):
+        """What came of it starts."""
+        machine.reboot()
+        comes_back(machine)
+        settled(machine)
 
 
-def campaign(node, rounds, tell):
-    """Each round: an upgrade that is cut, its first start that is cut, and now and then an upgrade of recovery that is cut."""
-    upgrade, start, recovery = Tally('upgrade'), Tally('first start'), Tally('upgrade of recovery')
-    node.prepare()
-    for n in range(rounds):
-        for tally, what in ((upgrade, lambda: node.cut_upgrade(upgrade)), (start, lambda: node.cut_boot(start)),
-                            (recovery, lambda: node.cut_upgrade(recovery, '--recovery'))):
+class Install(Operation):
+    name = 'install'
+
+    def prepare(self):
+        return self.workshop.live_machine(self.place / 'base').boot().sleep()
+
+    def begin(self, machine):
+        words = [*INSTALL, '--target', machine.disk_node('target'), '--yes', '--json', '--no-recovery-key']
+        return machine.begin(words, timeout=INSTALL_TIMEOUT)
+
+    def look(self, machine):
+        """The live session again. The table is written last: what has one is a whole node."""
+        must(role(machine) == 'live', f'role {role(machine)}')
+        node = machine.disk_node('target')
+        table = machine.shell(f'sfdisk -d {node} > /dev/null 2>&1').rc == 0
+        if table:
+            for number in (2, 3):
+                machine.run(['cryptsetup', 'isLuks', '--type', 'luks2', f'{node}{number}'], check=True)
+
+    def restart(self, machine):
+        machine.power_off()
+        machine.disks = [machine.disk('target')]
+        machine.boot()
+        must(role(machine) == 'active' and unlocked_by(status(machine)) == BOTH, str(status(machine)))
+        settled(machine)
+
+
+class Upgrade(Operation):
+    name = 'upgrade'
+    options = ()
+
+    def prepare(self):
+        machine = awake_or_cold(self.workshop.booted().clone(self.place / 'base'), {'v2': self.workshop.usi('v2', version=2)})
+        mount_images(machine)
+        keep(machine)
+        settled(machine)
+        return machine.sleep()
+
+    def begin(self, machine):
+        mount_images(machine)
+        return machine.begin(['tb-agent', 'upgrade', '--source', 'file:/run/images/v2.efi', '--json', *self.options], timeout=TIMEOUT)
+
+    def again(self, machine):
+        settled(machine)
+        super().again(machine)
+
+    def restart(self, machine):
+        super().restart(machine)
+        must(status(machine)['version'] == '2', 'the new image does not run')
+
+
+class UpgradeOfRecovery(Upgrade):
+    name = 'upgrade of recovery'
+    options = ('--recovery',)
+
+    def restart(self, machine):
+        machine.run(['tb-agent', 'bootentry', 'once', 'recovery', '--json'], check=True)
+        machine.reboot()
+        now = status(machine)
+        must(role(machine) == 'recovery' and now['version'] == '2', f'role {role(machine)}: {now}')
+
+
+class FirstStart(Upgrade):
+    """The boot of a new image, which counts and confirms; it is cut somewhere behind the firmware."""
+    name = 'first start'
+
+    def prepare(self):
+        machine = super().prepare()
+        machine.boot()
+        machine.finish(super().begin(machine), TIMEOUT).check()
+        machine.power_off()
+        return machine
+
+    def begin(self, machine):
+        return None
+
+    def wait(self, machine, job, timeout):
+        begun = time.monotonic()
+        machine.wait_ready(timeout)
+        left = timeout - (time.monotonic() - begun)
+        machine.finish(machine.begin(['systemctl', 'is-system-running', '--wait']), max(left, 0))
+
+    def again(self, machine):
+        settled(machine)
+
+
+def gate(root):
+    """A check of the boot's health that ends when it is told to."""
+    path = root / 'usr/lib/tb-agent/health.d/10-gate'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('#!/bin/sh\nwhile [ ! -e /run/go ]; do sleep 0.05; done\n')
+    path.chmod(0o755)
+
+
+class Bless(Upgrade):
+    """The confirmation of a new image, from the moment when it was found to be in good health."""
+    name = 'bless'
+
+    def prepare(self):
+        machine = awake_or_cold(self.workshop.booted().clone(self.place / 'base'),
+                                {'v2': self.workshop.usi('gated', version=2, furnish=gate)})
+        keep(machine)
+        settled(machine)
+        machine.finish(super().begin(machine), TIMEOUT).check()
+        machine.reboot()
+        must(not blessed(machine), 'the gate did not hold')
+        machine.run(['sync'])
+        return machine.sleep()
+
+    def begin(self, machine):
+        return machine.begin(['sh', '-c', 'touch /run/go; exec systemctl start tb-agent-bless.service'])
+
+    def again(self, machine):
+        machine.finish(self.begin(machine), TIMEOUT).check()
+        must(blessed(machine) and status(machine)['version'] == '2', 'the new image is not confirmed')
+
+    def restart(self, machine):
+        machine.reboot()
+        self.again(machine)
+
+
+class Reset(Operation):
+    name = 'reset'
+
+    def prepare(self):
+        machine = self.workshop.booted().clone(self.place / 'base')
+        # Without an active image recovery starts, and a reset has the more to do.
+        Esp(machine.raw_disk('target')).remove('EFI/kairos/usi-00000001.efi')
+        machine.boot()
+        must(role(machine) == 'recovery', f'role {role(machine)}')
+        machine.shell('mkdir /run/old; mount /dev/mapper/persistent /run/old; '
+                      'head -c 8M /dev/urandom > /run/old/old; umount /run/old; echo old > /oem/old; sync', check=True)
+        return machine.sleep()
+
+    def begin(self, machine):
+        return machine.begin(['tb-agent', 'reset', '--yes', '--json', '--oem'], timeout=TIMEOUT)
+
+    def look(self, machine):
+        """What begins is completed by the boot; what was not begun has destroyed nothing."""
+        if machine.run(['test', '-e', '/oem/old']).rc == 0:
+            must(role(machine) == 'recovery' and unlocked_by(status(machine)) == BOTH, str(status(machine)))
+            machine.finish(self.begin(machine), TIMEOUT).check()
+            machine.reboot()
+
+    def again(self, machine):
+        after_reset(machine, 'old')
+
+    def restart(self, machine):
+        machine.reboot()
+        must(role(machine) == 'active', f'role {role(machine)}')
+        after_reset(machine, 'old')
+
+
+class EnrollKey(Operation):
+    """Another recovery key in place of the one there is."""
+    name = 'enroll recovery-key'
+    NEW, GIVEN = '/usr/local/new.key', '/run/given.key'
+    argv = ('recovery-key', '--rotate', '--recovery-key-file', NEW)
+
+    def prepare(self):
+        machine = self.workshop.live_machine(self.place / 'base').boot()
+        machine.run([*INSTALL, '--target', machine.disk_node('target'), '--yes', '--json', '--recovery-key-file', self.GIVEN],
+                    timeout=INSTALL_TIMEOUT, check=True)
+        self.key = machine.read(self.GIVEN)
+        machine.power_off()
+        machine.disks = [machine.disk('target')]
+        machine.boot()
+        keep(machine)
+        settled(machine)
+        return machine.sleep()
+
+    def begin(self, machine, key=None):
+        words = ['tb-agent', 'enroll', *self.argv, '--json', '--key-file', '-']
+        return machine.begin(words, stdin=key or self.key, timeout=TIMEOUT)
+
+    def opening(self, machine, key):
+        """Which volumes a recovery key opens."""
+        machine.write(self.GIVEN, key)
+        return [n for n in (2, 3) if machine.run(['cryptsetup', 'open', '--test-passphrase', '--key-file', self.GIVEN,
+                                                  f'/dev/vda{n}']).rc == 0]
+
+    def again(self, machine):
+        keys = [self.key]
+        if machine.run(['test', '-s', self.NEW]).rc == 0:
+            keys.append(machine.read(self.NEW))
+        machine.run(['rm', '-f', self.NEW], check=True)
+        good = [key for key in keys if self.opening(machine, key) == [2, 3]]
+        must(good, 'no recovery key opens both volumes')
+        machine.finish(self.begin(machine, good[0]), TIMEOUT).check()
+        for volume in machine.run(['tb-agent', 'enroll', 'list', '--json'], check=True).json()['volumes']:
+            states = sorted(way['state'] for way in volume['ways'])
+            must(states == ['opens', 'recovery-key'] and not volume['unnamed_keyslots'], str(volume))
+
+
+class EnrollTpm(EnrollKey):
+    """Tokens that bind one more PCR, in place of those there are."""
+    name = 'enroll tpm'
+    argv = ('tpm', '--allow-software-tpm', '--bind-pcrs', '7,14')
+
+
+OPERATIONS = {o.name: o for o in (Install, Upgrade, UpgradeOfRecovery, FirstStart, Bless, Reset, EnrollKey, EnrollTpm)}
+
+
+class Campaign:
+    """Cuts, noted in a file of JSON lines. One operation at a time: its machines lie in a folder of its own."""
+
+    def __init__(self, workshop, folder, tell):
+        self.workshop, self.folder, self.tell = workshop, folder, tell
+        self.notes = folder / 'cuts.jsonl'
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def run(self, name, cuts, seed):
+        place = self.folder / name.replace(' ', '-')
+        shutil.rmtree(place, ignore_errors=True)
+        operation, moments = OPERATIONS[name](self.workshop, place), random.Random(seed)
+        usual = self._rehearse(operation, place)
+        self.tell(f'{name}: takes {usual:.1f} s')
+        for n in range(cuts):
+            note = {'operation': name, 'usual': round(usual, 2), 'moment': round(moments.uniform(0, usual * BEYOND), 3)}
             try:
-                what()
-            except MachineError as e:
-                tally.bad.append(str(e)[-2000:])
-                tell(f'{tally.operation}: {e}')
-                return [t.row() for t in (upgrade, start, recovery)]
-            if tally is recovery:
-                node.boot()
-                node.confirmed()
-            tell(f'round {n + 1}: {tally.row()}')
-    return [t.row() for t in (upgrade, start, recovery)]
+                self._cut(operation, place / 'cut', note, n % RESTARTED == 0)
+            except (MachineError, AssertionError) as e:
+                note['bad'] = str(e)[-4000:]
+            with open(self.notes, 'a', encoding='utf-8') as f:
+                f.write(json.dumps(note) + '\n')
+            self.tell(f'{n + 1} {note}')
+            if 'bad' in note:
+                # What was found bad stays, to be looked at.
+                shutil.move(place / 'cut', place / f'bad-{seed}-{n}')
+        shutil.rmtree(place / 'cut', ignore_errors=True)
+
+    def _rehearse(self, operation, place):
+        """Seconds that the operation takes when nobody cuts it."""
+        with operation.base.clone(place / 'cut') as machine:
+            begun = self._start(operation, machine)
+            operation.wait(machine, operation.begin(machine), TIMEOUT)
+            return time.monotonic() - begun
+
+    @staticmethod
+    def _start(operation, machine):
+        """Wakes a machine that sleeps; of one that is off the operation is its start. Returns the moment of its begin."""
+        asleep = machine.sleeping is not None
+        machine.start()
+        if not asleep:
+            machine.expect(STARTED)
+        return time.monotonic()
+
+    def _cut(self, operation, place, note, restarted):
+        with operation.base.clone(place) as machine:
+            begun = self._start(operation, machine)
+            job = operation.begin(machine)
+            try:
+                operation.wait(machine, job, max(note['moment'] - (time.monotonic() - begun), 0))
+                note['late'] = True             # it had ended: the cut falls behind it
+            except MachineTimeout:
+                pass
+            machine.power_cut()
+            begun = time.monotonic()
+            machine.boot()
+            note['recovery'] = round(time.monotonic() - begun, 1)
+            operation.look(machine)
+            operation.again(machine)
+            if restarted:
+                operation.restart(machine)
+
+
+def rows(notes):
+    """One for each operation of a file of notes, in the order of OPERATIONS."""
+    found = defaultdict(list)
+    if notes.exists():
+        for line in notes.read_text(encoding='utf-8').splitlines():
+            note = json.loads(line)
+            found[note['operation']].append(note)
+    return [{'operation': name, 'cuts': len(found[name]), 'late': sum(n.get('late', False) for n in found[name]),
+             'bad': [n['bad'] for n in found[name] if 'bad' in n],
+             'worst_recovery_seconds': max((n['recovery'] for n in found[name] if 'recovery' in n), default=0)}
+            for name in OPERATIONS if found[name]]

@@ -61,6 +61,30 @@ def esp_files(machine):
     return files, images
 
 
+def unlocked_by(status):
+    """{partition: what opened it}, of the status of a node."""
+    return {p['name']: p['unlocked_by'] for p in status['partitions']}
+
+
+def has_reset_journal(machine):
+    return machine.shell('m=$(mktemp -d); mount -o ro /dev/vda1 $m; ls $m/EFI/kairos; umount $m; rmdir $m',
+                         check=True).text.split().count('reset.json') == 1
+
+
+def after_reset(machine, lost):
+    """Of a node that was reset, in whichever role it came up: opened by its TPM, nothing pending, one image for all, and the
+    file named lost is not on its persistent partition any more. Returns its status and the certificate."""
+    status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
+    assert unlocked_by(status) == {'oem': 'tpm2', 'persistent': 'tpm2'}, status
+    assert not has_reset_journal(machine) and status['reset_pending'] is False, status
+    images = esp_files(machine)[1]
+    assert images['active'] == images['recovery'], images
+    mounted = machine.shell('m=/usr/local; test -e /run/cos/recovery_mode && { m=/run/new; mkdir $m; '
+                            'mount /dev/mapper/persistent $m; }; ls $m; cat $m/.tb-agent/reset.json', check=True).text
+    assert lost not in mounted, mounted
+    return status, json.loads(mounted[mounted.index('{'):])
+
+
 def node_facts(machine):
     return {'role': role(machine), 'secure_boot': secure_boot(machine), 'blessed': blessed(machine),
             'encrypted': {mount: encrypted(machine, mount) for mount in MOUNTS}}

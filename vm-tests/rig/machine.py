@@ -67,6 +67,10 @@ class MachineGone(MachineError):
     """The machine ended while something was waited for."""
 
 
+class MachineTimeout(MachineError):
+    """It did not do so in time, and is still running."""
+
+
 @dataclass(frozen=True)
 class Disk:
     """A disk of a machine. Disks are booted in the order in which they are listed."""
@@ -363,8 +367,10 @@ class Machine:
                 return
         if self.ended and not gone_ok:
             raise MachineGone(f'{self.dir.name} ended while waiting for {what}\n{self.tail()}')
-        why = 'dead end' if ok else f'nothing in {timeout} s'
-        raise MachineError(f'{self.dir.name}: waiting for {what}: {why}\n{self.tail()}')
+        said = f'{self.dir.name}: waiting for {what}: '
+        if ok:
+            raise MachineError(f'{said}dead end\n{self.tail()}')
+        raise MachineTimeout(f'{said}nothing in {timeout} s\n{self.tail()}')
 
     def _spawn(self, argv, log, **kwargs):
         with open(self.dir / log, 'wb') as errors:
