@@ -46,6 +46,12 @@ def running(workshop):
     return workshop.running()
 
 
+@pytest.fixture(scope='session')
+def live_session(workshop):
+    """The session of the installer medium, with an empty disk "target", asleep. Its clones go on there when they are booted."""
+    return workshop.live()
+
+
 @pytest.fixture
 def machines(request, workshop):
     """Makes the machines of one test: machines(other) clones, machines(disks=[...]) builds. All are ended after it."""

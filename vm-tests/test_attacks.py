@@ -18,9 +18,9 @@ def fails_to_boot(machine):
     return said
 
 
-def test_exchanged_partitions_are_noticed_inside_the_encryption(machine):
+def test_exchanged_partitions_are_noticed_inside_the_encryption(machines, running):
     """Names and labels outside of the encryption can be rewritten without a key; the label inside cannot."""
-    machine.boot()
+    machine = machines(running).boot()
     machine.run(['cryptsetup', 'config', '/dev/vda2', '--label', 'COS_PERSISTENT'], check=True)
     machine.run(['cryptsetup', 'config', '/dev/vda3', '--label', 'COS_OEM'], check=True)
     machine.power_off()
@@ -32,8 +32,8 @@ def test_exchanged_partitions_are_noticed_inside_the_encryption(machine):
     assert entries(machine) == ['active+1-0.conf', 'passive.conf', 'recovery.conf']
 
 
-def test_damaged_oem_does_not_stop_recovery(machine):
-    machine.boot()
+def test_damaged_oem_does_not_stop_recovery(machines, running):
+    machine = machines(running).boot()
     machine.shell('umount /oem; dd if=/dev/urandom of=/dev/mapper/oem bs=1M count=8 conv=fsync status=none', check=True)
     selected = f'/sys/firmware/efi/efivars/LoaderEntryOneShot-{LOADER_GUID}'
     one_shot = b'\x07\0\0\0' + 'recovery.conf\0'.encode('utf-16-le')
@@ -46,10 +46,10 @@ def test_damaged_oem_does_not_stop_recovery(machine):
     assert machine.run(['mountpoint', '-q', '/oem']).rc != 0
 
 
-def test_planted_loader_variable_is_removed_and_not_believed(machine):
+def test_planted_loader_variable_is_removed_and_not_believed(machines, running):
     """A persistent variable under a name of the loader's: it survives power cycles and silences the loader itself. The
     firmware lets nobody replace those that the loader set in this boot, but a confirmed boot has no boot counter."""
-    machine.boot()
+    machine = machines(running).boot()
     counter = f'/sys/firmware/efi/efivars/LoaderBootCountPath-{LOADER_GUID}'
     stub = f'/sys/firmware/efi/efivars/StubPcrKernelImage-{LOADER_GUID}'
     assert machine.shell(f'chattr -i {stub}; rm {stub}').rc != 0
@@ -65,8 +65,8 @@ def test_planted_loader_variable_is_removed_and_not_believed(machine):
     assert entries(machine) == ['active.conf', 'passive.conf', 'recovery.conf']
 
 
-def test_first_process_of_a_container_is_not_the_boot_stage(machine):
-    machine.boot()
+def test_first_process_of_a_container_is_not_the_boot_stage(machines, running):
+    machine = machines(running).boot()
     said = machine.run(['unshare', '--pid', '--fork', '--mount-proc', 'tb-agent', '--version'], check=True)
     assert said.text.startswith('tb-agent ')
     done = machine.run(['unshare', '--pid', '--fork', '--mount-proc', '/init'])
@@ -110,9 +110,9 @@ def test_foreign_kernel_parameters_in_an_entry_are_ignored(machine):
     assert node_facts(machine)['role'] == 'active'
 
 
-def test_version_floor_that_somebody_removed(machine):
+def test_version_floor_that_somebody_removed(machines, running):
     """The owner of the TPM may remove the index: it is missed, and comes back only by an explicit wish."""
-    machine.boot()
+    machine = machines(running).boot()
 
     def floor():
         return machine.run(['tb-agent', 'status', '--json'], check=True).json()['floor']

@@ -25,9 +25,8 @@ install:
 '''
 
 
-def test_node_of_a_configuration(machines):
-    machine = machines()
-    machine.boot()
+def test_node_of_a_configuration(machines, live_session):
+    machine = machines(live_session).boot()
     machine.write('/run/broken.yaml', BROKEN)
     machine.write('/run/node.yaml', CONFIG)
     done = machine.run(['tb-agent', 'install', '--config', '/run/broken.yaml', '--yes', '--json'])

@@ -25,7 +25,7 @@ echo $?
 
 @pytest.fixture(scope='module')
 def live(workshop):
-    with workshop.live_machine(workshop.work / 'again') as machine:
+    with workshop.live().clone(workshop.work / 'again') as machine:
         machine.boot()
         machine.write('/run/killer', KILLER.encode())
         machine.run(['chmod', '+x', '/run/killer'], check=True)

@@ -19,9 +19,9 @@ BOOT_FAILED = r'boot failed: [^\n]*\n'     # the whole line: the console arrives
 
 
 @pytest.fixture(scope='module')
-def running(workshop, booted):
+def node(workshop, booted):
     """One installed machine that has been confirmed, in its second boot. Tests here only look, or clean up."""
-    with booted.clone(workshop.work / 'running') as machine:
+    with booted.clone(workshop.work / 'untouched') as machine:
         machine.boot()
         yield machine
 
@@ -54,9 +54,9 @@ def test_esp_of_a_fresh_node(workshop, installed):
     assert b'default' not in esp.read('loader/loader.conf')
 
 
-def test_status_tells_the_truth(running):
-    status = running.run(['tb-agent', 'status', '--json'], check=True).json()
-    facts = node_facts(running)
+def test_status_tells_the_truth(node):
+    status = node.run(['tb-agent', 'status', '--json'], check=True).json()
+    facts = node_facts(node)
     assert facts == {'role': 'active', 'secure_boot': True, 'blessed': True,
                      'encrypted': {'/oem': True, '/usr/local': True}}
     assert status['schema'] == 1
@@ -74,8 +74,8 @@ def test_status_tells_the_truth(running):
     assert entries['active']['image'] == entries['passive']['image'] != entries['recovery']['image']
 
 
-def test_doctor_finds_no_problem(running):
-    done = running.run(['tb-agent', 'doctor', '--json'], timeout=120)
+def test_doctor_finds_no_problem(node):
+    done = node.run(['tb-agent', 'doctor', '--json'], timeout=120)
     said = done.json()
     wrong = [f for f in said['findings'] if f['severity'] in ('problem', 'warning')]
     # Nobody asked for a recovery key when this node was installed.
@@ -86,35 +86,35 @@ def test_doctor_finds_no_problem(running):
                     ('token-opens', 'oem'), ('token-opens', 'persistent'), ('boot-loader', None), ('next', 'active.conf'),
                     ('entry', 'active.conf'), ('entry', 'passive.conf'), ('entry', 'recovery.conf')}, said['findings']
     assert all(f['text'] and f['area'] for f in said['findings'])
-    text = running.run(['tb-agent', 'doctor'], check=True, timeout=120).text
+    text = node.run(['tb-agent', 'doctor'], check=True, timeout=120).text
     assert '0 problems' in text and 'PCR 7 by value' in text
 
 
-def test_blessing_again_changes_nothing(running):
-    before = running.run(['tb-agent', 'status', '--json'], check=True).json()['entries']
-    running.run(['tb-agent', 'bless'], check=True)
-    assert running.run(['tb-agent', 'status', '--json'], check=True).json()['entries'] == before
+def test_blessing_again_changes_nothing(node):
+    before = node.run(['tb-agent', 'status', '--json'], check=True).json()['entries']
+    node.run(['tb-agent', 'bless'], check=True)
+    assert node.run(['tb-agent', 'status', '--json'], check=True).json()['entries'] == before
 
 
-def test_pcr11_is_what_was_predicted(workshop, running):
-    seen = bytes.fromhex(running.read('/sys/class/tpm/tpm0/pcr-sha256/11').decode().strip())
+def test_pcr11_is_what_was_predicted(workshop, node):
+    seen = bytes.fromhex(node.read('/sys/class/tpm/tpm0/pcr-sha256/11').decode().strip())
     predicted = bytes.fromhex(workshop.usi_facts()['pcr11']['enter-initrd'])
     assert seen == extended(predicted, CLOSING_WORD)
     assert seen != predicted            # the twin: without the closing word it would be open still
 
 
-def test_all_pcrs_are_what_was_predicted(workshop, running):
+def test_all_pcrs_are_what_was_predicted(workshop, node):
     """From files alone: boot loader, image and keys."""
     said = json.loads(host_run(workshop.tb_image, 'measure', '--json', '--loader', workshop.loader(), '--keys', workshop.keys(),
                                workshop.usi()))['pcrs']
     said['11'] = said['11'][f'enter-initrd:{CLOSING_WORD.decode()}']
-    seen = {pcr: running.read(f'/sys/class/tpm/tpm0/pcr-sha256/{pcr}').decode().strip().lower() for pcr in said}
+    seen = {pcr: node.read(f'/sys/class/tpm/tpm0/pcr-sha256/{pcr}').decode().strip().lower() for pcr in said}
     assert seen == said
 
 
 @pytest.mark.parametrize('name', DATA)
-def test_partition_has_our_token_and_no_password(running, name):
-    metadata = header(running, DATA[name])
+def test_partition_has_our_token_and_no_password(node, name):
+    metadata = header(node, DATA[name])
     assert [t['type'] for t in metadata['tokens'].values()] == ['systemd-tpm2']
     token = next(iter(metadata['tokens'].values()))
     assert token['tpm2-pcrs'] == [7] and token['tpm2_pubkey_pcrs'] == [11]
@@ -122,58 +122,58 @@ def test_partition_has_our_token_and_no_password(running, name):
     assert [s['encryption'] for s in metadata['segments'].values()] == ['aes-xts-plain64']
     assert 'flags' not in metadata['config']        # no discards unless asked for
     # Nobody's password opens it; the twin is that the boot opened it by the TPM.
-    guess = running.run(['cryptsetup', 'open', '--test-passphrase', DATA[name]], stdin=b'password\n')
+    guess = node.run(['cryptsetup', 'open', '--test-passphrase', DATA[name]], stdin=b'password\n')
     assert guess.rc != 0
 
 
-def test_keys_differ_between_partitions(running):
-    digests = [next(iter(header(running, d)['digests'].values()))['digest'] for d in DATA.values()]
+def test_keys_differ_between_partitions(node):
+    digests = [next(iter(header(node, d)['digests'].values()))['digest'] for d in DATA.values()]
     assert len(set(digests)) == len(digests)
 
 
 # --- what it refuses -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('path', ['/probe', '/usr/probe', '/usr/bin/probe', '/usr/lib/probe'])
-def test_root_refuses_writes(running, path):
-    refused = running.run(['touch', path])
+def test_root_refuses_writes(node, path):
+    refused = node.run(['touch', path])
     assert refused.rc != 0 and b'Read-only file system' in refused.err
 
 
 @pytest.mark.parametrize('path', ['/etc/probe', '/var/probe', '/srv/probe', '/oem/probe', '/usr/local/probe'])
-def test_other_places_take_writes(running, path):
-    running.run(['touch', path], check=True)
-    running.run(['rm', path], check=True)
+def test_other_places_take_writes(node, path):
+    node.run(['touch', path], check=True)
+    node.run(['rm', path], check=True)
 
 
-def test_root_cannot_be_made_writable_by_a_remount_of_its_mount(running):
-    running.run(['mount', '-o', 'remount,bind,rw', '/'])
+def test_root_cannot_be_made_writable_by_a_remount_of_its_mount(node):
+    node.run(['mount', '-o', 'remount,bind,rw', '/'])
     try:
-        assert running.run(['touch', '/probe']).rc != 0     # the file system itself is read-only
+        assert node.run(['touch', '/probe']).rc != 0     # the file system itself is read-only
     finally:
-        running.run(['mount', '-o', 'remount,bind,ro', '/'], check=True)
+        node.run(['mount', '-o', 'remount,bind,ro', '/'], check=True)
 
 
-def test_nothing_can_be_unsealed_after_the_hand_over(running):
+def test_nothing_can_be_unsealed_after_the_hand_over(node):
     """The boot stage unsealed with the same TPM, token and signature a moment ago: that is the twin. What is missing now is
     a signature for the value that PCR 11 has since the closing word."""
     no_signature = b"Couldn't find signature for this PCR"
     signature = '/run/systemd/tpm2-pcr-signature.json'        # where the plugin looks
-    assert running.read(signature) == running.read('/.extra/tpm2-pcr-signature.json')
-    plugin = running.run(['cryptsetup', 'open', '--token-only', '--test-passphrase', DATA['oem']])
+    assert node.read(signature) == node.read('/.extra/tpm2-pcr-signature.json')
+    plugin = node.run(['cryptsetup', 'open', '--token-only', '--test-passphrase', DATA['oem']])
     assert plugin.rc != 0 and no_signature in plugin.err
     # A copy of the header, as the partition itself is in use.
-    running.run(['dd', f'if={DATA["oem"]}', 'of=/run/copy', 'bs=1M', 'count=20', 'status=none'], check=True)
-    attach = running.run(['/lib/systemd/systemd-cryptsetup', 'attach', 'probe', '/run/copy', '-',
+    node.run(['dd', f'if={DATA["oem"]}', 'of=/run/copy', 'bs=1M', 'count=20', 'status=none'], check=True)
+    attach = node.run(['/lib/systemd/systemd-cryptsetup', 'attach', 'probe', '/run/copy', '-',
                           f'tpm2-device=auto,tpm2-signature={signature},headless=1'])
-    running.run(['rm', '/run/copy'], check=True)
+    node.run(['rm', '/run/copy'], check=True)
     assert attach.rc != 0 and no_signature in attach.err, attach
-    assert running.run(['test', '-e', '/dev/mapper/probe']).rc != 0
+    assert node.run(['test', '-e', '/dev/mapper/probe']).rc != 0
 
 
 # --- what it keeps -------------------------------------------------------------------------------------------------
 
-def test_data_survives_a_reboot_and_etc_does_not(machine):
-    machine.boot()
+def test_data_survives_a_reboot_and_etc_does_not(machines, running):
+    machine = machines(running).boot()
     for directory in ('/oem', '/usr/local', '/etc', '/var'):
         machine.write(f'{directory}/kept', b'a line of data\n')
     machine.reboot()
@@ -184,8 +184,8 @@ def test_data_survives_a_reboot_and_etc_does_not(machine):
     assert role(machine) == 'active'
 
 
-def test_data_survives_a_power_cut(machine):
-    machine.boot()
+def test_data_survives_a_power_cut(machines, running):
+    machine = machines(running).boot()
     machine.write('/oem/kept', b'synced\n')
     machine.power_cut()
     machine.boot()
@@ -251,9 +251,8 @@ def test_without_secure_boot_the_same_disk_stays_locked(machines, booted):
 
 # --- installing ----------------------------------------------------------------------------------------------------
 
-def test_live_session_is_closed_and_installs_nothing_by_accident(machines, workshop):
-    machine = machines()
-    machine.boot()
+def test_live_session_is_closed_and_installs_nothing_by_accident(machines, workshop, live_session):
+    machine = machines(live_session).boot()
     assert role(machine) == 'live'
     seen = bytes.fromhex(machine.read('/sys/class/tpm/tpm0/pcr-sha256/11').decode().strip())
     assert seen == extended(bytes.fromhex(workshop.usi_facts()['pcr11']['enter-initrd']), CLOSING_WORD)

@@ -88,9 +88,8 @@ def start_recovery(machine):
     machine.power_off()
 
 
-def test_recovery_key_opens_the_disk_in_another_machine(machines):
-    machine = machines()
-    machine.boot()
+def test_recovery_key_opens_the_disk_in_another_machine(machines, live_session):
+    machine = machines(live_session).boot()
     key, own, start = install(machine)
 
     # At home the TPM opens all of it, and nobody is asked.

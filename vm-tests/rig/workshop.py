@@ -190,15 +190,26 @@ class Workshop:
                 machine.power_off()
         return self._node('booted', make)
 
+    def _asleep(self, name, make, *more):
+        """A machine that sleeps; what was kept is read by the very QEMU that wrote it."""
+        def made(path):
+            with make(path) as machine:
+                machine.sleep()
+        machine = self._node(name, made, Path('/usr/bin/qemu-system-x86_64'), HERE / 'machine.py', *more)
+        machine.sleeping = machine.dir / 'asleep'
+        return machine
+
     def running(self):
         """The installed machine in an ordinary session, confirmed and idle, but asleep: a clone goes on there at once, as
         long as its disks are the same. Cold boots of it are as ever."""
         def make(path):
-            with self.booted().clone(path) as machine:
-                machine.boot()
-                machine.shell('systemctl is-system-running --wait; sync', check=True)
-                machine.sleep()
-        # What was kept is read by the very QEMU that wrote it.
-        machine = self._node('running', make, Path('/usr/bin/qemu-system-x86_64'), Path(Machine.__init__.__code__.co_filename))
-        machine.sleeping = machine.dir / 'asleep'
+            machine = self.booted().clone(path).boot()
+            machine.shell('systemctl is-system-running --wait; sync', check=True)
+            return machine
+        return self._asleep('running', make)
+
+    def live(self):
+        """The session of the installer medium, with an empty disk "target", asleep."""
+        machine = self._asleep('live', lambda path: self.live_machine(path).boot())
+        machine.disks.insert(0, Disk(self.live_medium(), serial='live', readonly=True))
         return machine
