@@ -409,9 +409,9 @@ bench:
 bench-run: all $(B)/tb-guest $(B)/tests/integration/test_interop
 	$(Q)tests/bench/run --build $(B)
 
-# Power cuts by the thousand: replayed from write logs, and real ones. FAULT_CUTS: rounds of real ones.
+# Power cuts by the thousand: replayed from write logs, and real ones. FAULT_CUTS: real ones of each operation.
 FAULT_SAMPLES ?= 100
-FAULT_CUTS ?= 100
+FAULT_CUTS ?= 50
 .PHONY: faults
 faults: deps
 	+$(Q)$(SELF) faults-run
@@ -445,7 +445,7 @@ help:
 	@echo 'fuzz        every parser under libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) each; fuzz-smoke for moments'
 	@echo 'bench       counts and timings'
 	@echo 'faults      power cuts; takes hours (root): FAULT_SAMPLES=$(FAULT_SAMPLES) replayed of each group of writes,'
-	@echo '            FAULT_CUTS=$(FAULT_CUTS) rounds of real ones'
+	@echo '            FAULT_CUTS=$(FAULT_CUTS) real ones of each operation'
 	@echo 'failcalls   calls that fail, each once, on every path; takes hours. A sample is part of asan'
 	@echo 'install     into DESTDIR=$(DESTDIR) prefix=$(prefix)'
 	@echo 'clean       remove $(B)/'

@@ -55,13 +55,11 @@ def comes_back(machine, roles=('active', 'passive')):
     return now
 
 
-def awake_or_cold(machine, images=None):
-    """A machine whose second disk brings images: {label: path}."""
-    if images:
-        bring = make_data_disk(machine.dir / 'images.img', {f'{label}.efi': path for label, path in images.items()})
-        machine.disks.append(Disk(bring, serial='images', readonly=True))
-    machine.boot()
-    return machine
+def with_image(machine, path):
+    """The machine, booted, with a second disk that brings an image."""
+    bring = make_data_disk(machine.dir / 'images.img', {'v2.efi': path})
+    machine.disks.append(Disk(bring, serial='images', readonly=True))
+    return machine.boot()
 
 
 def mount_images(machine):
@@ -69,7 +67,7 @@ def mount_images(machine):
 
 
 class Operation:
-    """name: in tables. Each has prepare(), begin(machine) and again(machine); look(machine) and restart(machine) as needed."""
+    """What is cut. name: in tables."""
     name = ''
 
     def __init__(self, workshop, place):
@@ -134,7 +132,7 @@ class Upgrade(Operation):
     options = ()
 
     def prepare(self):
-        machine = awake_or_cold(self.workshop.booted().clone(self.place / 'base'), {'v2': self.workshop.usi('v2', version=2)})
+        machine = with_image(self.workshop.booted().clone(self.place / 'base'), self.workshop.usi('v2', version=2))
         mount_images(machine)
         keep(machine)
         settled(machine)
@@ -188,38 +186,32 @@ class FirstStart(Upgrade):
         settled(machine)
 
 
-def gate(root):
-    """A check of the boot's health that ends when it is told to."""
-    path = root / 'usr/lib/tb-agent/health.d/10-gate'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('#!/bin/sh\nwhile [ ! -e /run/go ]; do sleep 0.05; done\n')
-    path.chmod(0o755)
-
-
 class Bless(Upgrade):
-    """The confirmation of a new image, from the moment when it was found to be in good health."""
+    """The confirmation of a new image, which does not confirm itself here."""
     name = 'bless'
 
     def prepare(self):
-        machine = awake_or_cold(self.workshop.booted().clone(self.place / 'base'),
-                                {'v2': self.workshop.usi('gated', version=2, furnish=gate)})
+        image = self.workshop.usi('waiting', version=2, cmdline=' '.join(f'systemd.mask=tb-agent-{u}.service' for u in ('bless', 'trial')))
+        machine = with_image(self.workshop.booted().clone(self.place / 'base'), image)
         keep(machine)
         settled(machine)
         machine.finish(super().begin(machine), TIMEOUT).check()
         machine.reboot()
-        must(not blessed(machine), 'the gate did not hold')
-        machine.run(['sync'])
+        machine.shell('systemctl is-system-running --wait; sync', check=True)
+        must(not status(machine)['blessed'], 'it confirmed itself')
         return machine.sleep()
 
     def begin(self, machine):
-        return machine.begin(['sh', '-c', 'touch /run/go; exec systemctl start tb-agent-bless.service'])
+        return machine.begin(['tb-agent', 'bless', '--json'])
 
     def again(self, machine):
         machine.finish(self.begin(machine), TIMEOUT).check()
-        must(blessed(machine) and status(machine)['version'] == '2', 'the new image is not confirmed')
+        now = status(machine)
+        must(now['blessed'] and now['version'] == '2', f'the new image is not confirmed: {now}')
 
     def restart(self, machine):
         machine.reboot()
+        comes_back(machine, ['active'])
         self.again(machine)
 
 
@@ -316,7 +308,7 @@ class Campaign:
     def run(self, name, cuts, seed):
         place = self.folder / name.replace(' ', '-')
         shutil.rmtree(place, ignore_errors=True)
-        operation, moments = OPERATIONS[name](self.workshop, place), random.Random(seed)
+        operation, moments = OPERATIONS[name](self.workshop, place), random.Random(f'{name} {seed}')
         usual = self._rehearse(operation, place)
         self.tell(f'{name}: takes {usual:.1f} s')
         for n in range(cuts):
