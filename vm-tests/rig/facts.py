@@ -81,8 +81,9 @@ def after_reset(machine, lost):
     assert images['active'] == images['recovery'], images
     mounted = machine.shell('m=/usr/local; test -e /run/cos/recovery_mode && { m=/run/new; mkdir $m; '
                             'mount /dev/mapper/persistent $m; }; ls $m; cat $m/.tb-agent/reset.json', check=True).text
-    assert lost not in mounted, mounted
-    return status, json.loads(mounted[mounted.index('{'):])
+    files, brace, certificate = mounted.partition('{')
+    assert lost not in files.split(), mounted
+    return status, json.loads(brace + certificate)
 
 
 def node_facts(machine):
