@@ -190,6 +190,29 @@ class Workshop:
                 machine.power_off()
         return self._node('booted', make)
 
+    def with_recovery_key(self):
+        """(machine, key): the demo OS installed with a recovery key, in its first session, confirmed and idle, but asleep."""
+        def make(path):
+            with self.live_machine(path) as machine:
+                machine.boot()
+                node = machine.disk_node('target')
+                machine.run([*INSTALL, '--target', node, '--yes', '--recovery-key-file', '/run/key'], timeout=INSTALL_TIMEOUT,
+                            check=True)
+                (path / 'recovery.key').write_bytes(machine.read('/run/key'))
+                machine.power_off()
+                machine.disks = [machine.disk('target')]
+                machine.boot()
+                machine.shell('systemctl is-system-running --wait; sync', check=True)
+                machine.sleep()
+        machine = self._asleep('with-recovery-key', make)
+        return machine, (machine.dir / 'recovery.key').read_text().strip()
+
+    def _asleep(self, name, make):
+        # What was kept is read by the very QEMU that wrote it.
+        machine = self._node(name, make, Path('/usr/bin/qemu-system-x86_64'), Path(Machine.__init__.__code__.co_filename))
+        machine.sleeping = machine.dir / 'asleep'
+        return machine
+
     def running(self):
         """The installed machine in an ordinary session, confirmed and idle, but asleep: a clone goes on there at once, as
         long as its disks are the same. Cold boots of it are as ever."""
@@ -198,7 +221,4 @@ class Workshop:
                 machine.boot()
                 machine.shell('systemctl is-system-running --wait; sync', check=True)
                 machine.sleep()
-        # What was kept is read by the very QEMU that wrote it.
-        machine = self._node('running', make, Path('/usr/bin/qemu-system-x86_64'), Path(Machine.__init__.__code__.co_filename))
-        machine.sleeping = machine.dir / 'asleep'
-        return machine
+        return self._asleep('running', make)
