@@ -38,8 +38,9 @@ class Disk:
     def read(self, offset, size):
         return bytes(self.view[offset:offset + size])
 
-    def put(self, write, first=0, count=None):
-        """Some sectors of a write, or all of them. A discard leaves zeros."""
+    def put(self, write, first=0, count=None, lasting=False):
+        """Some sectors of a write, or all of them. A discard leaves zeros. lasting: it is not taken off again; then there must be
+        nothing below it that is."""
         count = write.count - first if count is None else count
         start, end = write.sector + first, write.sector + first + count
         if end > len(self.origin):
@@ -52,8 +53,11 @@ class Disk:
         else:
             self.used[a // CHUNK:-(-b // CHUNK)] = True
         c = slice(a // CHUNK, -(-b // CHUNK))
-        self.undo.append((start, end, self.origin[start:end].copy(), [(x, y, self.bytes[x:y].copy()) for x, y in spans],
-                          c, self.stamps[c].copy(), self.stale[c].copy()))
+        if lasting:
+            assert not self.undo
+        else:
+            self.undo.append((start, end, self.origin[start:end].copy(), [(x, y, self.bytes[x:y].copy()) for x, y in spans],
+                              c, self.stamps[c].copy(), self.stale[c].copy()))
         self.stale[c] = True
         for x, y in spans:
             self.bytes[x:y] = 0 if write.data is None else \
@@ -70,10 +74,6 @@ class Disk:
             self.origin[start:end], self.stamps[c], self.stale[c] = origin, stamps, stale
             for x, y, data in spans:
                 self.bytes[x:y] = data
-
-    def settle(self):
-        """What is there stays."""
-        self.undo.clear()
 
     def identity(self, ranges):
         """The same for the same content of these byte ranges [(offset, size)]: where it is from, not what it is."""

@@ -106,22 +106,18 @@ class Explorer:
         return {k: self.random.randrange(1, epoch[k].count) for k in chosen}
 
     def epoch(self, epoch):
-        mark, settled = self.disk.mark(), epoch[0].number
-        subsets, torn, below = self._subsets(epoch), self._torn(epoch), []
+        """All that may be left while these writes are on their way. In the end they are there."""
+        settled, subsets, torn, below = epoch[0].number, self._subsets(epoch), self._torn(epoch), []
+        for mask in subsets:
+            self._try('subset', [(w, 0, w.count) for k, w in enumerate(epoch) if mask >> k & 1], settled)
         for k, write in enumerate(epoch):
             if k in torn:
                 # What is before it is there, and of it only its first sectors, or its last ones.
                 self._try('torn', [(write, 0, torn[k])], settled, below)
                 self._try('torn', [(write, torn[k], write.count - torn[k])], settled, below)
-            self.disk.put(write)
+            self.disk.put(write, lasting=True)
             below.append((write, 0, write.count))
             self._add('prefix', below, settled)
-        self.disk.back(mark)
-        for mask in subsets:
-            self._try('subset', [(w, 0, w.count) for k, w in enumerate(epoch) if mask >> k & 1], settled)
-        for write in epoch:
-            self.disk.put(write)
-        self.disk.settle()
 
     def run(self, log, start, end):
         for epoch in log.epochs(start, end):
@@ -133,8 +129,7 @@ def make(disk, log, state, path):
     """The disk of a state as a file. disk: as it was before the log began; it is used up."""
     for write in log.entries[:state.settled]:
         if write.count > 0:
-            disk.put(write)
-            disk.settle()
+            disk.put(write, lasting=True)
     for number, first, count in state.parts:
         disk.put(log.entries[number], first, count)
     disk.save(path)

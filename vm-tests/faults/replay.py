@@ -34,8 +34,7 @@ def _chapter(task):
     disk, log = Disk(record.base), WriteLog(record.log)
     for write in log.entries[:chapter.start]:
         if write.count > 0:
-            disk.put(write)
-            disk.settle()
+            disk.put(write, lasting=True)
     x = replace(chapter.expectation, before=snapshots[chapter.start], after=snapshots[chapter.end])
     chapter = replace(chapter, expectation=x)
     if chapter.start == chapter.end:

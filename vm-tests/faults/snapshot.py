@@ -56,7 +56,6 @@ def at(disk, log, numbers):
     for number in sorted(set(numbers)):
         for write in log.entries[done:number]:
             if write.count > 0:
-                disk.put(write)
-                disk.settle()
+                disk.put(write, lasting=True)
         found[number], done = take(disk), number
     return found
