@@ -16,7 +16,7 @@ SAMPLES = 12                    # of each group of writes; "make faults" takes m
 MISDEED = '/run/misdeed.so'
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture
 def images(workshop):
     return {'v1': workshop.usi(), 'v2': workshop.usi('v2', version=2)}
 

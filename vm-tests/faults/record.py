@@ -186,7 +186,7 @@ class Recorder:
                                 check=not under)
 
     def keep_secret(self, name, data):
-        """Is not to be found on the disk from the first chapter on. Of a key that is text also what it says."""
+        """What must not be found on the disk, from the first chapter on."""
         self.secrets[name] = data if isinstance(data, bytes) else data.encode()
 
     def end(self):
