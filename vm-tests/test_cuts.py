@@ -9,7 +9,7 @@ from faults.cuts import Campaign, rows
 
 @pytest.mark.parametrize('name', ['upgrade', 'enroll tpm'])
 def test_power_cut(workshop, tmp_path, name):
-    campaign = Campaign(workshop, tmp_path, print)
+    campaign = Campaign(workshop, tmp_path, 'here', print)
     campaign.run(name, 1, seed=None)
     row, = rows(campaign.notes)
     assert (row['operation'], row['cuts'], row['bad']) == (name, 1, []), json.dumps(row)

@@ -7,9 +7,9 @@ import pytest
 
 from faults import fat, gpt, loader, luks2
 from faults.disk import Disk
-from faults.explore import Explorer
+from faults.explore import Explorer, make
 from faults.judge import Expectation, Judge
-from faults.stories import sha256
+from faults.record import sha256
 from faults.writelog import Write, WriteLog, entries_so_far
 from rig import Esp, make_esp_image
 from rig.esp import MIB, run
@@ -115,8 +115,17 @@ def test_encrypted_partition(tmp_path):
     uuid = run('cryptsetup', 'luksUUID', image).decode().strip()
     header = luks2.read(Disk(image), 0)
     assert header['uuid'] == uuid and list(header['json']['keyslots']) == ['0']
+    whole = luks2.volume(Disk(image), 0)
+    assert (whole.uuid, whole.encryption, whole.data_offset, whole.ways) == (uuid, 'aes-xts-plain64', 16 * MIB, frozenset())
+    run('cryptsetup', 'token', 'import', image, input=b'{"type": "systemd-recovery", "keyslots": ["0"]}')
+    run('cryptsetup', 'token', 'import', image, input=b'{"type": "systemd-recovery", "keyslots": []}')
+    (way,) = luks2.volume(Disk(image), 0).ways
+    assert way.kind == luks2.RECOVERY
     overwrite(image, 4200, b'xxxx')
     assert luks2.read(Disk(image), 0)['uuid'] == uuid, 'the second header'
+    assert luks2.volume(Disk(image), 0).ways == {way}
+    overwrite(image, 32768 + 1000, b'x')
+    assert luks2.volume(Disk(image), 0).ways != {way}, 'the key slot is not what it was'
     overwrite(image, header['size'] + 4200, b'xxxx')
     assert luks2.read(Disk(image), 0) is None
 
@@ -142,7 +151,7 @@ def test_verdicts(esp):
     assert broken(esp, everything) == ['I3'], 'its text is there, on a cluster that is free'
     overwrite(esp, place, b'\xff\xff\xff\x0f')
     overwrite(esp, volume.place(tree['/efi/boot/bootx64.efi'].cluster), b'x')
-    assert broken(esp, everything) == [], 'the other boot loader is whole'
+    assert broken(esp, everything) == ['I6'], 'the other boot loader is whole, and only a variable leads to it'
     overwrite(esp, volume.place(tree['/efi/systemd/systemd-bootx64.efi'].cluster), b'x')
     assert broken(esp, everything) == ['I1']
     overwrite(esp, volume.place(tree['/efi/kairos/usi-00000002.efi'].cluster), b'x')
@@ -173,6 +182,12 @@ def test_log_is_read_and_explored(esp, tmp_path):
     assert count.kinds == {'prefix': 3, 'subset': 1, 'torn': 6}
     assert set(count.broken) == {'I2: image v1 is gone'} and count.bad == 1 + 2 + 2, vars(count)
     assert judge.verdict().good and disk.read(start * 512, 1024) == whole
+    # Any of the good ones can be made again.
+    kept = [state for states in count.picks.values() for state in states]
+    assert len(kept) == 5 and {s.kind for s in kept} == {'prefix', 'subset', 'torn'}, kept
+    (state,) = count.picks['node', 'subset']
+    make(Disk(esp), read, state, tmp_path / 'state')
+    assert state.parts == ((1, 0, 2),) and Disk(tmp_path / 'state').read(start * 512, 1024) == whole
 
 
 def test_disk_remembers(tmp_path):
@@ -190,3 +205,22 @@ def test_disk_remembers(tmp_path):
     with pytest.raises(ValueError):
         disk.put(write(2, 8, b'\1' * 512))
     assert subprocess.run(['cmp', image, '/dev/zero', '-n', '4096']).returncode == 0, 'the file stays as it is'
+
+
+def test_mostly_empty_disk(tmp_path):
+    """A discard of all of it takes no time, and a copy no room."""
+    image, copy = tmp_path / 'disk', tmp_path / 'copy'
+    with open(image, 'wb') as f:
+        f.truncate(8 << 30)
+        f.seek(5 << 30)
+        f.write(b'\1' * 512)
+    disk = Disk(image)
+    disk.put(write(0, 8, b'\2' * 1024))
+    mark = disk.mark()
+    disk.put(Write(1, 0, (8 << 30) // 512, 4, None))
+    assert disk.read(5 << 30, 512) == disk.read(4096, 512) == bytes(512)
+    disk.back(mark)
+    assert disk.read(5 << 30, 512) == b'\1' * 512 and disk.read(4096, 1024) == b'\2' * 1024
+    disk.save(copy)
+    assert copy.stat().st_size == 8 << 30 and copy.stat().st_blocks * 512 < 16 * MIB
+    assert Disk(copy).read(5 << 30, 512) == b'\1' * 512 and Disk(copy).read(4096, 1024) == b'\2' * 1024

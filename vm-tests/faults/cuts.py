@@ -254,13 +254,9 @@ class EnrollKey(Operation):
     argv = ('recovery-key', '--rotate', '--recovery-key-file', NEW)
 
     def prepare(self):
-        machine = self.workshop.live_machine(self.place / 'base').boot()
-        machine.run([*INSTALL, '--target', machine.disk_node('target'), '--yes', '--json', '--recovery-key-file', self.GIVEN],
-                    timeout=INSTALL_TIMEOUT, check=True)
-        self.key = machine.read(self.GIVEN)
-        machine.power_off()
-        machine.disks = [machine.disk('target')]
-        machine.boot()
+        machine, key = self.workshop.with_recovery_key()
+        self.key = key.encode()
+        machine = machine.clone(self.place / 'base').boot()
         keep(machine)
         settled(machine)
         return machine.sleep()
@@ -300,8 +296,9 @@ OPERATIONS = {o.name: o for o in (Install, Upgrade, UpgradeOfRecovery, FirstStar
 class Campaign:
     """Cuts, noted in a file of JSON lines. One operation at a time: its machines lie in a folder of its own."""
 
-    def __init__(self, workshop, folder, tell):
-        self.workshop, self.folder, self.tell = workshop, folder, tell
+    def __init__(self, workshop, folder, kernel, tell):
+        """kernel: its release, for the notes."""
+        self.workshop, self.folder, self.kernel, self.tell = workshop, folder, kernel, tell
         self.notes = folder / 'cuts.jsonl'
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -312,7 +309,7 @@ class Campaign:
         usual = self._rehearse(operation, place)
         self.tell(f'{name}: takes {usual:.1f} s')
         for n in range(cuts):
-            note = {'operation': name, 'usual': round(usual, 2), 'moment': round(moments.uniform(0, usual * BEYOND), 3)}
+            note = {'operation': name, 'kernel': self.kernel, 'usual': round(usual, 2), 'moment': round(moments.uniform(0, usual * BEYOND), 3)}
             try:
                 self._cut(operation, place / 'cut', note, n % RESTARTED == 0)
             except (MachineError, AssertionError) as e:
@@ -361,13 +358,14 @@ class Campaign:
 
 
 def rows(notes):
-    """One for each operation of a file of notes, in the order of OPERATIONS."""
+    """One for each operation and kernel of a file of notes, in the order of OPERATIONS."""
     found = defaultdict(list)
     if notes.exists():
         for line in notes.read_text(encoding='utf-8').splitlines():
             note = json.loads(line)
-            found[note['operation']].append(note)
-    return [{'operation': name, 'cuts': len(found[name]), 'late': sum(n.get('late', False) for n in found[name]),
-             'bad': [n['bad'] for n in found[name] if 'bad' in n],
-             'worst_recovery_seconds': max((n['recovery'] for n in found[name] if 'recovery' in n), default=0)}
-            for name in OPERATIONS if found[name]]
+            found[note['operation'], note['kernel']].append(note)
+    order = list(OPERATIONS)
+    return [{'operation': name, 'kernel': kernel, 'cuts': len(some), 'late': sum(n.get('late', False) for n in some),
+             'bad': [n['bad'] for n in some if 'bad' in n],
+             'worst_recovery_seconds': max((n['recovery'] for n in some if 'recovery' in n), default=0)}
+            for (name, kernel), some in sorted(found.items(), key=lambda f: (f[0][1], order.index(f[0][0])))]

@@ -24,7 +24,8 @@ class File:
 
 
 class Fat:
-    def __init__(self, disk, offset, size):
+    def __init__(self, disk, offset, size, digests=None):
+        """digests: of files, as another Fat of the same disk found them out."""
         self.disk, self.offset = disk, offset
         boot = disk.read(offset, 512)
         (self.sector, per_cluster, reserved, fats) = struct.unpack_from('<HBHB', boot, 11)
@@ -39,7 +40,7 @@ class Fat:
         count = min(fat_sectors * self.sector // 4, self.last + 1)
         # Follows what is written: it is a window into the disk's memory.
         self.table = numpy.frombuffer(disk.map, dtype='<u4', count=count, offset=self.fat_offset)
-        self.digests = {}
+        self.digests = {} if digests is None else digests
 
     def place(self, cluster):
         return self.data_offset + (cluster - 2) * self.cluster_size

@@ -37,6 +37,7 @@ class WriteLog:
         if magic != MAGIC or version != VERSION or size % 512 != 0 or not 512 <= size <= 4096:
             raise ValueError(f'{path}: not a write log')
         self.sector_size = size
+        self.places = [size]            # of each entry in the file, and the end of the last one
         self.entries = list(self._read())
 
     def _read(self):
@@ -51,6 +52,7 @@ class WriteLog:
                 else:
                     data = view[at:at + count * self.sector_size]
                     at += count * self.sector_size
+            self.places.append(at)
             yield Write(number, sector * scale, count * scale, flags, data)
 
     def epochs(self, start=0, end=None):
@@ -67,14 +69,15 @@ class WriteLog:
             yield epoch
 
 
-def entries_so_far(path):
-    """How many entries a log has while it is being written: its superblock is behind."""
+def entries_so_far(path, end=None):
+    """How many entries a log has while it is being written: its superblock is behind. Or had, when it was end bytes long."""
     with open(path, 'rb') as f:
         head = f.read(SUPER.size)
         if len(head) < SUPER.size:
             return 0
         size = SUPER.unpack(head)[3]
-        end, at, number = f.seek(0, 2), size, 0
+        at, number = size, 0
+        end = f.seek(0, 2) if end is None else end
         while at + size <= end:
             f.seek(at)
             _, count, flags, _ = ENTRY.unpack(f.read(ENTRY.size))

@@ -157,10 +157,18 @@ class Machine:
             return self.expect(expect, timeout)
         return self.wait_ready(timeout)
 
-    def wait_ready(self, timeout=BOOT_TIMEOUT):
-        """Until the guest tool of a started machine is ready."""
-        self._wait(lambda: self.ready is not None, timeout, 'the guest to be ready', dead_end=True)
-        return self
+    def wait_ready(self, timeout=BOOT_TIMEOUT, answers=None):
+        """Until the guest tool of a started machine is ready. answers: {question on the console: what a person types}, each of
+        which may be asked, once."""
+        left = dict(answers or {})
+        while True:
+            def asked():
+                return [question for question in left if question in self.console]
+            self._wait(lambda: self.ready is not None or asked(), timeout, 'the guest to be ready', dead_end=True)
+            if self.ready is not None:
+                return self
+            for question in asked():
+                self.type(left.pop(question))
 
     def start(self):
         """Power on and wait for nothing. A machine that slept runs again, with the time of day set, when this returns."""

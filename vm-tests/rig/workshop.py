@@ -190,6 +190,24 @@ class Workshop:
                 machine.power_off()
         return self._node('booted', make)
 
+    def with_recovery_key(self):
+        """(machine, key): the demo OS installed with a recovery key, in its first session, confirmed and idle, but asleep."""
+        def make(path):
+            machine = self.live().clone(path).boot()
+            node = machine.disk_node('target')
+            machine.run([*INSTALL, '--target', node, '--yes', '--recovery-key-file', '/run/key'], timeout=INSTALL_TIMEOUT, check=True)
+            (path / 'recovery.key').write_bytes(machine.read('/run/key'))
+            machine.power_off()
+            machine.disks = [machine.disk('target')]
+            return self._at_rest(machine.boot())
+        machine = self._asleep('with-recovery-key', make)
+        return machine, (machine.dir / 'recovery.key').read_text().strip()
+
+    @staticmethod
+    def _at_rest(machine):
+        machine.shell('systemctl is-system-running --wait; sync', check=True)
+        return machine
+
     def _asleep(self, name, make, *more):
         """A machine that sleeps; what was kept is read by the very QEMU that wrote it."""
         def made(path):
@@ -203,9 +221,7 @@ class Workshop:
         """The installed machine in an ordinary session, confirmed and idle, but asleep: a clone goes on there at once, as
         long as its disks are the same. Cold boots of it are as ever."""
         def make(path):
-            machine = self.booted().clone(path).boot()
-            machine.shell('systemctl is-system-running --wait; sync', check=True)
-            return machine
+            return self._at_rest(self.booted().clone(path).boot())
         return self._asleep('running', make)
 
     def live(self):
