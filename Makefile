@@ -137,6 +137,7 @@ $(TEST_BIN): $(B)/%: $(B)/obj/%.o $(call obj,$(SUPPORT_SRC) $(COVERAGE_SRC)) $(A
 comma := ,
 # Mounting vfat is up to the test: not every kernel can, and none fails when it is asked to.
 $(B)/tests/integration/test_boot_reset: private test_wraps := $(addprefix -Wl$(comma)--wrap=,node_mount_vfat node_check_esp mount_unmount)
+$(B)/tests/integration/test_node_check: private test_wraps := $(addprefix -Wl$(comma)--wrap=,mount_fs mount_unmount)
 
 # The upgrade on a plain folder, for tests without a VM.
 HERE_SRC := tests/tools/upgrade_here.c

@@ -24,8 +24,10 @@ static void judge_links(const struct fat_check *f, struct doctor_list *list)
         if (f->crossed > 0)
                 (void)doctor_add(
                         list, DOCTOR_ESP, DOCTOR_PROBLEM, "esp-cross-linked", f->other,
-                        "find out which of the two no boot entry names, and take that away "
-                        "with fsck.vfat -d; then run \"tb-agent upgrade\" again",
+                        "\"tb-agent upgrade\" takes away what no boot entry needs after a crash, "
+                        "and "
+                        "goes on beside the rest; \"fsck.vfat -r\" on the unmounted partition asks "
+                        "which of the two to cut",
                         "shares %llu cluster%s with %s: one of the two is damaged",
                         (unsigned long long)f->crossed, f->crossed == 1 ? "" : "s", f->one);
         if (f->broken > 0)

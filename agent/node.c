@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "efivars/loader.h"
+#include "partition/fat_check.h"
 #include "partition/mkfs.h"
 #include "partition/mount.h"
 
@@ -217,29 +218,109 @@ static char *esp_target(const struct env *env)
         return asprintf(&target, "%s/tb-agent/esp", env->run) < 0 ? NULL : target;
 }
 
-int node_check_esp(const char *device, const char *target, struct error *e)
-{
-        _cleanup_close_ int fd = -EBADF;
-        int r = mkfs_vfat_was_cut(device, e), unmounted;
+/* The files that share clusters with one that the node needs. */
+#define DROP_MAX 32u
+struct crossing {
         struct esp esp;
+        uint64_t drop[DROP_MAX]; /* records of those that it does not need */
+        size_t n;
+        bool stuck; /* it needs both, here and of these: */
+        char one[FAT_CHECK_NAME], other[FAT_CHECK_NAME];
+};
 
-        if (r <= 0)
+static void judge_pair(void *arg, const struct fat_check_name *one,
+                       const struct fat_check_name *other)
+{
+        struct crossing *c = arg;
+        bool needs_one = esp_needs(&c->esp, one->path),
+             needs_other = esp_needs(&c->esp, other->path);
+        const struct fat_check_name *rest = needs_one ? other : one;
+
+        if (c->stuck || (!needs_one && !needs_other))
+                return;
+        if ((needs_one && needs_other) || c->n == DROP_MAX) {
+                c->stuck = true;
+                (void)snprintf(c->one, sizeof(c->one), "%s", one->path);
+                (void)snprintf(c->other, sizeof(c->other), "%s", other->path);
+                return;
+        }
+        log_warning("%s shares clusters with %s, which is needed", rest->path,
+                    needs_one ? one->path : other->path);
+        c->drop[c->n++] = rest->at;
+}
+
+static int look_for_crossing(const char *device, const char *target, struct crossing *ret,
+                             struct error *e)
+{
+        _cleanup_close_ int dir = -EBADF, fd = open(device, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        struct fat_check check;
+        int r, unmounted;
+
+        if (fd < 0)
+                return error_errno(e, errno, "%s", device);
+        r = fat_check(fd, 0, UINT64_MAX, &check, e);
+        if (r < 0 || check.crossed == 0)
                 return r;
         r = node_mount_vfat(device, target, false, e);
         if (r < 0)
                 return r;
-        fd = file_open_dir(AT_FDCWD, target);
-        esp = (struct esp)ESP_INIT(fd);
-        r = fd < 0 ? error_errno(e, -fd, "%s", target) : esp_check_images(&esp, e);
-        if (r == -EUCLEAN)
-                error_advise(e, "it was cut from its power: find out which of the two no boot "
-                                "entry names, and take that away with fsck.vfat -d");
-        close_p(&fd);
+        dir = file_open_dir(AT_FDCWD, target);
+        ret->esp = (struct esp)ESP_INIT(dir);
+        r = dir < 0 ? error_errno(e, -dir, "%s", target)
+                    : fat_check_pairs(fd, 0, UINT64_MAX, judge_pair, ret, &check, e);
+        close_p(&dir);
         /* The first failure is the one to report. */
         unmounted = mount_unmount(target, r < 0 ? NULL : e);
-        if (r == 0)
-                r = unmounted;
-        return r < 0 ? r : mkfs_check_vfat(device, e);
+        return r < 0 ? r : unmounted;
+}
+
+static int drop(const char *device, const struct crossing *c, struct error *e)
+{
+        _cleanup_close_ int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC | O_NOCTTY);
+        int r = 0;
+
+        if (fd < 0) /* mounted, perhaps */
+                return error_errno(e, errno, "%s", device);
+        for (size_t i = 0; i < c->n && r == 0; i++)
+                r = fat_check_drop(fd, 0, c->drop[i], e);
+        return r;
+}
+
+/* Of two files fsck.vfat cuts the one that it meets second: the one that is not needed goes before.
+ * Of three that share a cluster, two are seen at a time. */
+static int make_repairable(const char *device, const char *target, struct crossing *ret,
+                           struct error *e)
+{
+        for (unsigned i = 0; i < DROP_MAX; i++) {
+                int r;
+
+                *ret = (struct crossing){.n = 0};
+                r = look_for_crossing(device, target, ret, e);
+                if (r < 0 || ret->stuck || ret->n == 0)
+                        return r;
+                r = drop(device, ret, e);
+                if (r < 0)
+                        return r;
+        }
+        return error_set(e, ERROR_IO, EUCLEAN, "%s: too many files share clusters", device);
+}
+
+int node_check_esp(const char *device, const char *target, struct error *e)
+{
+        struct crossing crossing;
+        int r = mkfs_vfat_was_cut(device, e);
+
+        if (r <= 0)
+                return r;
+        r = make_repairable(device, target, &crossing, e);
+        if (r < 0)
+                return r;
+        if (!crossing.stuck)
+                return mkfs_check_vfat(device, e);
+        log_warning("%s was not unmounted and is not repaired, as that would cut one of two files "
+                    "that are needed: %s and %s share clusters",
+                    device, crossing.one, crossing.other);
+        return 0;
 }
 
 int node_mount_esp(const struct env *env, const struct node *n, bool writable, int *ret_fd,

@@ -60,10 +60,12 @@ int node_esp_open(const struct env *env, bool writable, struct node_esp *ret, st
 int node_esp_close(const struct env *env, struct node_esp *n, int r, struct error *e) _must_check_;
 
 /*
- * An ESP that was cut from its system is looked at before it is repaired, with target as a place to
- * mount it: the repair cuts one of two files that share clusters, and does not know which of them
- * starts this node. -EUCLEAN (see esp_check_images()): nothing was repaired. To be called before it
- * is mounted writable, as node_mount_esp() does.
+ * An ESP that was cut from its system is repaired before it is mounted writable, as
+ * node_mount_esp() does; target is a place to mount it for a look. The repair cuts one of two files
+ * that share clusters and does not ask which, so the one that this node does not need (esp_needs())
+ * loses its name first, and none of its clusters. Where it needs both, nothing is repaired, with a
+ * warning: the ESP can be written to all the same, as upgrade/esp.h deletes no file that shares
+ * clusters and writes into none.
  */
 int node_check_esp(const char *device, const char *target, struct error *e) _must_check_;
 

@@ -176,7 +176,10 @@ static int on_esp(const struct env *env, const struct verb_options *o, int state
         if (r < 0)
                 return r;
         world.esp = &esp.esp;
-        r = upgrade_execute(&o->upgrade, &world, spool, ret, e);
+        if (!upgrade_only_looks(&o->upgrade))
+                r = esp_drop_salvaged(&esp.esp, e);
+        if (r == 0)
+                r = upgrade_execute(&o->upgrade, &world, spool, ret, e);
         return node_esp_close(env, &esp, r, e);
 }
 

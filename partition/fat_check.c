@@ -33,11 +33,14 @@ struct check {
         int fd;
         uint64_t at;
         struct fat_geometry g;
-        uint8_t *table;  /* first copy */
-        uint16_t *owner; /* of each cluster: index into names, + 1; 0: none */
-        char **names;    /* LIMIT_ESP_FILES */
+        uint8_t *table;    /* first copy */
+        uint16_t *owner;   /* of each cluster: index into names, + 1; 0: none */
+        char **names;      /* LIMIT_ESP_FILES */
+        uint64_t *records; /* of the names */
         unsigned n;
         struct fat_check *result;
+        fat_check_pair *pair;
+        void *pair_arg;
 };
 
 static void check_done(struct check *c)
@@ -45,6 +48,7 @@ static void check_done(struct check *c)
         for (unsigned i = 0; c->names && i < c->n; i++)
                 free(c->names[i]);
         free(c->names);
+        free(c->records);
         free(c->table);
         free(c->owner);
 }
@@ -122,10 +126,18 @@ static void note_crossed(struct check *c, const char *one, const char *other)
         (void)snprintf(c->result->other, FAT_CHECK_NAME, "%s", other);
 }
 
+static void tell_pair(const struct check *c, uint16_t one, uint16_t other)
+{
+        const struct fat_check_name a = {c->names[one - 1], c->records[one - 1]},
+                                    b = {c->names[other - 1], c->records[other - 1]};
+
+        c->pair(c->pair_arg, &a, &b);
+}
+
 /* Follows the clusters of a name, which become its own. How many there are. */
 static uint64_t follow(struct check *c, uint32_t first)
 {
-        uint16_t self = (uint16_t)c->n;
+        uint16_t self = (uint16_t)c->n, told = 0;
         const char *name = c->names[c->n - 1];
         uint64_t count = 0;
         uint32_t at = first;
@@ -135,10 +147,14 @@ static uint64_t follow(struct check *c, uint32_t first)
 
                 if (c->owner[at] == self)
                         break; /* a ring: it is broken, below */
-                if (c->owner[at] != 0)
+                if (c->owner[at] != 0) {
                         note_crossed(c, c->names[c->owner[at] - 1], name);
-                else
+                        if (c->pair && c->owner[at] != told)
+                                tell_pair(c, c->owner[at], self);
+                        told = c->owner[at];
+                } else {
                         c->owner[at] = self;
+                }
                 count++;
                 if (next >= CLUSTER_END)
                         return count;
@@ -186,7 +202,7 @@ static void take_short(const uint8_t *entry, char ret[13])
 }
 
 /* 1: a new name; its clusters are to be followed. */
-static int add_name(struct check *c, const char *folder, const uint8_t *entry,
+static int add_name(struct check *c, const char *folder, const uint8_t *entry, uint64_t at,
                     const struct long_name *l)
 {
         char short_name[13], *path;
@@ -198,13 +214,14 @@ static int add_name(struct check *c, const char *folder, const uint8_t *entry,
                 return -E2BIG;
         if (asprintf(&path, "%s/%s", folder, l->any ? l->text : short_name) < 0)
                 return -ENOMEM;
+        c->records[c->n] = at;
         c->names[c->n++] = path;
         return 1;
 }
 
 static int walk(struct check *c, const char *folder, uint32_t first, unsigned depth);
 
-static int take_entry(struct check *c, const char *folder, const uint8_t *entry,
+static int take_entry(struct check *c, const char *folder, const uint8_t *entry, uint64_t at,
                       const struct long_name *l, unsigned depth)
 {
         uint32_t first = (uint32_t)le16_at(entry + CLUSTER_HIGH_AT) << 16 |
@@ -213,7 +230,7 @@ static int take_entry(struct check *c, const char *folder, const uint8_t *entry,
         bool is_folder = entry[ATTRIBUTES_AT] & ATTRIBUTE_FOLDER;
         uint64_t n = 0, broken = c->result->broken, crossed = c->result->crossed;
         const char *name;
-        int r = add_name(c, folder, entry, l);
+        int r = add_name(c, folder, entry, at, l);
 
         if (r <= 0)
                 return r;
@@ -227,7 +244,7 @@ static int take_entry(struct check *c, const char *folder, const uint8_t *entry,
 }
 
 /* 1: behind the last entry. */
-static int walk_cluster(struct check *c, const char *folder, const uint8_t *data,
+static int walk_cluster(struct check *c, const char *folder, const uint8_t *data, uint64_t where,
                         struct long_name *l, unsigned depth)
 {
         for (uint64_t at = 0; at + ENTRY_SIZE <= c->g.cluster; at += ENTRY_SIZE) {
@@ -245,7 +262,7 @@ static int walk_cluster(struct check *c, const char *folder, const uint8_t *data
                         continue;
                 }
                 if (!(entry[ATTRIBUTES_AT] & ATTRIBUTE_LABEL))
-                        r = take_entry(c, folder, entry, l, depth);
+                        r = take_entry(c, folder, entry, where + at, l, depth);
                 l->any = false;
                 if (r < 0)
                         return r;
@@ -268,7 +285,7 @@ static int walk(struct check *c, const char *folder, uint32_t first, unsigned de
         for (unsigned i = 0; i < LIMIT_ESP_FILES && is_cluster(c, at) && r == 0; i++) {
                 r = read_at(c, cluster_at(c, at), data, c->g.cluster);
                 if (r == 0)
-                        r = walk_cluster(c, folder, data, &l, depth);
+                        r = walk_cluster(c, folder, data, cluster_at(c, at), &l, depth);
                 at = next_of(c, at);
         }
         return r < 0 ? r : 0;
@@ -287,7 +304,8 @@ static int load(struct check *c, const uint8_t boot[FAT_BOOT_SIZE], uint64_t siz
         c->table = malloc(c->g.fat_size);
         c->owner = calloc(c->g.end, sizeof(*c->owner));
         c->names = calloc(LIMIT_ESP_FILES, sizeof(*c->names));
-        if (!c->table || !c->owner || !c->names)
+        c->records = calloc(LIMIT_ESP_FILES, sizeof(*c->records));
+        if (!c->table || !c->owner || !c->names || !c->records)
                 return -ENOMEM;
         c->result->dirty = boot[STATE_AT] & STATE_DIRTY;
         c->result->cluster = c->g.cluster;
@@ -319,8 +337,15 @@ static int look(struct check *c)
 
 int fat_check(int fd, uint64_t at, uint64_t size, struct fat_check *ret, struct error *e)
 {
+        return fat_check_pairs(fd, at, size, NULL, NULL, ret, e);
+}
+
+int fat_check_pairs(int fd, uint64_t at, uint64_t size, fat_check_pair *pair, void *arg,
+                    struct fat_check *ret, struct error *e)
+{
         struct fat_check result = {.dirty = false};
-        _cleanup_(check_done) struct check c = {.fd = fd, .at = at, .result = &result};
+        _cleanup_(check_done) struct check c = {
+                .fd = fd, .at = at, .result = &result, .pair = pair, .pair_arg = arg};
         uint8_t boot[FAT_BOOT_SIZE];
         int r = read_at(&c, 0, boot, sizeof(boot));
 
@@ -341,4 +366,14 @@ int fat_check(int fd, uint64_t at, uint64_t size, struct fat_check *ret, struct 
         default:
                 return error_errno(e, -r, "reading the file system");
         }
+}
+
+int fat_check_drop(int fd, uint64_t at, uint64_t record, struct error *e)
+{
+        static const uint8_t deleted = DELETED;
+        int r = file_pwrite(fd, &deleted, sizeof(deleted), at + record);
+
+        if (r == 0)
+                r = file_sync(fd);
+        return r < 0 ? error_errno(e, -r, "taking a name from its folder") : 0;
 }

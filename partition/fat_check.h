@@ -36,3 +36,21 @@ struct fat_check {
  */
 int fat_check(int fd, uint64_t at, uint64_t size, struct fat_check *ret, struct error *e)
         _must_check_;
+
+/* The same, and tells of all files and folders that share clusters, two at a time; a pair may be
+ * told more than once. */
+struct fat_check_name {
+        const char *path; /* begins with "/"; "" is the root folder. Gone afterwards */
+        uint64_t at;      /* byte of its record in the folder, as fat_check_drop() takes it */
+};
+typedef void fat_check_pair(void *arg, const struct fat_check_name *one,
+                            const struct fat_check_name *other);
+int fat_check_pairs(int fd, uint64_t at, uint64_t size, fat_check_pair *pair, void *arg,
+                    struct fat_check *ret, struct error *e) _must_check_;
+
+/*
+ * Takes a name away, durably, and leaves its clusters as they are: those that another file leads to
+ * are that one's, the others are lost until fsck.vfat frees them. Writes one sector; nobody may
+ * have the file system mounted. fd: for writing; at: of the file system and of the record in it.
+ */
+int fat_check_drop(int fd, uint64_t at, uint64_t record, struct error *e) _must_check_;

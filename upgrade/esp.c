@@ -224,6 +224,7 @@ static int overwrite(const struct esp *esp, const char *path, const char text[EN
 int esp_write_entry_in_place(const struct esp *esp, const char *file, const char text[ENTRY_SIZE],
                              struct error *e)
 {
+        struct error error = ERROR_INIT;
         char path[PATH_MAX];
         int r;
 
@@ -231,8 +232,15 @@ int esp_write_entry_in_place(const struct esp *esp, const char *file, const char
                 return error_set(e, ERROR_INTERNAL, EINVAL, "%s: not the name of a boot entry",
                                  file);
         r = check_text(esp, file, text, ENTRY_SIZE, e);
-        if (r < 0)
+        if (r == 0)
+                r = esp_step_check_shared(esp, path, &error);
+        if (r == -EUCLEAN)
+                return esp_step_exchange(esp, path, text, ENTRY_SIZE, e);
+        if (r < 0) {
+                if (error.code != 0 && e)
+                        *e = error;
                 return r;
+        }
         r = overwrite(esp, path, text);
         if (r == -EINVAL)
                 return error_set(e, ERROR_PRECONDITION, EINVAL,
@@ -576,21 +584,4 @@ int esp_remove(const struct esp *esp, const char *path, struct error *e)
         if (r < 0)
                 return r;
         return esp_step_unlink(esp, path, e);
-}
-
-int esp_check_images(const struct esp *esp, struct error *e)
-{
-        _cleanup_free_ struct esp_image *images = NULL;
-        size_t n = 0;
-        int r = esp_list_images(esp, &images, &n, e);
-
-        for (size_t i = 0; i < n && r == 0; i++) {
-                char path[sizeof(ESP_IMAGE_DIR) + ENTRY_IMAGE_NAME_SIZE];
-
-                if (!images[i].named)
-                        continue;
-                (void)snprintf(path, sizeof(path), "%s/%s", ESP_IMAGE_DIR, images[i].file);
-                r = esp_step_check_shared(esp, path, e);
-        }
-        return r;
 }

@@ -207,7 +207,8 @@ int esp_add_entry(const struct esp *esp, const char *file, const char text[ENTRY
 /*
  * Switches an existing entry to another text: one write of one sector, synced. The same demands on
  * the text; -EINVAL when the file is not exactly ENTRY_SIZE bytes. After a power cut the entry is
- * the old or the new one.
+ * the old or the new one. One that shares its cluster with another file must not write into that:
+ * it gets one of its own by the exchange of esp_exchange_file().
  */
 int esp_write_entry_in_place(const struct esp *esp, const char *file, const char text[ENTRY_SIZE],
                              struct error *e) _must_check_;
@@ -276,11 +277,17 @@ int esp_list_entries(const struct esp *esp, struct entry_file **ret, size_t *ret
         _must_check_;
 
 /*
- * Whether every image that an entry names has its clusters for itself: -EUCLEAN (ERROR_IO) when one
- * does not. fsck.vfat would then cut the file that stands later in the folder, needed or not. Only
- * reads.
+ * Whether a file has to stay as it is, by its path from "/" on. All do but three kinds that cuts
+ * leave: images that no entry names, temporary names, and what fsck.vfat made of clusters that no
+ * file led to (FSCK0000.REC). Only reads.
  */
-int esp_check_images(const struct esp *esp, struct error *e) _must_check_;
+bool esp_needs(const struct esp *esp, const char *path) _must_check_;
+
+/*
+ * Deletes what fsck.vfat made of lost clusters: room for an image. While an entry leads to no image
+ * it stays, as it may be that one's rest; so does, with a warning, what shares clusters.
+ */
+int esp_drop_salvaged(const struct esp *esp, struct error *e) _must_check_;
 
 /* All images of ESP_IMAGE_DIR, sorted by number. The caller frees *ret. */
 int esp_list_images(const struct esp *esp, struct esp_image **ret, size_t *ret_n, struct error *e)

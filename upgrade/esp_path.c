@@ -88,9 +88,9 @@ int esp_path_read(int root, const char *path, struct buf *out)
 int esp_path_dir_open(struct esp_path_dir *d, int root, const char *path)
 {
         _cleanup_close_ int parent = -EBADF, fd = -EBADF;
-        const char *name;
+        const char *name = ".";
 
-        parent = esp_path_parent(root, path, &name);
+        parent = *path ? esp_path_parent(root, path, &name) : file_open_dir(root, ".");
         if (parent < 0)
                 return parent;
         fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -43,6 +43,7 @@ struct esp_path_dir {
                 .fd = -EBADF                                                                       \
         }
 
+/* path "": the root folder. */
 int esp_path_dir_open(struct esp_path_dir *d, int root, const char *path) _must_check_;
 /*
  * 1 with name and size set, 0 at the end, -E2BIG after LIMIT_ESP_FILES names. -ESTALE when a file

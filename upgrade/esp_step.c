@@ -60,7 +60,9 @@ int esp_step_check_shared(const struct esp *esp, const char *path, struct error 
                         error_advise(e, "run with the capability CAP_SYS_RAWIO");
         } else if (r > 0) {
                 r = error_set(e, ERROR_IO, EUCLEAN, "%s shares clusters with %s", path, other);
-                error_advise(e, "check the boot partition with fsck.vfat");
+                error_advise(e,
+                             "\"fsck.vfat -r\" on the unmounted boot partition asks which of the "
+                             "two to cut: the one that no boot entry names");
         }
         return r;
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the machine tests. Run: /usr/bin/python3 -m pytest vm-tests (as root, after "make").
 
-The build directory is "build" beside this folder, or $TB_BUILD. A failed test leaves its machine's directory, with
-console.log, in build/vm/tests/NAME.
+The build directory is "build" beside this folder, or $TB_BUILD; the kernel of the machines is that of Debian 12, or with
+TB_KERNEL=debian13 that of Debian 13. A failed test leaves its machine's directory, with console.log, in build/vm/tests/NAME.
 """
 import os
 import re

@@ -286,7 +286,7 @@ def test_secure_boot_off_and_measurements_replayed(attacked, workshop, node, hel
     place = node.machine.dir
     host_run('objcopy', '-O', 'binary', '--only-section=.initrd', workshop.usi(), place / 'initrd')
     machine = attacked(vars=OVMF_VARS, memory=768, extra=[
-        '-kernel', str(workshop.base() / 'boot/vmlinuz'), '-initrd', str(place / 'initrd'), '-append',
+        '-kernel', str(workshop.kernel() / 'vmlinuz'), '-initrd', str(place / 'initrd'), '-append',
         'console=ttyS0 rdinit=/usr/lib/systemd/systemd systemd.gpt_auto=no systemd.show_status=0 quiet'])
     twin = machine.dir / 'twin.img'
     twin.write_bytes(node.sealed['twin'])

@@ -242,7 +242,7 @@ def test_other_secure_boot_keys_foreseen(story):
 
 def test_other_secure_boot_keys_not_foreseen(story):
     machine = story.machine
-    run('hash-to-efi-sig-list', story.workshop.base() / 'boot/vmlinuz', machine.dir / 'dbx.esl')
+    run('hash-to-efi-sig-list', story.workshop.kernel() / 'vmlinuz', machine.dir / 'dbx.esl')
     rc, said = secureboot(story, story.signed_append('dbx', machine.dir / 'dbx.esl'), options=['--no-enroll'])
     assert rc == 0 and said['written'] == ['dbx'] and said['warnings'], said
     assert story.ways() == ['other-state', 'recovery-key']

@@ -21,7 +21,7 @@ BOOT_FAILED = r'boot failed: [^\n]*\n'     # the whole line: the console arrives
 @pytest.fixture(scope='module')
 def node(workshop, booted):
     """One installed machine that has been confirmed, in its second boot. Tests here only look, or clean up."""
-    with booted.clone(workshop.work / 'untouched') as machine:
+    with booted.clone(workshop.work / 'tests/node') as machine:
         machine.boot()
         yield machine
 

@@ -612,26 +612,76 @@ static void test_cross_links(void **state)
         assert_non_null(strstr(error.advice, "CAP_SYS_RAWIO"));
 }
 
-/* Before fsck.vfat gets to choose. */
-static void test_named_images_that_share(void **state)
+/* In place it would write into the other file. */
+static void test_entry_that_shares_gets_its_own_cluster(void **state)
+{
+        char before[ENTRY_SIZE], after[ENTRY_SIZE];
+
+        (void)state;
+        assert_int_equal(add_image(7), 0);
+        assert_int_equal(add_image(8), 0);
+        assert_int_equal(add_entry("passive.conf", "0002", 7), 0);
+        entry_text("entry", "0002", 8, after);
+        assert_int_equal(switch_entry("passive.conf", "0002", 8), 0);
+        scratch_expect(&dir, "loader/entries/passive.conf", after, sizeof(after));
+        assert_false(there("loader/entries/TBAGENT0.TMP"));
+        entry_text("entry", "0002", 7, before);
+        assert_int_equal(switch_entry("passive.conf", "0002", 7), 0);
+        scratch_put(&dir, "EFI/kairos/usi-00000009.efi", before, sizeof(before));
+        esp.clusters = byte_is_cluster;
+        if (switch_entry("passive.conf", "0002", 8) < 0)
+                fail_msg("%s", error.text);
+        scratch_expect(&dir, "loader/entries/passive.conf", after, sizeof(after));
+        /* The old cluster is the other's as well, and freed for neither. */
+        scratch_expect(&dir, "loader/entries/TBAGENT0.TMP", before, sizeof(before));
+        esp.clusters = no_permission;
+        assert_int_equal(switch_entry("passive.conf", "0002", 7), -EPERM);
+        scratch_expect(&dir, "loader/entries/passive.conf", after, sizeof(after));
+}
+
+/* Who may be cut, when something has to be. */
+static void test_what_is_needed(void **state)
 {
         (void)state;
         scratch_put_text(&dir, "EFI/kairos/usi-00000007.efi", "a");
-        scratch_put_text(&dir, "EFI/kairos/usi-00000008.efi", "b");
         scratch_put_text(&dir, "EFI/kairos/usi-00000009.efi", "b");
         scratch_put_text(&dir, "loader/entries/active.conf",
                          "title x\nefi /EFI/kairos/usi-00000007.efi\n");
+        assert_true(esp_needs(&esp, "/EFI/kairos/usi-00000007.efi"));
+        assert_true(esp_needs(&esp, "/loader/entries/active.conf"));
+        assert_true(esp_needs(&esp, "/EFI/BOOT/BOOTX64.EFI"));
+        assert_true(esp_needs(&esp, "/EFI/kairos"));
+        assert_true(esp_needs(&esp, "/EFI/other/usi-00000009.efi"));
+        assert_true(esp_needs(&esp, "/EFI/FSCK0000.REC"));
+        assert_true(esp_needs(&esp, ""));
+        assert_false(esp_needs(&esp, "/EFI/kairos/usi-00000009.efi"));
+        assert_false(esp_needs(&esp, "/loader/entries/TBAGENT0.TMP"));
+        assert_false(esp_needs(&esp, "/FSCK0000.REC"));
+        assert_true(esp_needs(&esp, "/FSCK000.REC"));
+}
+
+static void test_salvaged_clusters(void **state)
+{
+        (void)state;
+        scratch_put_text(&dir, "FSCK0000.REC", "x");
+        scratch_put_text(&dir, "FSCK0017.REC", "y");
+        scratch_put_text(&dir, "FSCK0017.RE", "z");
+        scratch_put_text(&dir, "EFI/FSCK0000.REC", "z");
+        scratch_put_text(&dir, "loader/entries/active.conf",
+                         "title x\nefi /EFI/kairos/usi-00000007.efi\n");
+        /* It may be what the entry leads to. */
+        assert_int_equal(esp_drop_salvaged(&esp, &error), 0);
+        assert_true(there("FSCK0000.REC") && there("FSCK0017.REC"));
+        scratch_put_text(&dir, "EFI/kairos/usi-00000007.efi", "y");
         esp.clusters = byte_is_cluster;
-        if (esp_check_images(&esp, &error) < 0)
-                fail_msg("%s", error.text); /* nobody needs the two that share */
-        scratch_put_text(&dir, "loader/entries/passive.conf",
-                         "title x\nefi /EFI/kairos/usi-00000009.efi\n");
-        assert_int_equal(esp_check_images(&esp, &error), -EUCLEAN);
-        assert_int_equal(error.class, ERROR_IO);
-        assert_non_null(strstr(error.text, "usi-00000009.efi shares clusters with"));
-        assert_non_null(strstr(error.text, "usi-00000008.efi"));
-        esp.clusters = no_permission;
-        assert_int_equal(esp_check_images(&esp, &error), -EPERM);
+        if (esp_drop_salvaged(&esp, &error) < 0)
+                fail_msg("%s", error.text);
+        assert_false(there("FSCK0000.REC"));
+        assert_true(there("FSCK0017.REC")); /* shares */
+        assert_true(there("FSCK0017.RE") && there("EFI/FSCK0000.REC"));
+        esp.clusters = NULL;
+        assert_int_equal(esp_drop_salvaged(&esp, &error), 0);
+        assert_false(there("FSCK0017.REC"));
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -642,7 +692,9 @@ int main(void)
                 cmocka_unit_test(test_cut_install),
                 cmocka_unit_test(test_cut_upgrade),
                 cmocka_unit_test(test_cut_bless),
-                CASE(test_named_images_that_share),
+                CASE(test_entry_that_shares_gets_its_own_cluster),
+                CASE(test_what_is_needed),
+                CASE(test_salvaged_clusters),
                 CASE(test_paths),
                 CASE(test_add_file),
                 CASE(test_space),

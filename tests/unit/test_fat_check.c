@@ -122,6 +122,46 @@ static void test_cross_link(void **state)
         assert_int_equal(c.broken, 0);
 }
 
+struct pairs {
+        unsigned n;
+        uint64_t last;
+        char text[4][2 * FAT_CHECK_NAME];
+};
+
+static void take_pair(void *arg, const struct fat_check_name *one,
+                      const struct fat_check_name *other)
+{
+        struct pairs *p = arg;
+
+        assert_true(p->n < ARRAY_SIZE(p->text));
+        p->last = other->at;
+        (void)snprintf(p->text[p->n++], sizeof(p->text[0]), "%s %s", one->path, other->path);
+}
+
+/* All pairs are told, each as a pair and not cluster by cluster; folders too. */
+static void test_pairs(void **state)
+{
+        struct world *w = *state;
+        struct error e = ERROR_INIT;
+        struct pairs pairs = {.n = 0};
+        struct fat_check c;
+
+        set_next(w, FAT_CLUSTER_FIRST, w->first);
+        set_next(w, w->first + CLUSTERS, w->first + 1);
+        if (fat_check_pairs(w->fd, START, SIZE, take_pair, &pairs, &c, &e) < 0)
+                fail_msg("%s", e.text);
+        assert_int_equal(pairs.n, 2);
+        assert_string_equal(pairs.text[0], " /EFI/kairos/usi-00000001.efi");
+        assert_string_equal(pairs.text[1], " /EFI/kairos/usi-00000002.efi");
+        assert_int_equal(c.crossed, CLUSTERS + 2);
+        /* Without its name, the second file shares nothing; what was its own alone is lost. */
+        if (fat_check_drop(w->fd, START, pairs.last, &e) < 0)
+                fail_msg("%s", e.text);
+        c = look(w);
+        assert_int_equal(c.crossed, CLUSTERS);
+        assert_int_equal(c.lost, CLUSTERS);
+}
+
 static void test_lost_clusters(void **state)
 {
         struct world *w = *state;
@@ -191,9 +231,13 @@ static void test_no_file_system(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_healthy),         TEST(test_cross_link),
-                TEST(test_lost_clusters),   TEST(test_chain_that_ends_early),
-                TEST(test_copies_and_mark), TEST(test_no_file_system),
+                TEST(test_healthy),
+                TEST(test_cross_link),
+                TEST(test_pairs),
+                TEST(test_lost_clusters),
+                TEST(test_chain_that_ends_early),
+                TEST(test_copies_and_mark),
+                TEST(test_no_file_system),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

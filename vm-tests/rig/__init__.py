@@ -3,7 +3,7 @@
 from .esp import Esp, make_data_disk, make_esp_image, make_live_medium
 from .firmware import OVMF_CODE, OVMF_VARS, enrolled_vars
 from .machine import Disk, Machine, MachineError, MachineGone, MachineTimeout, Result
-from .workshop import INSTALL, Workshop
+from .workshop import INSTALL, KERNELS, KernelUnreachable, Workshop
 
-__all__ = ['Disk', 'Esp', 'INSTALL', 'Machine', 'MachineError', 'MachineGone', 'MachineTimeout', 'OVMF_CODE', 'OVMF_VARS',
-           'Result', 'Workshop', 'enrolled_vars', 'make_data_disk', 'make_esp_image', 'make_live_medium']
+__all__ = ['Disk', 'Esp', 'INSTALL', 'KERNELS', 'KernelUnreachable', 'Machine', 'MachineError', 'MachineGone', 'MachineTimeout',
+           'OVMF_CODE', 'OVMF_VARS', 'Result', 'Workshop', 'enrolled_vars', 'make_data_disk', 'make_esp_image', 'make_live_medium']

@@ -11,13 +11,21 @@ ESP_TYPE = 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B'
 MIB = 1 << 20
 
 
+class ToolFailed(RuntimeError):
+    """A host tool ended with another exit status than 0."""
+
+    def __init__(self, argv, rc, said):
+        super().__init__(f'{" ".join(map(str, argv))}: exit {rc}\n{said}')
+        self.rc = rc
+
+
 def run(*argv, **kwargs):
     """A host tool; its words appear in the exception when it fails."""
     env = dict(os.environ, MTOOLS_SKIP_CHECK='1', LC_ALL='C')
     done = subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, **kwargs)
     if done.returncode != 0:
         said = (done.stderr + done.stdout)[-4000:].decode(errors='replace')
-        raise RuntimeError(f'{" ".join(map(str, argv))}: exit {done.returncode}\n{said}')
+        raise ToolFailed(argv, done.returncode, said)
     return done.stdout
 
 

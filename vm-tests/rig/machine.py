@@ -41,6 +41,7 @@ FULL_SPEED = 1 << 34        # bytes a second: of what is written to a file, not 
 # Where a boot ends that goes nowhere: waiting for the timeout would only cost minutes.
 DEAD_END = re.compile(r'No bootable option or device was found|Kernel panic - not syncing')
 ESCAPES = re.compile(r'\x1b(\[[0-9;=?]*[A-Za-z]|[()][0-9A-B]|[=>c])')
+BAY = ('-device', 'virtio-scsi-pci,id=bay')      # QEMU arguments: where a disk can be plugged in while the machine runs
 GUEST_FORWARD_ADDRESS = '10.0.2.100'
 
 _live = weakref.WeakSet()
@@ -323,6 +324,14 @@ class Machine:
         if len(nodes) != 1:
             raise MachineError(f'disk {serial}: found {nodes} in the guest')
         return nodes[0]
+
+    def plug(self, disk):
+        """Attaches a disk to the running machine, which has to have a BAY. It stays there in later boots."""
+        self.qmp('blockdev-add', **{'driver': disk.format, 'node-name': disk.serial, 'read-only': disk.readonly,
+                                    'file': {'driver': 'file', 'filename': str(disk.path), 'read-only': disk.readonly}})
+        self.qmp('device_add', driver='scsi-hd', bus='bay.0', drive=disk.serial, serial=disk.serial)
+        self.disks.append(replace(disk, bus='scsi'))
+        self.run(['udevadm', 'wait', '--timeout=30', f'/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_{disk.serial}'], check=True)
 
     def network_up(self):
         """Gives the guest its address; forwarded ports are then at the address this returns."""

@@ -12,9 +12,9 @@ import os
 import shutil
 from pathlib import Path
 
-from .esp import make_live_medium, run
+from .esp import ToolFailed, make_live_medium, run
 from .firmware import SYSTEMD_BOOT, enrolled_vars
-from .machine import Disk, Machine
+from .machine import BAY, Disk, Machine
 
 HERE = Path(__file__).resolve().parent
 OS = HERE.parent / 'os'
@@ -25,6 +25,8 @@ TARGET_SIZE = 16 << 30              # sparse: only what the guest writes takes r
 INSTALL_TIMEOUT = 600
 # Every TPM here is swtpm, which nobody gets without asking for it.
 INSTALL = ['tb-agent', 'install', '--allow-software-tpm']
+KERNELS = ('debian12', 'debian13')  # of the demo OS; its root is Debian 12 under either
+UNREACHABLE = 69                    # exit status of base-kernel
 
 
 def digest(*parts):
@@ -46,9 +48,20 @@ def digest(*parts):
     return h.hexdigest()
 
 
+class KernelUnreachable(Exception):
+    """The packages of a kernel cannot be downloaded."""
+
+
 class Workshop:
-    def __init__(self, build, work):
+    def __init__(self, build, work, kernel=None):
+        """kernel: of the system images, one of KERNELS; $TB_KERNEL if it is not said, and debian12 without that. What is made for
+        another kernel than debian12 is kept apart from the rest, keys and machines too."""
+        self.kernel_name = kernel or os.environ.get('TB_KERNEL') or KERNELS[0]
+        if self.kernel_name not in KERNELS:
+            raise ValueError(f'kernel {self.kernel_name}: not one of {", ".join(KERNELS)}')
         self.build, self.work = Path(build).resolve(), Path(work).resolve()
+        if self.kernel_name != KERNELS[0]:
+            self.work /= self.kernel_name
         self.agent, self.guest, self.tb_image, self.root_stage = programs = [
             self.build / n for n in ('tb-agent', 'tb-guest', 'tb-image', 'tb-root')]
         for program in programs:
@@ -84,9 +97,25 @@ class Workshop:
         return self._kept(name, 'tb-image keys', lambda path: run(self.tb_image, 'keys', path))
 
     def base(self):
-        """The demo OS without the programs under test: slow to make, and made once."""
+        """The demo OS without kernel and without the programs under test: slow to make, and made once."""
         run(OS / 'base-root', self.build / 'os')
         return self.build / 'os'
+
+    def kernel(self, name=None):
+        """A folder with a kernel: vmlinuz, its modules, and its release; made when it is first asked for, and kept."""
+        name = name or self.kernel_name
+        path = self.build / 'os/kernels' / name
+        try:
+            run(OS / 'base-kernel', name, path)
+        except ToolFailed as e:
+            if e.rc == UNREACHABLE:
+                raise KernelUnreachable(str(e)) from e
+            raise
+        return path
+
+    def release(self, name=None):
+        """What "uname -r" says on a machine with a kernel."""
+        return (self.kernel(name) / 'release').read_text().strip()
 
     def sign(self, name, source, keys='keys'):
         """An EFI program, signed by the db key of keys."""
@@ -98,9 +127,10 @@ class Workshop:
         return self.sign(f'systemd-boot-{keys}.efi', SYSTEMD_BOOT, keys)
 
     def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline='', root_format=None,
-            furnish=None):
-        """A system image. label names the file; cmdline is added to the usual command line; furnish(root) adds to its root."""
-        base, keydir = self.base(), self.keys(keys)
+            furnish=None, kernel=None):
+        """A system image. label names the file; cmdline is added to the usual command line; furnish(root) adds to its root;
+        kernel: another one than the workshop's, and the file is then named after it as well."""
+        base, kerneldir, keydir = self.base(), self.kernel(kernel), self.keys(keys)
         options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir]
         if policy_keys:
             options += ['--policy-keys', self.keys(policy_keys)]
@@ -109,21 +139,23 @@ class Workshop:
         if root_format not in (None, 'cpio'):
             options += ['--root-format', root_format]
         more = inspect.getsource(furnish) if furnish else ''
-        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', OS, *UNITS, STUB, keydir, options, version, more)
+        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', kerneldir / 'stamp', OS, *UNITS, STUB,
+                     keydir, options, version, more)
 
         def make(path):
             root = path.with_suffix('.root')
-            run(OS / 'compose', '--version', version, base, self.agent, self.guest, root)
+            run(OS / 'compose', '--version', version, base, kerneldir, self.agent, self.guest, root)
             # Who signs images signs system extensions as well.
             (root / 'usr/share/tb-agent').mkdir(parents=True, exist_ok=True)
             shutil.copyfile(keydir / 'db.pem', root / 'usr/share/tb-agent/extension.pem')
             if furnish:
                 furnish(root)
-            told = run(self.tb_image, 'usi', '--rootfs', root, '--kernel', base / 'boot/vmlinuz', '--os-release',
+            told = run(self.tb_image, 'usi', '--rootfs', root, '--kernel', kerneldir / 'vmlinuz', '--os-release',
                        root / 'usr/lib/os-release', *options, '--out', path, '--json')
             path.with_suffix('.json').write_bytes(told)
             shutil.rmtree(root)
-        return self._kept(f'usi-{label}.efi', key, make)
+        other = f'-{kernel}' if kernel not in (None, self.kernel_name) else ''
+        return self._kept(f'usi-{label}{other}.efi', key, make)
 
     def usi_facts(self, label='v1'):
         """What tb-image said about an image when it made it, e.g. its predicted PCR 11."""
@@ -219,10 +251,12 @@ class Workshop:
 
     def running(self):
         """The installed machine in an ordinary session, confirmed and idle, but asleep: a clone goes on there at once, as
-        long as its disks are the same. Cold boots of it are as ever."""
+        long as its disks are the same; plug() gives it more. Cold boots of it are as ever."""
         def make(path):
-            return self._at_rest(self.booted().clone(path).boot())
-        return self._asleep('running', make)
+            return self._at_rest(self.booted().clone(path, extra=BAY).boot())
+        machine = self._asleep('running', make)
+        machine.extra = list(BAY)
+        return machine
 
     def live(self):
         """The session of the installer medium, with an empty disk "target", asleep."""
