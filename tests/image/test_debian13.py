@@ -76,7 +76,7 @@ def profiled(debian13, keys, tmp_path_factory):
     """An image with three profiles, and what tb-image said of it."""
     folder = tmp_path_factory.mktemp("profiled")
     said = build_usi(folder, keys, make_rootfs(folder / "root"), extra=[
-        "--stub", debian13 / "usr/lib/systemd/boot/efi/linuxx64.efi.stub", "--uname", "6.1.0-1-amd64", "--json",
+        "--stub", debian13 / "usr/lib/systemd/boot/efi/linuxx64.efi.stub", "--uname", "6.1.0-1-amd64", "--json", "--measure",
         "--profile", "debug:Debug boot=+systemd.log_level=debug", "--profile=reset=rd.reset quiet"])
     return folder / "image.efi", json.loads(said.stdout)
 
@@ -104,7 +104,7 @@ def test_ukify_reads_our_profiles(debian13, profiled):
                      PROFILES["reset"] + "\n"]
 
 
-def test_each_profile_measures_as_systemd_257_says(debian13, profiled, tmp_path):
+def test_each_profile_measures_as_systemd_257_says(debian13, profiled, keys, tmp_path):
     image, said = profiled
     shown = json.loads(tb_image("inspect", "--json", image).stdout)
     assert [(p["id"], p["cmdline"]) for p in shown["profiles"]] == list(PROFILES.items())
@@ -116,6 +116,8 @@ def test_each_profile_measures_as_systemd_257_says(debian13, profiled, tmp_path)
         assert {phase: ours[phase] for phase in theirs} == theirs
         assert said["profiles"][number]["id"] == name
         assert said["profiles"][number]["pcr11"]["enter-initrd"] == theirs["enter-initrd"]
+        predicted = json.loads(tb_image("measure", "--json", "--keys", keys, "--profile", str(number), image).stdout)["pcrs"]
+        assert said["profiles"][number]["pcrs"] == predicted
     assert said["pcr11"] == said["profiles"][0]["pcr11"]
 
 
