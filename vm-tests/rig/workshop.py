@@ -98,18 +98,20 @@ class Workshop:
         return self.sign(f'systemd-boot-{keys}.efi', SYSTEMD_BOOT, keys)
 
     def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline='', root_format=None,
-            furnish=None):
-        """A system image. label names the file; cmdline is added to the usual command line; furnish(root) adds to its root."""
+            furnish=None, stub=STUB, more=()):
+        """A system image. label names the file; cmdline is added to the usual command line; furnish(root) adds to its root;
+        more: further words of tb-image usi."""
         base, keydir = self.base(), self.keys(keys)
-        options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir]
+        options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir, *more]
         if policy_keys:
             options += ['--policy-keys', self.keys(policy_keys)]
         if unsigned:
             options += ['--unsigned']
         if root_format not in (None, 'cpio'):
             options += ['--root-format', root_format]
-        more = inspect.getsource(furnish) if furnish else ''
-        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', OS, *UNITS, STUB, keydir, options, version, more)
+        furniture = inspect.getsource(furnish) if furnish else ''
+        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', OS, *UNITS, stub, keydir, options, version,
+                     furniture)
 
         def make(path):
             root = path.with_suffix('.root')
@@ -120,7 +122,7 @@ class Workshop:
             if furnish:
                 furnish(root)
             told = run(self.tb_image, 'usi', '--rootfs', root, '--kernel', base / 'boot/vmlinuz', '--os-release',
-                       root / 'usr/lib/os-release', *options, '--out', path, '--json')
+                       root / 'usr/lib/os-release', '--stub', stub, *options, '--out', path, '--json')
             path.with_suffix('.json').write_bytes(told)
             shutil.rmtree(root)
         return self._kept(f'usi-{label}.efi', key, make)
