@@ -51,7 +51,7 @@ MAN := $(patsubst man/%.scd,$(B)/man/%,$(MAN_SRC))
 
 PKGS := fdisk libcryptsetup tss2-esys tss2-mu tss2-rc tss2-tctildr json-c libcrypto blkid libkmod devmapper libseccomp \
 	libcurl libarchive libfyaml yaml-0.1 libqrencode ext2fs
-IMAGE_PKGS := libarchive
+IMAGE_PKGS := libarchive libcurl libseccomp
 pkg_cflags := $(shell pkg-config --cflags $(PKGS) cmocka 2>/dev/null)
 pkg_libs = $(shell pkg-config --libs $(PKGS))
 image_libs = $(shell pkg-config --libs libcrypto json-c $(IMAGE_PKGS))

@@ -13,6 +13,7 @@
 #include "agent/install_auto.h"
 #include "agent/install_choose.h"
 #include "agent/install_keep.h"
+#include "agent/install_offer.h"
 #include "agent/lock.h"
 #include "agent/options.h"
 #include "agent/progress.h"
@@ -26,7 +27,7 @@ struct install_options {
         struct option_list partitions, configs;
         const char *tcti, *pcrs;
         uint64_t progress_fd;
-        bool yes, json, dry_run, use_default_dirs, reboot, poweroff;
+        bool yes, json, dry_run, use_default_dirs, reboot, poweroff, offer;
 };
 
 static void print_help(void)
@@ -94,6 +95,9 @@ static void print_help(void)
                 "  --unattended     if a configuration in the known folders says install.auto, do "
                 "what it\n"
                 "                   says, show it on every console, and ask nothing\n"
+                "  --offer          ask on the terminal first whether to install, and restart the "
+                "machine\n"
+                "                   in the end, as the console of a live session does\n"
                 "  --dry-run        show the plan, change nothing\n"
                 "  --progress-fd N  write progress to this descriptor, as JSON lines\n"
                 "  --json           print the result as JSON\n"
@@ -112,6 +116,23 @@ static int begin_unattended(struct install_options *o, struct error *e)
                                  "--target, --image or --config");
         o->use_default_dirs = true;
         o->yes = true;
+        return 0;
+}
+
+/* Somebody will be asked, and can be shown something. */
+static bool is_attended(const struct install_options *o)
+{
+        return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+static int check_offer(const struct install_options *o, struct error *e)
+{
+        if (o->wishes.image || o->wishes.unattended || o->json || o->dry_run)
+                return error_set(e, ERROR_USAGE, EINVAL,
+                                 "--offer is for an installation on this machine: no --image, "
+                                 "--unattended, --json or --dry-run");
+        if (!is_attended(o))
+                return error_set(e, ERROR_USAGE, EINVAL, "there is no terminal to ask on");
         return 0;
 }
 
@@ -153,6 +174,7 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 {"poweroff", OPTION_FLAG, &o->poweroff},
                 {"yes", OPTION_FLAG, &o->yes},
                 {"unattended", OPTION_FLAG, &o->wishes.unattended},
+                {"offer", OPTION_FLAG, &o->offer},
                 {"json", OPTION_FLAG, &o->json},
                 {"dry-run", OPTION_FLAG, &o->dry_run},
         };
@@ -172,6 +194,8 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
                 r = error_set(e, ERROR_USAGE, EINVAL, "--target and --image exclude each other");
         if (r == 0 && o->wishes.unattended)
                 r = begin_unattended(o, e);
+        if (r == 0 && o->offer)
+                r = check_offer(o, e);
         o->wishes.seal = o->wishes.image && o->tcti;
         for (unsigned i = 0; i < o->partitions.n && r == 0; i++)
                 r = extra_parse(o->partitions.item[i], &o->wishes.layout.extras, e);
@@ -200,12 +224,6 @@ static int read_config(const struct env *env, struct install_options *o, struct 
         if (r == 0 && o->wishes.unattended)
                 r = install_auto_check(env, *ret, e);
         return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);
-}
-
-/* Somebody will be asked, and can be shown something. */
-static bool is_attended(const struct install_options *o)
-{
-        return !o->yes && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
 }
 
 static int check_wishes(const struct install_options *o, struct error *e)
@@ -379,6 +397,11 @@ static int carry_out(struct install_plan *plan, const struct install_options *o,
         if (r == 0 && plan->unattended)
                 install_auto_end(plan->env, plan->end, true, NULL);
         if (r == 0)
+                r = install_end_wait(plan, e);
+        if (r == 0 && o->offer)
+                install_offer_end(stdin, stderr,
+                                  plan->end == INSTALL_END_POWEROFF ? "power off" : "restart");
+        if (r == 0)
                 r = install_end_leave(plan, e);
         if (r == 0)
                 return print_result(plan, o, run, NULL, e);
@@ -473,8 +496,12 @@ int verb_install(const struct env *env, int argc, char **argv)
                 return 0;
         if (options.tcti)
                 used.tcti = options.tcti;
+        if (r == 0 && options.offer)
+                r = install_offer_begin(stdin, stderr, &error);
         if (r == 0)
                 r = read_config(&used, &options, &config, &error);
+        if (r == 0 && options.offer && options.wishes.end == INSTALL_END_STAY)
+                options.wishes.end = INSTALL_END_REBOOT;
         if (r == 0)
                 r = check_wishes(&options, &error);
         if (r == 0)

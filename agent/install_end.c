@@ -105,16 +105,17 @@ static int wait_for_reader(struct error *e)
                                      "machine stays on");
 }
 
+int install_end_wait(const struct install_plan *p, struct error *e)
+{
+        return p->end != INSTALL_END_STAY && p->escrow.place == INSTALL_ESCROW_SHOWN
+                       ? wait_for_reader(e)
+                       : 0;
+}
+
 int install_end_leave(const struct install_plan *p, struct error *e)
 {
-        int r = 0;
-
         if (p->end == INSTALL_END_STAY)
                 return 0;
-        if (p->escrow.place == INSTALL_ESCROW_SHOWN)
-                r = wait_for_reader(e);
-        if (r < 0)
-                return r;
         return p->end == INSTALL_END_REBOOT ? restart_node(p->env, e)
                                             : restart_power_off(p->env, e);
 }

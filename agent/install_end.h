@@ -40,5 +40,9 @@ int install_end_ask_hooks(const struct install_plan *p, unsigned *ret_run, struc
 int install_end_tell_hooks(const struct install_plan *p, unsigned *ret_run, struct error *e)
         _must_check_;
 
+/* Before the session ends: until a recovery key that was shown is read. ERROR_INTERRUPTED when
+ * nobody says so. */
+int install_end_wait(const struct install_plan *p, struct error *e) _must_check_;
+
 /* Restarts or powers off, where that was wished. ERROR_PRECONDITION when it cannot be asked for. */
 int install_end_leave(const struct install_plan *p, struct error *e) _must_check_;

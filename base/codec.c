@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/codec.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -25,6 +26,19 @@ static int hex_value(char c)
         if (c >= 'A' && c <= 'F')
                 return c - 'A' + 10;
         return -EINVAL;
+}
+
+void uuid_encode(const uint8_t bytes[16], unsigned version, char ret[UUID_TEXT_SIZE])
+{
+        char hex[2 * 16 + 1];
+        uint8_t b[16];
+
+        memcpy(b, bytes, sizeof(b));
+        b[6] = (uint8_t)((b[6] & 0x0f) | version << 4);
+        b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+        hex_encode(b, sizeof(b), hex);
+        (void)snprintf(ret, UUID_TEXT_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
+                       hex + 16, hex + 20);
 }
 
 int hex_decode(const char *s, uint8_t *out, size_t n)

@@ -141,18 +141,13 @@ static int write_content(struct writer *w, const struct tree *t, const struct tr
             w->capabilities++ == 0)
                 w->first = entry->path;
         while (done < entry->size) {
-                uint64_t left = entry->size - done;
-                size_t n = left < FILE_CHUNK ? (size_t)left : FILE_CHUNK;
-                ssize_t got = file_pread(fd, w->chunk, n, entry->offset + done);
+                ssize_t n = tree_read(entry, fd, done, w->chunk, FILE_CHUNK, e);
 
-                if (got < 0)
-                        return error_errno(e, (int)-got, "cannot read %s", entry->path);
-                if ((size_t)got != n)
-                        return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
-                                         entry->path);
-                if (archive_write_data(w->archive, w->chunk, n) != (la_ssize_t)n || w->failed)
+                if (n < 0)
+                        return (int)n;
+                if (archive_write_data(w->archive, w->chunk, (size_t)n) != n || w->failed)
                         return failed(w, e);
-                done += n;
+                done += (uint64_t)n;
         }
         return 0;
 }

@@ -11,21 +11,6 @@
 #include "image/bundle_fat.h"
 
 #define ESP_TYPE "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-#define GUID_TEXT 37u
-
-/* A GUID of our own making (RFC 9562, version 8) from a digest: another content, another GUID. */
-static void make_guid(const uint8_t digest[SHA256_SIZE], char ret[GUID_TEXT])
-{
-        uint8_t g[16];
-        char hex[2 * sizeof(g) + 1];
-
-        memcpy(g, digest, sizeof(g));
-        g[6] = (uint8_t)((g[6] & 0x0f) | 0x80);
-        g[8] = (uint8_t)((g[8] & 0x3f) | 0x80);
-        hex_encode(g, sizeof(g), hex);
-        (void)snprintf(ret, GUID_TEXT, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
-                       hex + 16, hex + 20);
-}
 
 /*
  * The partition offset makes xorriso count the appended partition as part of the ISO, as El Torito
@@ -94,7 +79,7 @@ int iso_write(const struct bundle *b, const char *label, uint32_t serial, const 
 {
         _cleanup_(output_free_p) struct output *output = NULL, *scratch = NULL;
         uint8_t digest[SHA256_SIZE];
-        char guid[GUID_TEXT], fat[64];
+        char guid[UUID_TEXT_SIZE], fat[64];
         const char *name;
         int r;
 
@@ -107,7 +92,7 @@ int iso_write(const struct bundle *b, const char *label, uint32_t serial, const 
                 r = output_name(output, &name, e);
         if (r < 0)
                 return r;
-        make_guid(digest, guid);
+        uuid_encode(digest, 8, guid); /* another content, another one */
         (void)snprintf(fat, sizeof(fat), "/proc/%ld/fd/%d", (long)getpid(), output_fd(scratch));
         r = run_xorriso(fat, label, guid, bundle_epoch(b), name, e);
         if (r < 0)

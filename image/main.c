@@ -44,7 +44,9 @@ static const struct verb {
          "\n"
          "  --rootfs ROOT           root of the operating system (becomes the initrd): a "
          "directory,\n"
-         "                          tar:FILE, ocifile:FILE or dir:LAYOUT\n"
+         "                          tar:FILE, ocifile:FILE, dir:LAYOUT, or a container image "
+         "in a\n"
+         "                          registry: oci:REGISTRY/NAME[:TAG][@DIGEST]\n"
          "  --kernel FILE           kernel (default: the only one in the root)\n"
          "  --cmdline TEXT          kernel command line\n"
          "  --os-release FILE       os-release of the image (default: that of the root)\n"
@@ -59,6 +61,8 @@ static const struct verb {
          "file\n"
          "                          system in it, mounted read-only\n"
          "  --sbom FILE             also write a list of the packages in the root (CycloneDX)\n"
+         "  --measure               also print the PCRs of a machine that starts the image\n"
+         "  --loader FILE           with --measure: signed systemd-boot that starts it\n"
          "  --profile ID[:TITLE]=CMDLINE\n"
          "                          another profile of the image, with this command line; may be "
          "given\n"
@@ -71,7 +75,14 @@ static const struct verb {
          "  --policy-keys DIR       take the PCR policy key from here instead of --keys\n"
          "  --unsigned              do not sign the image (the PCR policy is still signed)\n"
          "  --compression-level N   zstd level, 1 to 19 (default 9)\n"
-         "  --json                  print the result as JSON\n",
+         "  --json                  print the result as JSON\n"
+         "\n"
+         "Of a registry:\n"
+         "  --ca FILE               PEM certificates to trust instead of the system's\n"
+         "  --auth FILE             logins (config.json)\n"
+         "  --insecure HOST         HOST[:PORT] may be spoken to without TLS; several times\n"
+         "  --mirror HOST=URL       try URL before the registry HOST; several times\n"
+         "  --attempts N            tries of a step that fails for the moment, 1 to 100\n",
          verb_usi},
         {"sign", "sign a PE image",
          "Usage: tb-image sign --keys DIR --out OUT IN\n"

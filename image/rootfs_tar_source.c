@@ -17,7 +17,8 @@ static const char *after(const char *name, const char *prefix)
 
 bool rootfs_is_source(const char *name)
 {
-        return after(name, "tar:") || after(name, "ocifile:") || after(name, "dir:");
+        return after(name, "tar:") || after(name, "ocifile:") || after(name, "dir:") ||
+               after(name, "oci:");
 }
 
 /* A layout in a folder, as store. */
@@ -54,7 +55,8 @@ static int folder_open(struct oci_store *s, const char *name, struct stream **re
 }
 
 /* Lowest layer first. */
-static int add_image(struct rootfs *fs, struct oci_store *store, struct error *e)
+static int add_image(struct rootfs *fs, struct oci_store *store,
+                     char manifest[OCI_DIGEST_TEXT_SIZE], struct error *e)
 {
         _cleanup_(local_image_free_p) struct local_image *image = NULL;
         int r = local_image_find(store, oci_platform_here(), &image, e);
@@ -65,6 +67,7 @@ static int add_image(struct rootfs *fs, struct oci_store *store, struct error *e
                               "root in it");
         if (r < 0)
                 return r;
+        memcpy(manifest, image->manifest, OCI_DIGEST_TEXT_SIZE);
         for (unsigned i = 0; i < image->n_layers && r == 0; i++) {
                 const struct local_layer *l = &image->layers[i];
                 _cleanup_(oci_checked_done) struct oci_checked checked = {.hash = NULL};
@@ -93,7 +96,8 @@ static int from_tar(struct rootfs *fs, const char *path, struct error *e)
         return rootfs_add_tar(fs, &stream.stream, false, e);
 }
 
-static int from_archive(struct rootfs *fs, const char *path, struct error *e)
+static int from_archive(struct rootfs *fs, const char *path, char manifest[OCI_DIGEST_TEXT_SIZE],
+                        struct error *e)
 {
         _cleanup_(archive_store_free_p) struct archive_store *store = NULL;
         _cleanup_close_ int fd = -EBADF;
@@ -104,10 +108,11 @@ static int from_archive(struct rootfs *fs, const char *path, struct error *e)
                 return r;
         file_ranges_fd_init(&ranges, fd);
         r = archive_store_open(&ranges.ranges, &store, e);
-        return r == 0 ? add_image(fs, archive_store_get(store), e) : r;
+        return r == 0 ? add_image(fs, archive_store_get(store), manifest, e) : r;
 }
 
-static int from_folder(struct rootfs *fs, const char *path, struct error *e)
+static int from_folder(struct rootfs *fs, const char *path, char manifest[OCI_DIGEST_TEXT_SIZE],
+                       struct error *e)
 {
         _cleanup_(folder_done) struct folder f = {
                 .store = {.open = folder_open}, .dir = file_open_dir(AT_FDCWD, path), .fd = -EBADF};
@@ -121,10 +126,11 @@ static int from_folder(struct rootfs *fs, const char *path, struct error *e)
                 return error_wrap(e, r, "%s", path);
         if (r == 0)
                 return error_set(e, ERROR_CONFIG, EINVAL, "%s is no OCI layout", path);
-        return add_image(fs, &f.store, e);
+        return add_image(fs, &f.store, manifest, e);
 }
 
-int rootfs_from_source(const char *name, struct tree **ret, struct error *e)
+static int from_file(const char *name, char manifest[OCI_DIGEST_TEXT_SIZE], struct rootfs **ret,
+                     struct error *e)
 {
         _cleanup_(rootfs_free_p) struct rootfs *fs = NULL;
         const char *path;
@@ -135,13 +141,26 @@ int rootfs_from_source(const char *name, struct tree **ret, struct error *e)
         if ((path = after(name, "tar:")))
                 r = from_tar(fs, path, e);
         else if ((path = after(name, "ocifile:")))
-                r = from_archive(fs, path, e);
+                r = from_archive(fs, path, manifest, e);
         else
-                r = from_folder(fs, after(name, "dir:"), e);
+                r = from_folder(fs, after(name, "dir:"), manifest, e);
         if (r < 0) {
                 if (e->class == ERROR_REFUSED || e->class == ERROR_SOURCE)
                         e->class = ERROR_CONFIG; /* a file that the caller named */
                 return error_wrap(e, r, "%s", name);
         }
-        return rootfs_tree(fs, ret, e);
+        *ret = TAKE_PTR(fs);
+        return 0;
+}
+
+int rootfs_from_source(const char *name, const struct fetch_options *how,
+                       char manifest[OCI_DIGEST_TEXT_SIZE], struct tree **ret, struct error *e)
+{
+        _cleanup_(rootfs_free_p) struct rootfs *fs = NULL;
+        int r;
+
+        *manifest = '\0';
+        r = after(name, "oci:") ? rootfs_from_registry(name, how, manifest, &fs, e)
+                                : from_file(name, manifest, &fs, e);
+        return r == 0 ? rootfs_tree(fs, ret, e) : r;
 }

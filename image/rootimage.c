@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/codec.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/limits.h"
@@ -18,7 +19,6 @@
 /* The most that lz4hc knows. */
 #define LZ4HC_LEVEL_MAX 12u
 #define NUMBER_SIZE 24u
-#define UUID_TEXT 37u
 
 static const char *const names[_ROOT_FORMAT_MAX] = {
         [ROOT_FORMAT_CPIO] = "cpio",
@@ -119,7 +119,7 @@ static int run_erofs(const struct job *j, const char *tar_option, const char *so
                      struct error *e)
 {
         unsigned level = j->how->level < LZ4HC_LEVEL_MAX ? j->how->level : LZ4HC_LEVEL_MAX;
-        char compression[NUMBER_SIZE], time[NUMBER_SIZE + 2], uuid[UUID_TEXT];
+        char compression[NUMBER_SIZE], time[NUMBER_SIZE + 2], uuid[UUID_TEXT_SIZE];
         uint8_t digest[SHA256_SIZE];
         const char *argv[12] = {"mkfs.erofs", "--quiet", compression, "-C65536", time, "-U", uuid};
         unsigned n = 7;
@@ -129,11 +129,7 @@ static int run_erofs(const struct job *j, const char *tar_option, const char *so
                 return error_errno(e, -r, "cannot read the packed root");
         (void)snprintf(compression, sizeof(compression), "-zlz4hc,%u", level);
         (void)snprintf(time, sizeof(time), "-T%s", j->epoch);
-        (void)snprintf(uuid, sizeof(uuid),
-                       "%02x%02x%02x%02x-%02x%02x-8%01x%02x-8%01x%02x-%02x%02x%02x%02x%02x%02x",
-                       digest[0], digest[1], digest[2], digest[3], digest[4], digest[5],
-                       digest[6] & 0xfu, digest[7], digest[8] & 0xfu, digest[9], digest[10],
-                       digest[11], digest[12], digest[13], digest[14], digest[15]);
+        uuid_encode(digest, 8, uuid);
         if (tar_option)
                 argv[n++] = tar_option;
         argv[n++] = j->out;

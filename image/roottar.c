@@ -146,15 +146,10 @@ static int write_header(struct writer *w, struct error *e)
 static int write_content(struct writer *w, const struct tree_entry *t, int fd, struct error *e)
 {
         for (uint64_t done = 0; done < t->size;) {
-                uint64_t left = t->size - done;
-                ssize_t n = file_pread(fd, w->chunk, left < FILE_CHUNK ? (size_t)left : FILE_CHUNK,
-                                       t->offset + done);
+                ssize_t n = tree_read(t, fd, done, w->chunk, FILE_CHUNK, e);
 
                 if (n < 0)
-                        return error_errno(e, (int)-n, "cannot read %s", t->path);
-                if (n == 0)
-                        return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
-                                         t->path);
+                        return (int)n;
                 if (archive_write_data(w->archive, w->chunk, (size_t)n) < 0)
                         return failed(w, e);
                 done += (uint64_t)n;

@@ -377,6 +377,19 @@ int tree_xattrs(const struct tree *t, const struct tree_entry *entry, struct buf
         return r < 0 ? failed(e, -r, entry->path) : 0;
 }
 
+ssize_t tree_read(const struct tree_entry *entry, int fd, uint64_t at, void *buf, size_t n,
+                  struct error *e)
+{
+        uint64_t left = entry->size - at;
+        ssize_t got = file_pread(fd, buf, left < n ? (size_t)left : n, entry->offset + at);
+
+        if (got < 0)
+                return error_errno(e, (int)-got, "cannot read %s", entry->path);
+        if (got == 0)
+                return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read", entry->path);
+        return got;
+}
+
 int tree_copy(const struct tree *t, const struct tree_entry *entry, int to, struct error *e)
 {
         _cleanup_free_ uint8_t *chunk = malloc(FILE_CHUNK);
@@ -387,17 +400,14 @@ int tree_copy(const struct tree *t, const struct tree_entry *entry, int to, stru
         if (!chunk)
                 return error_oom(e);
         for (uint64_t done = 0; done < entry->size;) {
-                uint64_t left = entry->size - done;
-                ssize_t n = file_pread(fd, chunk, left < FILE_CHUNK ? (size_t)left : FILE_CHUNK,
-                                       entry->offset + done);
+                ssize_t n = tree_read(entry, fd, done, chunk, FILE_CHUNK, e);
                 int r;
 
-                if (n == 0)
-                        return error_set(e, ERROR_BUSY, ESTALE, "%s shrank while it was read",
-                                         entry->path);
-                r = n < 0 ? (int)n : file_write(to, chunk, (size_t)n);
+                if (n < 0)
+                        return (int)n;
+                r = file_write(to, chunk, (size_t)n);
                 if (r < 0)
-                        return error_errno(e, -r, "cannot read %s", entry->path);
+                        return error_errno(e, -r, "cannot keep %s", entry->path);
                 done += (uint64_t)n;
         }
         return 0;

@@ -79,6 +79,13 @@ const struct tree_entry *tree_find(const struct tree *t, const char *path);
 int tree_xattrs(const struct tree *t, const struct tree_entry *entry, struct buf *out,
                 struct error *e) _must_check_;
 
+/*
+ * The next bytes of a regular file that tree_open() gave, from an offset below its size on: at most
+ * n, at least one. -ESTALE when the file has become shorter; I/O errors.
+ */
+ssize_t tree_read(const struct tree_entry *entry, int fd, uint64_t at, void *buf, size_t n,
+                  struct error *e) _must_check_;
+
 /* Appends the content of a regular file to an open one, at its position. */
 int tree_copy(const struct tree *t, const struct tree_entry *entry, int to, struct error *e)
         _must_check_;

@@ -441,6 +441,8 @@ int verb_keys(char *const argv[], bool *json, struct error *e)
                 return error_set(e, ERROR_USAGE, EINVAL, "--bits is a multiple of 8");
         if (s.token && !token_is_uri(s.token))
                 return error_set(e, ERROR_USAGE, EINVAL, "--pkcs11 begins with " TOKEN_SCHEME);
+        if (s.token && token_check_uri(s.token, e) < 0)
+                return -EINVAL;
         if (s.token && bits)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--bits is for keys that are made: a token has its own");

@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tb-image measure: what the PCRs of a machine will hold that starts an image. */
-#include <stdio.h>
-#include <string.h>
-
-#include "base/codec.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "image/document.h"
 #include "image/input.h"
-#include "image/keyfile.h"
-#include "image/phases.h"
-#include "image/say.h"
+#include "image/predict.h"
 #include "image/verb.h"
 #include "image/words.h"
-#include "upgrade/measure.h"
 #include "upgrade/usi.h"
 
 struct settings {
@@ -25,12 +18,6 @@ struct settings {
 struct inputs {
         int image, loader;
         struct usi *usi;
-};
-
-struct values {
-        bool has_pcr7;
-        uint8_t pcr4[SHA256_SIZE], pcr7[SHA256_SIZE], pcr12[SHA256_SIZE], pcr13[SHA256_SIZE];
-        uint8_t pcr11[PHASE_MAX][SHA256_SIZE];
 };
 
 static void inputs_done(struct inputs *in)
@@ -71,113 +58,13 @@ static int load(const struct settings *s, struct inputs *in, struct error *e)
         return 0;
 }
 
-/* --- the keys --- */
-
-static int read_list(int dirfd, const char *name, bool needed, struct buf *out, struct error *e)
-{
-        if (!needed && faccessat(dirfd, name, F_OK, 0) < 0 && errno == ENOENT)
-                return 0;
-        return keyfile_bytes(dirfd, name, out, e);
-}
-
-static int measure_keys(const struct settings *s, const struct measure_boot *boot,
-                        struct values *ret, struct error *e)
-{
-        struct measure_keys keys = {.pk = BUF_INIT(LIMIT_EFI_VARIABLE),
-                                    .kek = BUF_INIT(LIMIT_EFI_VARIABLE),
-                                    .db = BUF_INIT(LIMIT_EFI_VARIABLE),
-                                    .dbx = BUF_INIT(LIMIT_EFI_VARIABLE)};
-        _cleanup_close_ int dir = keyfile_open_dir(s->keys, e);
-        int r = dir < 0 ? dir : 0;
-
-        if (r == 0)
-                r = read_list(dir, "PK.esl", true, &keys.pk, e);
-        if (r == 0)
-                r = read_list(dir, "KEK.esl", true, &keys.kek, e);
-        if (r == 0)
-                r = read_list(dir, "db.esl", true, &keys.db, e);
-        if (r == 0)
-                r = read_list(dir, "dbx.esl", false, &keys.dbx, e);
-        if (r == 0)
-                r = measure_pcr7(boot, &keys, ret->pcr7, e);
-        buf_done(&keys.pk);
-        buf_done(&keys.kek);
-        buf_done(&keys.db);
-        buf_done(&keys.dbx);
-        ret->has_pcr7 = r == 0;
-        return r < 0 ? error_wrap(e, r, "%s", s->keys) : 0;
-}
-
-static int measure(const struct settings *s, const struct inputs *in, struct values *ret,
-                   struct error *e)
-{
-        const struct measure_boot boot = {.loader = in->loader, .image = in->image, .usi = in->usi};
-        int r = measure_pcr4(&boot, ret->pcr4, e);
-
-        for (unsigned k = 0; k < PHASE_MAX && r == 0; k++)
-                r = usi_pcr11_profile(in->usi, s->profile, phase_path((enum phase)k), ret->pcr11[k],
-                                      e);
-        if (r < 0)
-                return error_wrap(e, r, "%s", s->path);
-        if (measure_pcr12(s->profile, ret->pcr12) < 0)
-                return error_oom(e);
-        return s->keys ? measure_keys(s, &boot, ret, e) : 0;
-}
-
-/* --- output --- */
-
-static void print_value(const char *label, const uint8_t *value, const char *remark)
-{
-        char hex[SHA256_HEX_SIZE];
-
-        hex_encode(value, SHA256_SIZE, hex);
-        say(stdout, "%-6s %s (%s)\n", label, hex, remark);
-}
-
-static void print_text(const struct settings *s, const struct values *v)
-{
-        print_value("pcr4", v->pcr4,
-                    s->loader ? "firmware, boot loader, image"
-                              : "firmware, image; without --loader no boot loader");
-        if (v->has_pcr7)
-                print_value("pcr7", v->pcr7, "Secure Boot on, with these keys");
-        for (unsigned k = 0; k < PHASE_MAX; k++) {
-                const char *path = phase_path((enum phase)k);
-
-                print_value(k == 0 ? "pcr11" : "", v->pcr11[k],
-                            *path ? path : "before the first phase");
-        }
-        print_value("pcr12", v->pcr12, "no credentials, addons or other command line");
-        print_value("pcr13", v->pcr13, "no system extensions");
-}
-
-static int add_hex(struct json_object *o, const char *key, const uint8_t *value)
-{
-        char hex[SHA256_HEX_SIZE];
-
-        if (!value)
-                return json_add_null(o, key);
-        hex_encode(value, SHA256_SIZE, hex);
-        return json_add_str(o, key, hex);
-}
-
-static int print_json(const struct settings *s, const struct values *v, struct error *e)
+static int print_json(const struct settings *s, const struct prediction *p, struct error *e)
 {
         _cleanup_json_ struct json_object *root = document_new("measure");
-        struct json_object *pcrs, *phases;
         int r = json_add_u64(root, "profile", s->profile);
 
-        pcrs = r == 0 ? document_object(root, "pcrs") : NULL;
-        r = add_hex(pcrs, "4", v->pcr4);
         if (r == 0)
-                r = add_hex(pcrs, "7", v->has_pcr7 ? v->pcr7 : NULL);
-        phases = r == 0 ? document_object(pcrs, "11") : NULL;
-        for (unsigned k = 0; k < PHASE_MAX && r == 0; k++)
-                r = add_hex(phases, phase_path((enum phase)k), v->pcr11[k]);
-        if (r == 0)
-                r = add_hex(pcrs, "12", v->pcr12);
-        if (r == 0)
-                r = add_hex(pcrs, "13", v->pcr13);
+                r = predict_add(p, document_object(root, "pcrs"));
         return r < 0 ? error_oom(e) : document_print(root, e);
 }
 
@@ -185,18 +72,21 @@ int verb_measure(char *const argv[], bool *json, struct error *e)
 {
         _cleanup_(inputs_done) struct inputs in = {.image = -EBADF, .loader = -EBADF};
         struct settings s = {.path = NULL};
-        struct values v = {.has_pcr7 = false};
+        struct measure_boot boot;
+        struct prediction p;
         int r = parse(argv, json, &s, e);
 
         if (r != 0)
                 return r;
         r = load(&s, &in, e);
-        if (r == 0)
-                r = measure(&s, &in, &v, e);
         if (r < 0)
                 return r;
+        boot = (struct measure_boot){.loader = in.loader, .image = in.image, .usi = in.usi};
+        r = predict(&boot, s.profile, s.keys, &p, e);
+        if (r < 0)
+                return error_wrap(e, r, "%s", s.path);
         if (*json)
-                return print_json(&s, &v, e);
-        print_text(&s, &v);
+                return print_json(&s, &p, e);
+        predict_print(&p);
         return 0;
 }

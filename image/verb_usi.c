@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "image/assemble.h"
 #include "image/bootroot.h"
 #include "image/commands.h"
@@ -18,6 +19,7 @@
 #include "image/keyfile.h"
 #include "image/leak.h"
 #include "image/output.h"
+#include "image/predict.h"
 #include "image/rootfs_tar.h"
 #include "image/say.h"
 #include "image/sbom.h"
@@ -27,12 +29,15 @@
 #include "image/verb.h"
 #include "image/words.h"
 #include "upgrade/authenticode.h"
+#include "upgrade/fetch_config.h"
 #include "upgrade/osrelease.h"
 #include "upgrade/pcrsig.h"
 #include "upgrade/usi.h"
 #include "upgrade/usi_probe.h"
 
 #define DEFAULT_STUB "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+/* Of a step that fails for the moment. */
+#define ATTEMPTS_MAX 100u
 /* From this version on the stub knows profiles. */
 #define PROFILE_STUB 257u
 /* From this version on the stub knows .uname; older ones have no room to waste in their headers. */
@@ -45,11 +50,13 @@
 
 struct settings {
         const char *rootfs, *kernel, *cmdline, *os_release, *keys, *out, *stub, *policy_keys;
-        const char *uname, *splash, *sbom, *root_format;
+        const char *uname, *splash, *sbom, *root_format, *loader;
+        const char *ca, *auth; /* of a registry */
+        struct words_list insecure, mirrors;
         struct words_list profile_words, variant_words;
         struct commands profiles, variants;
-        bool without_signature;
-        unsigned level;
+        bool without_signature, measure;
+        unsigned level, attempts;
         uint64_t epoch;
         enum root_format format;
 };
@@ -57,6 +64,7 @@ struct settings {
 /* Everything that goes into the image besides the root. */
 struct inputs {
         int stub_fd;
+        int loader_fd; /* which starts the image, to predict the PCRs */
         unsigned stub_version;
         int kernel_fd;
         bool kernel_found; /* in the root */
@@ -70,13 +78,15 @@ struct inputs {
         EVP_PKEY *key;
         X509 *cert;
         struct tree *tree;
+        char manifest[OCI_DIGEST_TEXT_SIZE]; /* the container image that it is of; "" */
         struct tree *small; /* what becomes the initramfs when it is not the tree */
 };
 
 /* One of the images that are made of the same root. */
 struct job {
         struct assemble_image image;
-        char *path; /* of a variant; owned */
+        char *path;                     /* of a variant; owned */
+        struct prediction *predictions; /* of each profile; NULL: not asked for; owned */
         struct output *output;
 };
 
@@ -88,7 +98,8 @@ struct jobs {
 
 #define INPUTS_INIT                                                                                \
         {                                                                                          \
-                .stub_fd = -EBADF, .kernel_fd = -EBADF, .os_release = BUF_INIT(LIMIT_OS_RELEASE),  \
+                .stub_fd = -EBADF, .loader_fd = -EBADF, .kernel_fd = -EBADF,                       \
+                .os_release = BUF_INIT(LIMIT_OS_RELEASE),                                          \
                 .policy_public = BUF_INIT(LIMIT_PCRPKEY), .splash = BUF_INIT(LIMIT_SPLASH),        \
                 .later = LATER_INIT                                                                \
         }
@@ -96,6 +107,7 @@ struct jobs {
 static void inputs_done(struct inputs *in)
 {
         close_p(&in->stub_fd);
+        close_p(&in->loader_fd);
         close_p(&in->kernel_fd);
         buf_done(&in->os_release);
         osrelease_free(in->release_file);
@@ -111,7 +123,7 @@ static void inputs_done(struct inputs *in)
 
 static int parse(char *const argv[], bool *json, struct settings *s, struct error *e)
 {
-        const char *level = NULL;
+        const char *level = NULL, *attempts = NULL;
         const struct words_option options[] = {
                 {.name = "rootfs", .value = &s->rootfs, .required = true, .not_empty = true},
                 {.name = "kernel", .value = &s->kernel, .not_empty = true},
@@ -125,6 +137,13 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                 {.name = "splash", .value = &s->splash, .not_empty = true},
                 {.name = "sbom", .value = &s->sbom, .not_empty = true},
                 {.name = "root-format", .value = &s->root_format, .not_empty = true},
+                {.name = "measure", .flag = &s->measure},
+                {.name = "loader", .value = &s->loader, .not_empty = true},
+                {.name = "ca", .value = &s->ca, .not_empty = true},
+                {.name = "auth", .value = &s->auth, .not_empty = true},
+                {.name = "insecure", .list = &s->insecure},
+                {.name = "mirror", .list = &s->mirrors},
+                {.name = "attempts", .value = &attempts},
                 {.name = "profile", .list = &s->profile_words},
                 {.name = "variant", .list = &s->variant_words},
                 {.name = "unsigned", .flag = &s->without_signature},
@@ -145,6 +164,8 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
         if (s->profile_words.n > 0 && s->variant_words.n > 0)
                 return error_set(e, ERROR_USAGE, EINVAL,
                                  "--profile and --variant exclude each other");
+        if (s->loader && !s->measure)
+                return error_set(e, ERROR_USAGE, EINVAL, "--loader is for --measure");
         if (!s->stub)
                 s->stub = DEFAULT_STUB;
         if (s->root_format && root_format_parse(s->root_format, &s->format) < 0)
@@ -153,8 +174,8 @@ static int parse(char *const argv[], bool *json, struct settings *s, struct erro
                                  s->root_format);
         if (!s->policy_keys)
                 s->policy_keys = s->keys;
-        return words_number("compression-level", level, CPIO_LEVEL_MIN, CPIO_LEVEL_MAX, &s->level,
-                            e);
+        r = words_number("compression-level", level, CPIO_LEVEL_MIN, CPIO_LEVEL_MAX, &s->level, e);
+        return r == 0 ? words_number("attempts", attempts, 1, ATTEMPTS_MAX, &s->attempts, e) : r;
 }
 
 /* NULL and "" say nothing. */
@@ -308,17 +329,22 @@ static int check_programs(const struct settings *s, struct inputs *in, struct er
 
 static int load_tree(const struct settings *s, struct inputs *in, struct error *e)
 {
-        int r;
+        static const struct env own = ENV_INIT;
+        const struct fetch_options how = {.env = &own,
+                                          .ca_file = s->ca,
+                                          .auth_file = s->auth,
+                                          .insecure = s->insecure.item,
+                                          .n_insecure = s->insecure.n,
+                                          .mirrors = s->mirrors.item,
+                                          .n_mirrors = s->mirrors.n,
+                                          .attempts = s->attempts,
+                                          .spool = -EBADF};
+        int r = fetch_config_check(&how, e);
 
-        if (strncmp(s->rootfs, "oci:", 4) == 0) {
-                r = error_set(e, ERROR_USAGE, EINVAL, "registries are not read: %s", s->rootfs);
-                error_advise(e,
-                             "bring the image here by \"skopeo copy docker://... oci:FOLDER\" and "
-                             "name it as dir:FOLDER");
+        if (r < 0)
                 return r;
-        }
         if (rootfs_is_source(s->rootfs))
-                return rootfs_from_source(s->rootfs, &in->tree, e);
+                return rootfs_from_source(s->rootfs, &how, in->manifest, &in->tree, e);
         return tree_scan(s->rootfs, &in->tree, e);
 }
 
@@ -402,10 +428,13 @@ static int load_inputs(struct settings *s, struct inputs *in, struct error *e)
                 r = input_open(s->stub, &in->stub_fd, e);
         if (r == 0)
                 r = load_splash(s, in, e);
-        if (r == 0)
-                r = load_keys(s, in, e);
+        if (r == 0 && s->loader)
+                r = input_open(s->loader, &in->loader_fd, e);
+        /* Before the keys: see rootfs_from_source(). */
         if (r == 0)
                 r = load_tree(s, in, e);
+        if (r == 0)
+                r = load_keys(s, in, e);
         if (r == 0)
                 r = load_os_release(s, in, e);
         if (r == 0)
@@ -426,6 +455,7 @@ static void jobs_done(struct jobs *jobs)
         for (unsigned i = 0; i < jobs->n; i++) {
                 output_free(jobs->item[i].output);
                 free(jobs->item[i].path);
+                free(jobs->item[i].predictions);
         }
 }
 
@@ -485,6 +515,36 @@ static int build_all(const struct settings *s, const struct inputs *in, struct j
         return r;
 }
 
+/* What the machine will measure that starts it, profile by profile. */
+static int predict_job(const struct settings *s, const struct inputs *in, struct job *job,
+                       struct error *e)
+{
+        _cleanup_(usi_free_p) struct usi *usi = NULL;
+        struct measure_boot boot = {.loader = in->loader_fd, .image = output_fd(job->output)};
+        int r = usi_open(boot.image, &usi, e);
+
+        if (r < 0)
+                return r;
+        boot.usi = usi;
+        job->predictions = calloc(job->image.profiles->n + 1, sizeof(*job->predictions));
+        if (!job->predictions)
+                return error_oom(e);
+        for (unsigned i = 0; i <= job->image.profiles->n && r == 0; i++)
+                r = predict(&boot, i, s->without_signature ? NULL : s->keys, &job->predictions[i],
+                            e);
+        return r;
+}
+
+static int predict_all(const struct settings *s, const struct inputs *in, struct jobs *jobs,
+                       struct error *e)
+{
+        int r = 0;
+
+        for (unsigned i = 0; i < jobs->n && r == 0; i++)
+                r = predict_job(s, in, &jobs->item[i], e);
+        return r;
+}
+
 static int commit_all(struct jobs *jobs, struct error *e)
 {
         int r = 0;
@@ -496,15 +556,20 @@ static int commit_all(struct jobs *jobs, struct error *e)
 
 /* --- output --- */
 
-static int add_policy(struct json_object *o, const struct assemble_image *image, unsigned i)
+static int add_policy(struct json_object *o, const struct job *job, unsigned i)
 {
+        const struct assemble_image *image = &job->image;
         char hex[SHA256_HEX_SIZE];
         int r;
 
         hex_encode(image->pcr11[i], SHA256_SIZE, hex);
         r = json_add_str(document_object(o, "pcr11"), ASSEMBLE_PHASE, hex);
         hex_encode(image->policy[i], SHA256_SIZE, hex);
-        return r == 0 ? json_add_str(o, "policy", hex) : r;
+        if (r == 0)
+                r = json_add_str(o, "policy", hex);
+        if (r < 0 || !job->predictions)
+                return r;
+        return predict_add(&job->predictions[i], document_object(o, "pcrs"));
 }
 
 static int add_image(struct json_object *o, const struct settings *s, const struct job *job)
@@ -518,7 +583,7 @@ static int add_image(struct json_object *o, const struct settings *s, const stru
                 r = json_add_u64(o, "size", job->image.size);
         if (r == 0)
                 r = json_add_str(o, "sha256", digest);
-        return r == 0 ? add_policy(o, &job->image, 0) : r;
+        return r == 0 ? add_policy(o, job, 0) : r;
 }
 
 static int add_further_profiles(const struct job *job, struct json_object *array)
@@ -535,7 +600,7 @@ static int add_further_profiles(const struct job *job, struct json_object *array
                 if (r == 0)
                         r = json_add_str(o, "title", c && *c->title ? c->title : NULL);
                 if (r == 0)
-                        r = add_policy(o, &job->image, i);
+                        r = add_policy(o, job, i);
         }
         return r;
 }
@@ -557,10 +622,14 @@ static int add_variants(const struct settings *s, const struct jobs *jobs,
         return r;
 }
 
-static int print_json(const struct settings *s, const struct jobs *jobs, struct error *e)
+static int print_json(const struct settings *s, const struct inputs *in, const struct jobs *jobs,
+                      struct error *e)
 {
         _cleanup_json_ struct json_object *root = document_new("usi");
         int r = add_image(root, s, &jobs->item[0]);
+
+        if (r == 0)
+                r = json_add_str(root, "root_manifest", *in->manifest ? in->manifest : NULL);
 
         if (r == 0)
                 r = add_further_profiles(&jobs->item[0], document_array(root, "profiles"));
@@ -569,8 +638,9 @@ static int print_json(const struct settings *s, const struct jobs *jobs, struct 
         return r < 0 ? error_oom(e) : document_print(root, e);
 }
 
-static void print_policy(const struct assemble_image *image, unsigned i, const char *profile)
+static void print_policy(const struct job *job, unsigned i, const char *profile)
 {
+        const struct assemble_image *image = &job->image;
         char pcr11[SHA256_HEX_SIZE], policy[SHA256_HEX_SIZE];
 
         hex_encode(image->pcr11[i], SHA256_SIZE, pcr11);
@@ -578,6 +648,8 @@ static void print_policy(const struct assemble_image *image, unsigned i, const c
         if (*profile)
                 say(stdout, "profile %s\n", profile);
         say(stdout, "pcr11   %s (%s)\npolicy  %s\n", pcr11, ASSEMBLE_PHASE, policy);
+        if (job->predictions)
+                predict_print(&job->predictions[i]);
 }
 
 static void print_text(const struct settings *s, const struct job *job)
@@ -587,15 +659,18 @@ static void print_text(const struct settings *s, const struct job *job)
         hex_encode(job->image.digest, SHA256_SIZE, digest);
         say(stdout, "image   %s\nsize    %llu\nsha256  %s\n", job_path(s, job),
             (unsigned long long)job->image.size, digest);
-        print_policy(&job->image, 0, job->image.profiles->n > 0 ? COMMANDS_MAIN : "");
+        print_policy(job, 0, job->image.profiles->n > 0 ? COMMANDS_MAIN : "");
         for (unsigned i = 0; i < job->image.profiles->n; i++)
-                print_policy(&job->image, i + 1, job->image.profiles->item[i].name);
+                print_policy(job, i + 1, job->image.profiles->item[i].name);
 }
 
-static int print(const struct settings *s, bool json, const struct jobs *jobs, struct error *e)
+static int print(const struct settings *s, bool json, const struct inputs *in,
+                 const struct jobs *jobs, struct error *e)
 {
         if (json)
-                return print_json(s, jobs, e);
+                return print_json(s, in, jobs, e);
+        if (*in->manifest)
+                say(stdout, "root    %s\n", in->manifest);
         for (unsigned i = 0; i < jobs->n; i++)
                 print_text(s, &jobs->item[i]);
         return 0;
@@ -629,11 +704,13 @@ static int make(struct settings *s, bool json, struct error *e)
                 r = open_jobs(s, &jobs, e);
         if (r == 0)
                 r = build_all(s, &in, &jobs, e);
+        if (r == 0 && s->measure)
+                r = predict_all(s, &in, &jobs, e);
         if (r == 0 && s->sbom)
                 r = write_sbom(s, &in, &jobs.item[0].image, e);
         if (r == 0)
                 r = commit_all(&jobs, e);
-        return r == 0 ? print(s, json, &jobs, e) : r;
+        return r == 0 ? print(s, json, &in, &jobs, e) : r;
 }
 
 int verb_usi(char *const argv[], bool *json, struct error *e)
@@ -641,6 +718,8 @@ int verb_usi(char *const argv[], bool *json, struct error *e)
         struct settings s = {.level = CPIO_LEVEL_DEFAULT};
         int r = parse(argv, json, &s, e);
 
+        if (*json)
+                log_set_level(LOG_LEVEL_WARNING);
         if (r == 0)
                 r = make(&s, *json, e);
         commands_done(&s.profiles);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/codec.h"
 #include "base/file.h"
 #include "base/num.h"
 
@@ -46,12 +47,7 @@ static int random_uuid(char ret[LAYOUT_UUID_SIZE])
 
         if (r < 0)
                 return r;
-        b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
-        b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-        (void)snprintf(ret, LAYOUT_UUID_SIZE,
-                       "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
-                       b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
-                       b[13], b[14], b[15]);
+        uuid_encode(b, 4, ret);
         return 0;
 }
 

@@ -7,12 +7,13 @@
 
 #include <stdint.h>
 
+#include "base/codec.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "partition/disk.h"
 #include "partition/extra.h"
 
-#define LAYOUT_UUID_SIZE 37u /* text form with the NUL */
+#define LAYOUT_UUID_SIZE UUID_TEXT_SIZE
 
 #define LAYOUT_ESP_NAME "efi"
 #define LAYOUT_OEM_NAME "oem"

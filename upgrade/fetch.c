@@ -27,6 +27,7 @@ struct fetch {
         int dir;           /* of a dir source */
         int file;          /* the image, or an archive for the child */
         bool want_loader, has_loader;
+        bool layers;   /* are what is wanted */
         uint64_t at;   /* in the file */
         uint64_t left; /* of a frame of data */
         struct fetch_info info;
@@ -149,10 +150,12 @@ static int take_info(struct fetch *f, struct error *e)
         w.manifest[sizeof(w.manifest) - 1] = '\0';
         wire_text(w.version, sizeof(w.version));
         if ((*w.manifest && oci_digest_parse(w.manifest, &digest) < 0) ||
-            w.size > LIMIT_IMAGE_SIZE || w.has_sha256 > 1 || w.seekable > 1)
+            w.size > LIMIT_IMAGE_SIZE || w.has_sha256 > 1 || w.seekable > 1 ||
+            w.n_layers > LIMIT_OCI_LAYERS || (w.n_layers > 0) != f->layers)
                 return link_broken(f->link, e);
         f->info = (struct fetch_info){.size = w.size,
                                       .transfer = w.transfer,
+                                      .n_layers = w.n_layers,
                                       .seekable = w.seekable,
                                       .has_image_sha256 = w.has_sha256};
         memcpy(f->info.image_sha256, w.sha256, SHA256_SIZE);
@@ -268,8 +271,11 @@ int fetch_open(const struct source_name *name, const struct fetch_options *optio
 
         if (!f)
                 return error_oom(e);
+        if (options->layers && name->kind != SOURCE_KIND_OCI)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "%s is in no registry", name->text);
         f->dir = f->file = -EBADF;
         f->want_loader = options->want_loader;
+        f->layers = options->layers;
         f->loader = (struct buf)BUF_INIT(LIMIT_BOOT_LOADER + 64 * KIB);
         if (name->kind == SOURCE_KIND_DIR)
                 r = open_folder(f, name, &child, e);
@@ -297,23 +303,37 @@ int fetch_resolve(struct fetch *f, const struct fetch_info **ret, struct error *
         return 0;
 }
 
-int fetch_begin(struct fetch *f, uint64_t offset, struct error *e)
+static int begin(struct fetch *f, enum wire_command_kind kind, uint64_t offset, struct error *e)
 {
         int r;
 
-        if (f->state == STATE_NEW || f->state == STATE_MOVING || (offset > 0 && !f->info.seekable))
+        if (f->state == STATE_NEW || f->state == STATE_MOVING)
                 return error_set(e, ERROR_INTERNAL, EINVAL, "a transfer cannot begin here");
         buf_reset(&f->loader);
         f->has_loader = false;
         f->at = offset;
         f->left = 0;
         if (f->link) {
-                r = link_command(f->link, WIRE_BEGIN, offset, e);
+                r = link_command(f->link, kind, offset, e);
                 if (r < 0)
                         return r;
         }
         f->state = STATE_MOVING;
         return 0;
+}
+
+int fetch_begin(struct fetch *f, uint64_t offset, struct error *e)
+{
+        if (f->layers || (offset > 0 && !f->info.seekable))
+                return error_set(e, ERROR_INTERNAL, EINVAL, "there is no image from there on");
+        return begin(f, WIRE_BEGIN, offset, e);
+}
+
+int fetch_begin_layer(struct fetch *f, unsigned n, struct error *e)
+{
+        if (n >= f->info.n_layers)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "there is no layer %u", n);
+        return begin(f, WIRE_LAYER, n, e);
 }
 
 ssize_t fetch_read(struct fetch *f, void *buf, size_t n, struct error *e)

@@ -50,6 +50,9 @@ struct fetch_options {
         bool want_loader; /* also systemd-boot, where the source has one beside the image */
         /* No image, but any file of at most so many bytes, from an http source; 0: an image. */
         uint64_t any_file;
+        /* No image, but the layers of an ordinary container image, of an oci source only:
+         * fetch_begin_layer(). */
+        bool layers;
         unsigned delay_ms;          /* before a second try, 0 = LIMIT_FETCH_DELAY_MS */
         unsigned low_speed_seconds; /* 0 = LIMIT_FETCH_SPEED_SECONDS */
         /*
@@ -67,6 +70,7 @@ struct fetch_info {
         uint8_t image_sha256[SHA256_SIZE];
         uint64_t size;     /* of the image in bytes, 0 = unknown */
         uint64_t transfer; /* bytes that will cross the network or be read, 0 = unknown */
+        unsigned n_layers; /* when they are what is wanted; at most LIMIT_OCI_LAYERS */
         bool seekable;     /* the image can begin at any offset */
         char version[128]; /* by annotation or label; "" = none */
 };
@@ -90,6 +94,9 @@ int fetch_resolve(struct fetch *f, const struct fetch_info **ret, struct error *
 
 /* The image from this byte on; offset 0 unless it is seekable (-EINVAL, ERROR_INTERNAL). */
 int fetch_begin(struct fetch *f, uint64_t offset, struct error *e) _must_check_;
+
+/* Layer n, lowest first, as the registry has it: a tar, perhaps compressed. */
+int fetch_begin_layer(struct fetch *f, unsigned n, struct error *e) _must_check_;
 
 /*
  * The next bytes, at most n. 0: the end, and all digests and sizes the source promised held (with

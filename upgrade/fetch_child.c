@@ -108,6 +108,13 @@ static int begin(struct child *c, uint64_t offset, struct error *e)
         return r < 0 ? r : child_send(c, WIRE_END, NULL, 0, e);
 }
 
+static int send_layer(struct child *c, uint64_t number, struct error *e)
+{
+        int r = child_layer(c, number, e);
+
+        return r < 0 ? r : child_send(c, WIRE_END, NULL, 0, e);
+}
+
 /* 0: go on; negative: the parent is gone or makes no sense. */
 static int obey(struct child *c, const struct wire_command *command, struct secret *login, size_t n)
 {
@@ -125,6 +132,9 @@ static int obey(struct child *c, const struct wire_command *command, struct secr
                 break;
         case WIRE_BEGIN:
                 r = begin(c, command->offset, &e);
+                break;
+        case WIRE_LAYER:
+                r = send_layer(c, command->offset, &e);
                 break;
         default:
                 return -EBADMSG;

@@ -91,3 +91,4 @@ int child_spool_init(struct child *c, const struct oci_descriptor *blob, bool ke
 /* fetch_child_source.c */
 int child_resolve(struct child *c, struct wire_info *ret, struct error *e) _must_check_;
 int child_begin(struct child *c, uint64_t offset, struct error *e) _must_check_;
+int child_layer(struct child *c, uint64_t number, struct error *e) _must_check_;

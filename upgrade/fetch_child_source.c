@@ -28,6 +28,20 @@ static int send_loader(struct child *c, const struct buf *loader, struct error *
         return 0;
 }
 
+/* Bytes as they are, to their end. */
+static int send_stream(struct child *c, struct stream *s, struct error *e)
+{
+        ssize_t n;
+
+        while ((n = stream_read_full(s, c->buffer, LIMIT_FETCH_FRAME, e)) > 0) {
+                int r = child_send(c, WIRE_DATA, c->buffer, (size_t)n, e);
+
+                if (r < 0)
+                        return r;
+        }
+        return (int)n;
+}
+
 /* Sends what a layer has, reading it to its very end. */
 static int send_layer(struct child *c, struct stream *blob, enum layer_format format,
                       uint64_t offset, enum layer_state *ret, struct error *e)
@@ -210,6 +224,20 @@ static int read_configuration(struct child *c, struct error *e)
         return r < 0 ? r : oci_facts_merge(&c->facts, &facts, e);
 }
 
+/* All of them are wanted, and each has to be one that is known. */
+static int check_layers(const struct oci_manifest *m, struct error *e)
+{
+        if (m->raw)
+                return error_set(e, ERROR_REFUSED, ENOENT,
+                                 "an artifact with a system image: it has no layers of files");
+        for (unsigned i = 0; i < m->n_layers; i++)
+                if (!m->layers[i].usable)
+                        return error_set(e, ERROR_REFUSED, ENOTSUP,
+                                         "layer %u is of a kind that is not known here: %s", i + 1,
+                                         m->layers[i].blob.type);
+        return 0;
+}
+
 static int resolve_oci(struct child *c, struct wire_info *ret, struct error *e)
 {
         const struct oci_manifest *m;
@@ -221,7 +249,12 @@ static int resolve_oci(struct child *c, struct wire_info *ret, struct error *e)
         if (r < 0)
                 return r;
         m = c->manifest;
-        if (m->raw) {
+        if (c->config->options->layers) {
+                r = check_layers(m, e);
+                if (r < 0)
+                        return r;
+                ret->n_layers = (uint16_t)m->n_layers;
+        } else if (m->raw) {
                 r = merge_raw(&c->facts, &m->layers[0].blob.digest, m->layers[0].blob.size, e);
                 if (r < 0)
                         return r;
@@ -313,6 +346,26 @@ static int begin_oci(struct child *c, uint64_t offset, struct error *e)
                         return r;
         }
         return no_image(e);
+}
+
+/* The bytes of one layer as they are. */
+int child_layer(struct child *c, uint64_t number, struct error *e)
+{
+        _cleanup_(oci_checked_done) struct oci_checked checked = {.hash = NULL};
+        const struct oci_descriptor *d;
+        struct stream *blob;
+        int r;
+
+        if (!c->manifest || !c->config->options->layers || number >= c->manifest->n_layers)
+                return error_set(e, ERROR_INTERNAL, EINVAL, "there is no such layer");
+        d = &c->manifest->layers[number].blob;
+        r = registry_blob(c->registry, &d->digest, d->size, 0, &blob, e);
+        if (r >= 0)
+                r = oci_checked_init(&checked, blob, &d->digest, d->size, e);
+        if (r < 0)
+                return r;
+        r = send_stream(c, &checked.stream, e);
+        return r < 0 ? distrust(c, r, e) : 0;
 }
 
 /* --- images in files ---------------------------------------------------------------------------*/
@@ -452,19 +505,11 @@ static int begin_any_file(struct child *c, uint64_t offset, struct error *e)
                                         .size = HTTP_SIZE_UNKNOWN,
                                         .max = c->config->options->any_file};
         _cleanup_(http_body_free_p) struct http_body *b = NULL;
-        ssize_t n;
         int r = only_seekable(false, offset, e);
 
         if (r >= 0)
                 r = http_get(c->http, &rq, &b, e);
-        if (r < 0)
-                return r;
-        while ((n = stream_read_full(http_body_stream(b), c->buffer, LIMIT_FETCH_FRAME, e)) > 0) {
-                r = child_send(c, WIRE_DATA, c->buffer, (size_t)n, e);
-                if (r < 0)
-                        return r;
-        }
-        return (int)n;
+        return r < 0 ? r : send_stream(c, http_body_stream(b), e);
 }
 
 static int begin_http(struct child *c, uint64_t offset, struct error *e)

@@ -510,6 +510,12 @@ static void tell_missing(const struct link *l)
                          buf_str(&names));
 }
 
+/* Who builds images is no root, and cannot become somebody else. */
+static unsigned may_miss(void)
+{
+        return SANDBOX_MISSING_IN_CONTAINER | (geteuid() == 0 ? 0 : SANDBOX_IDS);
+}
+
 static int spawn(struct link *l, const struct fetch_options *options, int file, struct error *e)
 {
         struct fetch_child_setup setup = {.config = &l->config, .spool = l->spool_dir >= 0};
@@ -523,7 +529,7 @@ static int spawn(struct link *l, const struct fetch_options *options, int file, 
                 const int fds[FETCH_CHILD_FDS] = {theirs[0], theirs[1], file};
                 const struct sandbox_options sandbox = {.env = options->env,
                                                         .name = "tb-fetch",
-                                                        .may_miss = SANDBOX_MISSING_IN_CONTAINER,
+                                                        .may_miss = may_miss(),
                                                         .fds = fds,
                                                         .n_fds = file >= 0 ? FETCH_CHILD_FDS
                                                                            : FETCH_CHILD_FILE,

@@ -7,6 +7,7 @@
  *
  *     after WIRE_RESOLVE   NOTE*                          then INFO, or ERROR
  *     after WIRE_BEGIN     (DATA | LOADER | SPOOL | NOTE)*  then END, or ERROR
+ *     after WIRE_LAYER     (DATA | NOTE)*                 then END, or ERROR
  *
  * Commands and questions go over a seqpacket socket, one message each: commands from the parent,
  * which the child takes when it has nothing to do; questions from the child while it works, each of
@@ -48,7 +49,8 @@ struct wire_info {
         uint64_t size, transfer;
         uint8_t has_sha256, seekable;
         uint8_t sha256[SHA256_SIZE];
-        uint8_t zero[6];
+        uint16_t n_layers;
+        uint8_t zero[4];
 };
 
 struct wire_error {
@@ -76,12 +78,13 @@ enum wire_command_kind {
         WIRE_LOGIN = 1, /* number of an endpoint; the login follows in the same message */
         WIRE_RESOLVE,
         WIRE_BEGIN,
+        WIRE_LAYER,
 };
 
 struct wire_command {
         uint32_t kind;
         uint32_t endpoint;
-        uint64_t offset;
+        uint64_t offset; /* WIRE_LAYER: its number */
 };
 
 enum wire_ask_kind {

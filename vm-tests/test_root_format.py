@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from rig.extension import make_extension
 from rig.facts import encrypted, role
 
 LARGE = 3 << 30
@@ -74,13 +75,37 @@ def test_root_is_as_closed_as_any(furnished):
     assert furnished.shell('ls -d /tb').rc != 0
 
 
-def test_node_of_such_an_image(workshop, machines):
-    machine = machines(usi=workshop.usi('squashfs', root_format='squashfs'))
-    machine.boot()
-    workshop.install(machine)
-    machine.boot()
-    assert role(machine) == 'active' and encrypted(machine, '/oem') and encrypted(machine, '/usr/local')
-    assert machine.shell('stat -f -c %T / /usr', check=True).text.split() == ['overlayfs', 'overlayfs']
-    assert machine.shell('touch /usr/x').rc != 0 and machine.shell('touch /etc/x').rc == 0
-    status = machine.run(['tb-agent', 'status', '--json'], check=True).json()
+@pytest.fixture(scope='module')
+def node(workshop):
+    """A node of the other form, in its first boot."""
+    with workshop.live_machine(workshop.work / 'tests' / 'squashfs', usi=workshop.usi('squashfs', root_format='squashfs')) as machine:
+        machine.boot()
+        workshop.install(machine)
+        machine.boot()
+        yield machine
+
+
+def test_node_of_such_an_image(node):
+    assert role(node) == 'active' and encrypted(node, '/oem') and encrypted(node, '/usr/local')
+    assert node.shell('stat -f -c %T / /usr', check=True).text.split() == ['overlayfs', 'overlayfs']
+    assert node.shell('touch /usr/x').rc != 0 and node.shell('touch /etc/x').rc == 0
+    status = node.run(['tb-agent', 'status', '--json'], check=True).json()
     assert status['problems'] == [] and status['measured'] is True
+
+
+def test_extensions_of_such_a_node(workshop, node):
+    """One for /usr lies over the overlay that the root is. One for /etc would be an overlay too many, and says so."""
+    folder = workshop.work / 'tests'
+    for name, files in (('tools', {'usr/lib/tools/text': b'from the extension'}), ('conf', {'etc/tools.conf': b'from the extension'})):
+        made = make_extension(folder / f'{name}.raw', files, workshop.keys(), confext=name == 'conf')
+        node.write(f'/run/{name}.raw', made.read_bytes())
+        node.run(['tb-agent', 'extension', 'install', f'/run/{name}.raw', *(['--confext'] if name == 'conf' else [])], check=True)
+        node.run(['tb-agent', 'extension', 'enable', name], check=True)
+    node.reboot()
+    listed = node.run(['tb-agent', 'extension', 'list', '--json'], check=True).json()['extensions']
+    assert {x['name']: (x['enabled'], x['active']) for x in listed} == {'tools': (True, True), 'conf': (True, False)}
+    assert node.read('/usr/lib/tools/text') == b'from the extension' and node.run(['test', '-e', '/etc/tools.conf']).rc == 1
+    assert 'Read-only file system' in node.shell('echo > /usr/lib/tools/text').err.decode()
+    assert encrypted(node, '/usr/local') and node.run(['tb-agent', '--version']).rc == 0
+    problem, = node.run(['tb-agent', 'status', '--json'], check=True).json()['problems']
+    assert 'extension "conf" is left out: the root of this image is an overlay: it takes no confext' in problem

@@ -22,6 +22,7 @@ def agent(*argv):
     ("install", "--target", "/dev/x", "--recovery-key", "--no-recovery-key"),
     ("install", "--target", "/dev/x", "--partition", "oem:1G"), ("install", "--target", "/dev/x", "--partition", "data"),
     ("install", "--target", "/dev/x", "--partition", "data:1G", "--partition", "data:2G:OTHER"),
+    ("install", "--offer"), ("install", "--offer", "--dry-run"), ("install", "--offer", "--unattended"),
     ("install", "--target", "/dev/x", "--oem-size", "none"), ("unlock", "word"), ("unlock", "--key-file"),
     ("enroll",), ("enroll", "nothing"), ("enroll", "list", "word"), ("enroll", "finish", "--key-file", "-"), ("enroll", "drop"),
     ("enroll", "drop", "--recovery-key"), ("enroll", "drop", "--recovery-key", "--key-file", "-", "--policy-key", "/x"),

@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tools and stub of Debian 13, which know more than those of Debian 12: ukify reads our images, systemd-measure 257 measures
-what they say, and its stub takes profiles. The packages are downloaded and unpacked, not installed; their programs run with
-their own C library. Without the suite these tests are skipped."""
+what they say, and its stub takes profiles. Without the suite these tests are skipped."""
 import json
-import subprocess
 
 import pytest
 
+from debian13 import Debian13
 from imagetools import BUILD, CMDLINE, OS_RELEASE, build_usi, make_rootfs, section, tb_image, tool
 
-SUITE = """Types: deb
-URIs: http://deb.debian.org/debian
-Suites: trixie
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-"""
 PACKAGES = ["systemd-ukify", "systemd-boot-efi", "systemd", "libsystemd-shared", "libc6", "libssl3t64", "libacl1", "libaudit1",
             "libblkid1", "libcap2", "libcap-ng0", "libcrypt1", "libmount1", "libpam0g", "libpcre2-8-0", "libseccomp2",
             "libselinux1"]
@@ -25,27 +18,12 @@ PROFILES = {"main": CMDLINE, "debug": f"{CMDLINE} systemd.log_level=debug", "res
 
 @pytest.fixture(scope="module")
 def debian13(tmp_path_factory):
-    """Folder with the unpacked packages. apt gets folders of its own, and nothing of this machine is changed."""
-    folder = tmp_path_factory.mktemp("debian13")
-    (folder / "debian.sources").write_text(SUITE)
-    for name in ("lists/partial", "cache/archives/partial", "root"):
-        (folder / name).mkdir(parents=True)
-    options = [f"Dir::Etc::sourcelist={folder}/debian.sources", "Dir::Etc::sourceparts=/dev/null", f"Dir::State::lists={folder}/lists",
-               f"Dir::Cache={folder}/cache", "APT::Sandbox::User=root", "Acquire::Languages=none", "Acquire::Retries=2",
-               "APT::Get::List-Cleanup=0"]
-    for words in (["update", "--error-on=any"], ["download", *PACKAGES]):
-        done = tool("apt-get", "-q", *(w for o in options for w in ("-o", o)), *words, check=False, cwd=folder,
-                    stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            pytest.skip(f"Debian 13 cannot be reached: {done.stderr.decode().strip()[-300:]}")
-    for package in folder.glob("*.deb"):
-        tool("dpkg-deb", "-x", package, folder / "root")
-    return folder / "root"
+    return Debian13(tmp_path_factory.mktemp("debian13"), PACKAGES)
 
 
 def ukify(debian13, image):
     """{section: [{size, sha256, text}]}, in the order of the file, as ukify has it."""
-    text = tool("/usr/bin/python3", debian13 / "usr/bin/ukify", "inspect", image).stdout.decode()
+    text = tool("/usr/bin/python3", debian13.root / "usr/bin/ukify", "inspect", image).stdout.decode()
     found = []
     for line in text.splitlines():
         if line.startswith("."):
@@ -60,13 +38,12 @@ def ukify(debian13, image):
 
 def measure13(debian13, contents, folder):
     """PCR 11 of the phase paths that "tb-image inspect" knows, from {section: bytes}."""
-    libraries = debian13 / "usr/lib/x86_64-linux-gnu"
     words = []
     for name, data in contents.items():
         (folder / f"part-{name}").write_bytes(data)
         words.append(f"--{name}={folder}/part-{name}")
-    said = tool(libraries / "ld-linux-x86-64.so.2", "--library-path", f"{libraries}:{libraries}/systemd",
-                debian13 / "usr/lib/systemd/systemd-measure", "calculate", *words, "--bank=sha256", "--json=short",
+    said = tool(*debian13.loader(debian13.libraries / "systemd"),
+                debian13.root / "usr/lib/systemd/systemd-measure", "calculate", *words, "--bank=sha256", "--json=short",
                 "--phase=enter-initrd", "--phase=enter-initrd:leave-initrd")
     return {v["phase"]: v["hash"] for v in json.loads(said.stdout)["sha256"]}
 
@@ -76,7 +53,7 @@ def profiled(debian13, keys, tmp_path_factory):
     """An image with three profiles, and what tb-image said of it."""
     folder = tmp_path_factory.mktemp("profiled")
     said = build_usi(folder, keys, make_rootfs(folder / "root"), extra=[
-        "--stub", debian13 / "usr/lib/systemd/boot/efi/linuxx64.efi.stub", "--uname", "6.1.0-1-amd64", "--json",
+        "--stub", debian13.root / "usr/lib/systemd/boot/efi/linuxx64.efi.stub", "--uname", "6.1.0-1-amd64", "--json", "--measure",
         "--profile", "debug:Debug boot=+systemd.log_level=debug", "--profile=reset=rd.reset quiet"])
     return folder / "image.efi", json.loads(said.stdout)
 
@@ -104,7 +81,7 @@ def test_ukify_reads_our_profiles(debian13, profiled):
                      PROFILES["reset"] + "\n"]
 
 
-def test_each_profile_measures_as_systemd_257_says(debian13, profiled, tmp_path):
+def test_each_profile_measures_as_systemd_257_says(debian13, profiled, keys, tmp_path):
     image, said = profiled
     shown = json.loads(tb_image("inspect", "--json", image).stdout)
     assert [(p["id"], p["cmdline"]) for p in shown["profiles"]] == list(PROFILES.items())
@@ -116,6 +93,8 @@ def test_each_profile_measures_as_systemd_257_says(debian13, profiled, tmp_path)
         assert {phase: ours[phase] for phase in theirs} == theirs
         assert said["profiles"][number]["id"] == name
         assert said["profiles"][number]["pcr11"]["enter-initrd"] == theirs["enter-initrd"]
+        predicted = json.loads(tb_image("measure", "--json", "--keys", keys, "--profile", str(number), image).stdout)["pcrs"]
+        assert said["profiles"][number]["pcrs"] == predicted
     assert said["pcr11"] == said["profiles"][0]["pcr11"]
 
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Private keys in a token (softhsm2), which tb-image gets to through OpenSSL."""
+"""Private keys in a token (softhsm2), which tb-image gets to through OpenSSL: by its engine, as Debian 12 has it, and by the
+provider of Debian 13, whose libraries tb-image then runs with."""
 import json
 import os
 import re
+import shutil
 
 import pytest
 
+from debian13 import Debian13
 from imagetools import BOOT, BUILD, CMDLINE, EPOCH, OS_RELEASE, make_kernel, section, tool
 
 LABELS = ["PK", "KEK", "db", "tpm2-pcr", "tpm2-pcr-later"]
@@ -13,13 +16,25 @@ PRIVATE = ["PK.key", "KEK.key", "db.key", "tpm2-pcr-private.pem", "tpm2-pcr-late
 PIN = "5678"
 
 
+PROVIDER = ["pkcs11-provider", "softhsm2", "libsofthsm2", "libssl3t64", "libc6", "libstdc++6", "libgcc-s1", "libsqlite3-0", "zlib1g",
+            "libzstd1"]
+
+
 class Token:
-    def __init__(self, folder):
+    def __init__(self, folder, debian13=None):
         self.folder = folder
         (folder / "tokens").mkdir(parents=True)
         (folder / "conf").write_text(f"directories.tokendir = {folder}/tokens\nlog.level = ERROR\n")
         (folder / "pin").write_text(PIN)
         self.env = {"PATH": os.environ["PATH"], "LC_ALL": "C", "SOURCE_DATE_EPOCH": EPOCH, "SOFTHSM2_CONF": str(folder / "conf")}
+        # Programs run as they are, or with the libraries of Debian 13 in front of the ordinary ones.
+        self.loader, self.util, self.words = [], "softhsm2-util", []
+        if debian13:
+            module = debian13.libraries / "softhsm/libsofthsm2.so"
+            self.loader = debian13.loader("/usr/lib/x86_64-linux-gnu")
+            self.util, self.words = debian13.root / "usr/bin/softhsm2-util", ["--module", module]
+            self.env |= {"OPENSSL_ENGINES": "/none", "OPENSSL_MODULES": str(debian13.libraries / "ossl-modules"),
+                         "PKCS11_MODULE_PATH": str(module)}
         self.softhsm("--init-token", "--free", "--label", "build", "--so-pin", "1234")
         for number, label in enumerate(LABELS, 1):
             tool("openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", folder / "key")
@@ -28,15 +43,16 @@ class Token:
         self.uri = f"pkcs11:token=build?pin-source=file:{folder}/pin"
 
     def softhsm(self, *argv):
-        tool("softhsm2-util", *argv, "--pin", PIN, env=self.env)
+        tool(*self.loader, self.util, *self.words, *argv, "--pin", PIN, env=self.env)
 
     def tb_image(self, *argv, check=True, **more):
-        return tool(BUILD / "tb-image", *argv, check=check, env={**self.env, **more}, stdin=-3)
+        return tool(*self.loader, BUILD / "tb-image", *argv, check=check, env={**self.env, **more}, stdin=-3)
 
 
-@pytest.fixture(scope="module")
-def token(tmp_path_factory):
-    return Token(tmp_path_factory.mktemp("token"))
+@pytest.fixture(scope="module", params=["engine", "provider"])
+def token(request, tmp_path_factory):
+    provider = request.param == "provider"
+    return Token(tmp_path_factory.mktemp("token"), Debian13(tmp_path_factory.mktemp("debian13"), PROVIDER) if provider else None)
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +120,23 @@ def test_no_way_in(token, token_keys, tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ["pin"]
 
 
-def test_openssl_without_an_engine(token, token_keys, tmp_path):
-    refused(token.tb_image("sign", "--keys", token_keys, "--out", tmp_path / "x", BOOT, check=False, OPENSSL_ENGINES="/none"),
-            "OpenSSL knows no keys in tokens(.|\n)*libengine-pkcs11-openssl")
+def test_openssl_with_neither(token, token_keys, tmp_path):
+    refused(token.tb_image("sign", "--keys", token_keys, "--out", tmp_path / "x", BOOT, check=False, OPENSSL_ENGINES="/none",
+                           OPENSSL_MODULES="/none"),
+            "OpenSSL knows no keys in tokens(.|\n)*pkcs11-provider or libengine-pkcs11-openssl")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words, text", [(["--pkcs11", "file:x"], "begins with"), (["--pkcs11", "pkcs11:", "--bits", "2048"], "--bits")])
+def test_pin_in_a_key_directory(token, token_keys, tmp_path):
+    shutil.copytree(token_keys, tmp_path / "keys")
+    (tmp_path / "keys/db.key").write_text(f"pkcs11:token=build;object=db?pin-value={PIN}\n")
+    done = token.tb_image("sign", "--keys", tmp_path / "keys", "--out", tmp_path / "x", BOOT, check=False)
+    refused(done, "db.key: a PIN in the name of a key is no secret")
+    assert PIN not in done.stderr.decode()
+
+
+@pytest.mark.parametrize("words, text", [(["--pkcs11", "file:x"], "begins with"),
+                                         (["--pkcs11", "pkcs11:token=build?module-name=x&pin-value=5678"], "pin-source=file:"), (["--pkcs11", "pkcs11:", "--bits", "2048"], "--bits")])
 def test_usage(token, tmp_path, words, text):
     done = token.tb_image("keys", *words, tmp_path / "keys", check=False)
     assert done.returncode == 2 and text in done.stderr.decode()

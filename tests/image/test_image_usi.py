@@ -50,7 +50,7 @@ def test_pcr11(tmp_path, keys, rootfs):
     done = build_usi(tmp_path, keys, rootfs, extra=["--json"])
     report = json.loads(done.stdout)
     data = (tmp_path / "image.efi").read_bytes()
-    assert list(report) == ["schema", "verb", "out", "size", "sha256", "pcr11", "policy", "profiles", "variants"]
+    assert list(report) == ["schema", "verb", "out", "size", "sha256", "pcr11", "policy", "root_manifest", "profiles", "variants"]
     assert (report["schema"], report["verb"]) == (1, "usi")
     assert report["out"] == str(tmp_path / "image.efi")
     assert report["size"] == len(data)

@@ -27,6 +27,31 @@ def measure(*argv):
     return json.loads(tb_image("measure", "--json", *argv).stdout)["pcrs"]
 
 
+def test_usi_predicts_what_it_makes(tmp_path, keys, place):
+    """The same values as of the finished image, for each variant."""
+    said = json.loads(build_usi(tmp_path, keys, make_rootfs(tmp_path / "root"), extra=[
+        "--measure", "--loader", place / "boot.efi", "--variant", "debug=+debug", "--json"]).stdout)
+    words = ["--loader", place / "boot.efi", "--keys", keys]
+    assert said["pcrs"] == measure(*words, tmp_path / "image.efi")
+    assert said["variants"][0]["pcrs"] == measure(*words, tmp_path / "image-debug.efi")
+    assert said["pcrs"]["7"] and said["pcrs"]["11"] != said["variants"][0]["pcrs"]["11"]
+    shown = tb_image("measure", *words, tmp_path / "image.efi").stdout
+    assert shown in build_usi(tmp_path, keys, tmp_path / "root", extra=["--measure", "--loader", place / "boot.efi"]).stdout
+
+
+def test_usi_without_a_signature_has_no_pcr7(tmp_path, keys):
+    said = json.loads(build_usi(tmp_path, keys, make_rootfs(tmp_path / "root"), extra=["--measure", "--unsigned", "--json"]).stdout)
+    assert said["pcrs"]["7"] is None and said["pcrs"] == measure(tmp_path / "image.efi")
+
+
+def test_usi_that_firmware_would_not_start(tmp_path, keys):
+    """The boot loader has no signature by the keys: told before there is an image."""
+    done = build_usi(tmp_path, keys, make_rootfs(tmp_path / "root"), extra=["--measure", "--loader", BOOT], check=False)
+    assert done.returncode == 6 and not (tmp_path / "image.efi").exists()
+    done = build_usi(tmp_path, keys, tmp_path / "root", extra=["--loader", BOOT], check=False)
+    assert done.returncode == 2 and b"--measure" in done.stderr
+
+
 def extend(*data, digests=()):
     value = bytes(32)
     for digest in [*(hashlib.sha256(d).digest() for d in data), *digests]:

@@ -187,6 +187,18 @@ static void test_utf16_stops_at_nul(void **state)
         assert_int_equal(utf8_to_utf16("ab", &small), -E2BIG);
 }
 
+static void test_uuid(void **state)
+{
+        static const uint8_t ones[16] = {[0 ... 15] = 0xff}, zeros[16] = {0};
+        char text[UUID_TEXT_SIZE];
+
+        (void)state;
+        uuid_encode(ones, 4, text);
+        assert_string_equal(text, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        uuid_encode(zeros, 8, text);
+        assert_string_equal(text, "00000000-0000-8000-8000-000000000000");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -197,6 +209,7 @@ int main(void)
                 cmocka_unit_test(test_utf16),
                 cmocka_unit_test(test_utf16_refuses),
                 cmocka_unit_test(test_utf16_stops_at_nul),
+                cmocka_unit_test(test_uuid),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

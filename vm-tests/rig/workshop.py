@@ -127,20 +127,20 @@ class Workshop:
         return self.sign(f'systemd-boot-{keys}.efi', SYSTEMD_BOOT, keys)
 
     def usi(self, label='v1', version=1, keys='keys', policy_keys=None, unsigned=False, cmdline='', root_format=None,
-            furnish=None, kernel=None):
+            furnish=None, kernel=None, stub=STUB, more=()):
         """A system image. label names the file; cmdline is added to the usual command line; furnish(root) adds to its root;
-        kernel: another one than the workshop's, and the file is then named after it as well."""
+        kernel: another one than the workshop's, and the file is then named after it as well; more: further words of tb-image usi."""
         base, kerneldir, keydir = self.base(), self.kernel(kernel), self.keys(keys)
-        options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir]
+        options = ['--cmdline', f'{CMDLINE} {cmdline}'.strip(), '--keys', keydir, *more]
         if policy_keys:
             options += ['--policy-keys', self.keys(policy_keys)]
         if unsigned:
             options += ['--unsigned']
         if root_format not in (None, 'cpio'):
             options += ['--root-format', root_format]
-        more = inspect.getsource(furnish) if furnish else ''
-        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', kerneldir / 'stamp', OS, *UNITS, STUB,
-                     keydir, options, version, more)
+        furniture = inspect.getsource(furnish) if furnish else ''
+        key = digest(self.agent, self.guest, self.tb_image, self.root_stage, base / 'stamp', kerneldir / 'stamp', OS, *UNITS, stub,
+                     keydir, options, version, furniture)
 
         def make(path):
             root = path.with_suffix('.root')
@@ -151,7 +151,7 @@ class Workshop:
             if furnish:
                 furnish(root)
             told = run(self.tb_image, 'usi', '--rootfs', root, '--kernel', kerneldir / 'vmlinuz', '--os-release',
-                       root / 'usr/lib/os-release', *options, '--out', path, '--json')
+                       root / 'usr/lib/os-release', '--stub', stub, *options, '--out', path, '--json')
             path.with_suffix('.json').write_bytes(told)
             shutil.rmtree(root)
         other = f'-{kernel}' if kernel not in (None, self.kernel_name) else ''
