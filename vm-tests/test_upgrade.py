@@ -237,7 +237,7 @@ def test_good_image_after_bad_ones(story):
     machine = story.machine
     where = f'{machine.network_up()}:{PORT}'
     for when in ('before', 'after'):
-        machine.write(f'/oem/{when}', f'#!/bin/sh\necho "$TB_EVENT $TB_TO_VERSION" >> /oem/told\n'.encode())
+        machine.write(f'/oem/{when}', b'#!/bin/sh\necho "$TB_EVENT $TB_TO_VERSION" >> /oem/told\n')
     machine.shell('chmod +x /oem/before /oem/after', check=True)
     machine.write('/oem/92_upgrade.yaml', f'''#cloud-config
 upgrade:
