@@ -46,6 +46,18 @@ int config_userdata_check(const struct env *env, const struct config *c,
         return r;
 }
 
+int config_load_checked(const struct env *env, const struct config_wish *wish, struct config **ret,
+                        struct error *e)
+{
+        _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
+        int r = config_load(env, wish, &problems, ret, e);
+
+        if (r == 0)
+                r = config_userdata_check(env, *ret, &problems, e);
+        config_problems_print(&problems);
+        return r;
+}
+
 void config_userdata_print(const struct userdata_files *files)
 {
         for (size_t i = 0; i < files->n; i++) {

@@ -22,6 +22,13 @@ int config_userdata_make(const struct env *env, const struct config *c, const ch
 int config_userdata_check(const struct env *env, const struct config *c,
                           struct config_problems *problems, struct error *e) _must_check_;
 
+/*
+ * The configuration that an operation is told to follow: config_load(), the check above, and every
+ * mistake on standard error. Owned by the caller, also after an error (config_free()).
+ */
+int config_load_checked(const struct env *env, const struct config_wish *wish, struct config **ret,
+                        struct error *e) _must_check_;
+
 /* Each file as a line with its mode and path, and its content. */
 void config_userdata_print(const struct userdata_files *files);
 /* [{"path","mode","content"}]. NULL when memory ran out. */

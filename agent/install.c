@@ -206,7 +206,6 @@ static int parse_options(int argc, char **argv, struct install_options *o, struc
 static int read_config(const struct env *env, struct install_options *o, struct config **ret,
                        struct error *e)
 {
-        _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
         struct fetch_options fetch;
         const struct config_wish wish = {.sources = o->configs.item,
                                          .n_sources = o->configs.n,
@@ -217,10 +216,7 @@ static int read_config(const struct env *env, struct install_options *o, struct 
         if (o->configs.n == 0 && !o->use_default_dirs)
                 return 0;
         source_fetch_options(&o->wishes.from, &fetch);
-        r = config_load(env, &wish, &problems, ret, e);
-        if (r == 0)
-                r = config_userdata_check(env, *ret, &problems, e);
-        config_problems_print(&problems);
+        r = config_load_checked(env, &wish, ret, e);
         if (r == 0 && o->wishes.unattended)
                 r = install_auto_check(env, *ret, e);
         return r < 0 ? r : config_apply_to_install(*ret, &o->wishes, e);

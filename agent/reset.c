@@ -201,7 +201,6 @@ static void apply_config(const struct config *c, struct verb_options *o)
 
 static int read_config(const struct env *env, struct verb_options *o, struct error *e)
 {
-        _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
         struct fetch_options fetch;
         const struct config_wish wish = {.sources = o->configs.item,
                                          .n_sources = o->configs.n,
@@ -213,10 +212,7 @@ static int read_config(const struct env *env, struct verb_options *o, struct err
         if (r < 0 || (o->configs.n == 0 && !o->use_default_dirs))
                 return r;
         source_fetch_options(&o->from, &fetch);
-        r = config_load(env, &wish, &problems, &o->config, e);
-        if (r == 0)
-                r = config_userdata_check(env, o->config, &problems, e);
-        config_problems_print(&problems);
+        r = config_load_checked(env, &wish, &o->config, e);
         if (r == 0)
                 apply_config(o->config, o);
         return r;

@@ -30,7 +30,6 @@ int upgrade_config_apply(const struct config *config, struct upgrade_config *c,
 int upgrade_config_read(const struct env *env, struct upgrade_config *c, struct upgrade_options *o,
                         struct error *e)
 {
-        _cleanup_(config_problems_done) struct config_problems problems = CONFIG_PROBLEMS_INIT;
         struct fetch_options fetch;
         const struct config_wish wish = {.sources = c->files.item,
                                          .n_sources = c->files.n,
@@ -41,9 +40,6 @@ int upgrade_config_read(const struct env *env, struct upgrade_config *c, struct 
         if (o->source && c->files.n == 0 && !c->known_folders)
                 return 0;
         source_fetch_options(&o->from, &fetch);
-        r = config_load(env, &wish, &problems, &c->config, e);
-        if (r == 0)
-                r = config_userdata_check(env, c->config, &problems, e);
-        config_problems_print(&problems);
+        r = config_load_checked(env, &wish, &c->config, e);
         return r == 0 ? upgrade_config_apply(c->config, c, o, e) : r;
 }

@@ -2,6 +2,7 @@
 #include "upgrade/http_exchange.h"
 
 #include <inttypes.h>
+#include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -332,15 +333,29 @@ int exchange_begin(struct http *h, const struct exchange_request *rq, struct exc
 /* --- running
  * --------------------------------------------------------------------------------------------*/
 
+/* Whether the certificate is good at another time than now. A machine without a battery begins in
+ * 1970 until somebody tells it the time, and servers renew what has expired: both pass. */
+static bool is_out_of_date(const struct exchange *x)
+{
+        long result = X509_V_OK;
+
+        return curl_easy_getinfo(x->easy, CURLINFO_SSL_VERIFYRESULT, &result) == CURLE_OK &&
+               (result == X509_V_ERR_CERT_NOT_YET_VALID || result == X509_V_ERR_CERT_HAS_EXPIRED);
+}
+
 static int certificate_failed(const struct exchange *x, struct error *e)
 {
         char text[CURL_ERROR_SIZE];
+        bool passes = is_out_of_date(x);
+        int code = passes ? EKEYEXPIRED : EKEYREJECTED;
 
-        error_set(e, ERROR_REFUSED, EKEYREJECTED,
+        error_set(e, passes ? ERROR_SOURCE : ERROR_REFUSED, code,
                   "%s: the server's certificate is not accepted: %s", x->host,
                   http_text(x->text, strlen(x->text), text, sizeof(text)));
-        error_advise(e, "check the clock of this machine; name a private authority with --ca");
-        return -EKEYREJECTED;
+        error_advise(e, "check the clock of this machine; %s",
+                     passes ? "if it is right, the certificate has to be renewed"
+                            : "name a private authority with --ca");
+        return -code;
 }
 
 /* Whether what came back was no TLS at all. libcurl has no code of its own for it, only the words

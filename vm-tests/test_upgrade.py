@@ -233,10 +233,24 @@ def test_image_that_failed_is_not_tried_again_unless_forced(story):
 
 
 def test_good_image_after_bad_ones(story):
+    """By the configuration of the node: source, registry, hooks, and what comes after."""
     machine = story.machine
-    machine.begin(story.argv('v6', '--all', '--reboot', '--delay', '2'), timeout=UPGRADE_TIMEOUT)
+    where = f'{machine.network_up()}:{PORT}'
+    for when in ('before', 'after'):
+        machine.write(f'/oem/{when}', b'#!/bin/sh\necho "$TB_EVENT $TB_TO_VERSION" >> /oem/told\n')
+    machine.shell('chmod +x /oem/before /oem/after', check=True)
+    machine.write('/oem/92_upgrade.yaml', f'''#cloud-config
+upgrade:
+  source: oci:{where}/demo:v6
+  allow-insecure-registries: true
+  reboot: true
+  hooks: {{before: [/oem/before], after: [/oem/after]}}
+'''.encode())
+    machine.begin(['tb-agent', 'upgrade', '--all', '--delay', '2', '--json'], timeout=UPGRADE_TIMEOUT)
     machine.wait_exit(UPGRADE_TIMEOUT)      # it may be gone before it can answer
     machine.boot()
+    assert machine.read('/oem/told').decode().splitlines() == ['before-upgrade ', 'after-upgrade 6']
+    machine.run(['rm', '/oem/92_upgrade.yaml'], check=True)
     assert (role(machine), story.version(), blessed(machine), story.kept()) == ('active', 6, True, KEPT)
     _, roles = story.esp()
     assert roles == {'active': story.digest('v6'), 'passive': story.digest('v2'), 'recovery': story.digest('v1')}

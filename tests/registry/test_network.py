@@ -116,10 +116,12 @@ def test_password_in_an_address(judge, servers, certificate, image):
 # --- certificates ----------------------------------------------------------------------------------------------------
 
 def test_certificates(judge, servers, authority, image):
-    for name, options in (("expired", dict(days=-1)), ("elsewhere", dict(hosts=("DNS:other.test",)))):
+    # A date passes: by a clock that is set, or by another certificate. A wrong name does not.
+    for name, options, rc in (("expired", dict(days=-1), 5), ("elsewhere", dict(hosts=("DNS:other.test",)), 6)):
         registry = servers(tls=authority.certificate(name, **options))
         registry.put_artifact("demo", image)
-        judge(f"oci:{registry.address}/demo", "--attempts", "2", rc=6)
+        result = judge(f"oci:{registry.address}/demo", "--attempts", "2", rc=rc)
+        assert "clock" in result.said["error"]["advice"], str(result)
         assert not registry.seen()
         judge(f"oci:{registry.address}/demo", "--insecure", registry.address, rc=0, image=image)
 
