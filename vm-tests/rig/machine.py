@@ -37,6 +37,7 @@ from .firmware import OVMF_CODE, OVMF_VARS
 BOOT_TIMEOUT = 240
 RUN_TIMEOUT = 120
 WAKE_TIMEOUT = 60
+CONTROLLERS = {'scsi': 'virtio-scsi-pci', 'usb': 'qemu-xhci'}
 FULL_SPEED = 1 << 34        # bytes a second: of what is written to a file, not sent to anybody
 # Where a boot ends that goes nowhere: waiting for the timeout would only cost minutes.
 DEAD_END = re.compile(r'No bootable option or device was found|Kernel panic - not syncing')
@@ -77,7 +78,7 @@ class Disk:
     """A disk of a machine. Disks are booted in the order in which they are listed."""
     path: Path
     serial: str
-    bus: str = 'virtio'             # virtio, nvme, scsi, cdrom (the cloud kernel has no USB)
+    bus: str = 'virtio'             # virtio, nvme, scsi, cdrom, usb (kernels for clouds have no USB)
     readonly: bool = False
     sector: int = 512
     options: str = ''               # more properties of the QEMU device
@@ -589,11 +590,12 @@ def _disk_argv(index, disk):
     drive = f'if=none,id=disk{index},format={disk.format},discard=unmap,detect-zeroes=unmap,file={disk.path}'
     if disk.readonly:
         drive += ',readonly=on'
-    device = {'virtio': 'virtio-blk-pci', 'nvme': 'nvme', 'scsi': 'scsi-hd', 'cdrom': 'scsi-cd'}[disk.bus]
+    device = {'virtio': 'virtio-blk-pci', 'nvme': 'nvme', 'scsi': 'scsi-hd', 'cdrom': 'scsi-cd', 'usb': 'usb-storage'}[disk.bus]
     controller = []
-    if device.startswith('scsi'):
-        controller = ['-device', f'virtio-scsi-pci,id=scsi{index}']
-        device += f',bus=scsi{index}.0'
+    if device.startswith(('scsi', 'usb')):
+        name = device.partition('-')[0]
+        controller = ['-device', f'{CONTROLLERS[name]},id={name}{index}']
+        device += f',bus={name}{index}.0'
     device += f',drive=disk{index},serial={disk.serial},bootindex={index + 1}'
     if disk.sector != 512:
         device += f',logical_block_size={disk.sector},physical_block_size={disk.sector}'

@@ -25,7 +25,7 @@ TARGET_SIZE = 16 << 30              # sparse: only what the guest writes takes r
 INSTALL_TIMEOUT = 600
 # Every TPM here is swtpm, which nobody gets without asking for it.
 INSTALL = ['tb-agent', 'install', '--allow-software-tpm']
-KERNELS = ('debian12', 'debian13')  # of the demo OS; its root is Debian 12 under either
+KERNELS = ('debian12', 'debian13', 'debian12-generic')      # of the demo OS; its root is Debian 12 under all
 UNREACHABLE = 69                    # exit status of base-kernel
 
 
