@@ -167,8 +167,7 @@ def test_image_that_panics_is_left_after_its_tries(story):
     machine = story.machine
     rc, said = story.upgrade('v3')
     assert rc == 0, said
-    machine.run(['systemctl', 'reboot', '--no-block'])
-    machine.wait_exit(90)
+    machine.shut_down_to_restart()
     assert boots_until_it_stays(machine, 5, PANIC) == 3
     assert (role(machine), story.version()) == ('passive', 2)
     assert story.kept() == KEPT
@@ -186,8 +185,7 @@ def test_upgrade_from_passive_keeps_the_good_image(story):
     assert rc == 0, said
     _, roles = story.esp()
     assert roles == {'active': story.digest('v5'), 'passive': story.digest('v2'), 'recovery': story.digest('v1')}
-    machine.run(['systemctl', 'reboot', '--no-block'])
-    machine.wait_exit(90)
+    machine.shut_down_to_restart()
     assert boots_until_it_stays(machine, 5) == 3
     # It stays because it is good, not because nobody restarts it.
     assert (role(machine), story.version(), story.kept()) == ('passive', 2, KEPT)

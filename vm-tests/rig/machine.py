@@ -237,8 +237,12 @@ class Machine:
 
     def reboot(self, timeout=BOOT_TIMEOUT, **boot):
         """An orderly restart from inside, up to ready or boot(expect=...)."""
-        self._leave(['systemctl', 'reboot', '--no-block'], 90)
+        self.shut_down_to_restart()
         return self.boot(timeout=timeout, **boot)
+
+    def shut_down_to_restart(self, timeout=90):
+        """The first half of reboot(): the machine is off then."""
+        self._leave(['systemctl', 'reboot', '--no-block'], timeout)
 
     def clone(self, dir, **changes):
         """A new machine that starts where this one stands: overlays over its disks, copies of the rest. This one must
