@@ -2,6 +2,9 @@
 """The installer ISO in a CD drive, on firmware in setup mode: systemd-boot enrols the keys of the medium, the next start of it
 has Secure Boot on and installs by itself, and the one after that, with the medium still in, does not do so again. One story.
 (As a disk the medium starts in every other test.)"""
+import re
+from pathlib import Path
+
 import pytest
 
 from rig import INSTALL, OVMF_VARS, Disk, Machine
@@ -77,6 +80,12 @@ def test_a_failure_stays_on_the_console(session, more, text):
 def test_keys_are_enrolled(session):
     for name, value in (('SecureBoot', 1), ('SetupMode', 0)):
         assert session.shell(f'cat {EFIVARS}/{name}-*', check=True).out[4:] == bytes([value])
+    # As another program reads them.
+    session.write('/run/efi-readvar', Path('/usr/bin/efi-readvar').read_bytes())
+    said = session.shell('cp /run/efi-readvar /tmp && chmod +x /tmp/efi-readvar && /tmp/efi-readvar', check=True).text
+    for name in ('PK', 'KEK', 'db'):
+        listed = said.partition(f'Variable {name}, length ')[2].partition('Variable ')[0]
+        assert re.findall(r'CN=Trusted Boot (\w+)', listed) == [name] * 2, said      # subject and issuer
 
 
 def test_medium_is_mounted(session):

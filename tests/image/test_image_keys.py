@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tb-image keys, checked with openssl and efitools."""
+"""tb-image keys, checked with openssl, efitools and sbsigntool."""
 import os
 import re
 import stat
+import struct
 import uuid
 
 import pytest
@@ -60,6 +61,21 @@ def test_authenticated_write(keys, v, tmp_path):
     tool("sign-efi-sig-list", "-t", "2023-11-14 22:13:20", "-k", keys / f"{owner}.key", "-c",
          keys / f"{owner}.pem", v, keys / f"{v}.esl", tmp_path / "auth", env=dict(os.environ, TZ="UTC"))
     assert (tmp_path / "auth").read_bytes() == (keys / f"{v}.auth").read_bytes()
+
+
+def parts_of_a_write(data):
+    """EFI_VARIABLE_AUTHENTICATION_2: what stands before the signature without the time, and what follows it."""
+    size, = struct.unpack_from("<I", data, 16)
+    return data[20:40], data[16 + size:]
+
+
+@pytest.mark.parametrize("v", VARIABLES)
+def test_authenticated_write_beside_sbvarsign(keys, v, tmp_path):
+    """It takes keys and list, and makes the same of them; only the time is its own."""
+    tool("sbvarsign", "--key", keys / f"{OWNER[v]}.key", "--cert", keys / f"{OWNER[v]}.pem", "--output", tmp_path / "auth",
+         v, keys / f"{v}.esl")
+    ours, theirs = (parts_of_a_write(path.read_bytes()) for path in (keys / f"{v}.auth", tmp_path / "auth"))
+    assert ours == theirs and ours[1] == (keys / f"{v}.esl").read_bytes()
 
 
 def test_options(tmp_path):

@@ -39,7 +39,7 @@ def test_second_run_asks_for_the_manifest_and_no_more(node, registry, source, ca
     assert first.rc == 0, str(first)
     before, downloaded = stamps(node), registry.sent("blob")
     again = node.upgrade(source, *ca)
-    assert again.rc == 0 and again.seconds < 1, str(again)
+    assert again.rc == 0, str(again)
     assert stamps(node) == before and registry.sent("blob") - downloaded < 1000
 
 
