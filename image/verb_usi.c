@@ -630,7 +630,6 @@ static int print_json(const struct settings *s, const struct inputs *in, const s
 
         if (r == 0)
                 r = json_add_str(root, "root_manifest", *in->manifest ? in->manifest : NULL);
-
         if (r == 0)
                 r = add_further_profiles(&jobs->item[0], document_array(root, "profiles"));
         if (r == 0)

@@ -13,7 +13,7 @@ import pytest
 
 from faults.disk import Disk as DiskImage
 from faults.fat import Fat
-from rig import Disk, Esp, make_data_disk
+from rig import Disk, Esp, make_data_disk, mount_data_disk
 from rig.esp import run as host_run
 from rig.facts import esp_files, node_facts
 
@@ -81,7 +81,7 @@ class Node:
     def wake(self):
         self.machine.boot()
         self.machine.plug(self.bring)
-        self.machine.shell('mkdir -p /run/images && mount -o ro /dev/disk/by-label/tbdata /run/images', check=True)
+        mount_data_disk(self.machine)
         return self
 
     def tell(self, *argv):

@@ -3,7 +3,7 @@
 All other tests run on it with TB_KERNEL=debian13. Without its packages this is skipped."""
 import pytest
 
-from rig import Disk, KernelUnreachable, make_data_disk
+from rig import Disk, KernelUnreachable, make_data_disk, mount_data_disk
 from rig.facts import node_facts
 
 KERNEL = 'debian13'
@@ -25,7 +25,7 @@ def test_a_node_is_upgraded_to_the_kernel_of_debian_13(workshop, machines, runni
     assert machine.run(['uname', '-r'], check=True).text.strip() == workshop.release()
     machine.write('/usr/local/kept', b'data\n')
     machine.plug(Disk(make_data_disk(machine.dir / 'images.img', {'v2.efi': image}), serial='images', readonly=True))
-    machine.shell('mkdir /run/images && mount -o ro /dev/disk/by-label/tbdata /run/images', check=True)
+    mount_data_disk(machine)
     machine.run(['tb-agent', 'upgrade', '--source', 'file:/run/images/v2.efi', '--json'], timeout=UPGRADE_TIMEOUT, check=True)
     machine.reboot()
     machine.shell('systemctl is-system-running --wait', check=True)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rig import Disk, Machine, MachineError
+from rig import Disk, Machine, MachineError, mount_data_disk
 from rig.facts import role
 from rig.machine import MachineGone
 
@@ -67,7 +67,7 @@ class Node:
                     raise
         self.recovery = self.recovery or time.monotonic() - begun
         if any(d.serial == 'images' for d in self.machine.disks):
-            self.machine.shell('mkdir -p /run/images && mount -o ro /dev/disk/by-label/tbdata /run/images', check=True)
+            mount_data_disk(self.machine)
 
     def restart(self):
         self.machine.power_off()

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import defaultdict
 
-from rig import INSTALL, Disk, Esp, MachineError, MachineTimeout, make_data_disk
+from rig import INSTALL, Disk, Esp, MachineError, MachineTimeout, make_data_disk, mount_data_disk
 from rig.facts import after_reset, blessed, role, unlocked_by
 from rig.workshop import INSTALL_TIMEOUT
 
@@ -62,10 +62,6 @@ def with_image(machine, path):
     return machine.boot()
 
 
-def mount_images(machine):
-    machine.shell('mkdir -p /run/images && { mountpoint -q /run/images || mount -o ro /dev/disk/by-label/tbdata /run/images; }', check=True)
-
-
 class Operation:
     """What is cut. name: in tables."""
     name = ''
@@ -104,7 +100,7 @@ class Install(Operation):
     name = 'install'
 
     def prepare(self):
-        return self.workshop.live_machine(self.place / 'base').boot().sleep()
+        return self.workshop.live()
 
     def begin(self, machine):
         words = [*INSTALL, '--target', machine.disk_node('target'), '--yes', '--json', '--no-recovery-key']
@@ -133,13 +129,13 @@ class Upgrade(Operation):
 
     def prepare(self):
         machine = with_image(self.workshop.booted().clone(self.place / 'base'), self.workshop.usi('v2', version=2))
-        mount_images(machine)
+        mount_data_disk(machine)
         keep(machine)
         settled(machine)
         return machine.sleep()
 
     def begin(self, machine):
-        mount_images(machine)
+        mount_data_disk(machine)
         return machine.begin(['tb-agent', 'upgrade', '--source', 'file:/run/images/v2.efi', '--json', *self.options], timeout=TIMEOUT)
 
     def again(self, machine):

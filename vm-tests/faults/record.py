@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rig import Disk, Esp, make_data_disk
+from rig import Disk, Esp, make_data_disk, mount_data_disk
 from rig.esp import run
 
 from .judge import LOADERS, Expectation
@@ -141,7 +141,7 @@ class Recorder:
         self.machine.wait_ready(answers=answers)
         self.kernel = self.machine.run(['uname', '-r'], check=True).text.strip()
         if any(d.serial == 'images' for d in self.machine.disks):
-            self.machine.shell('mkdir -p /run/images && mount -o ro /dev/disk/by-label/tbdata /run/images', check=True)
+            mount_data_disk(self.machine)
 
     def restart(self, answers=None):
         self.machine.power_off()

@@ -117,3 +117,9 @@ def make_data_disk(path, files):
         run('mke2fs', '-q', '-F', '-t', 'ext4', '-O', '^has_journal', '-L', 'tbdata', '-d', tree, path,
             f'{size // 1024 * 11 // 10 + 4096}k')
     return path
+
+
+def mount_data_disk(machine):
+    """In a running machine that has one: at /run/images, unless it is there."""
+    machine.shell('mkdir -p /run/images && { mountpoint -q /run/images || '
+                  'mount -o ro /dev/disk/by-label/tbdata /run/images; }', check=True)
