@@ -107,7 +107,7 @@ static uint64_t stored_size(const struct tree_entry *t)
 static int write_header(struct writer *w, const struct tree_entry *t, struct error *e)
 {
         struct archive_entry *a = archive_entry_clear(w->entry);
-        uint64_t mtime = t->mtime < w->epoch ? t->mtime : w->epoch;
+        uint64_t mtime = tree_entry_time(t, w->epoch);
 
         archive_entry_set_pathname(a, t->path);
         archive_entry_set_mode(a, t->mode);

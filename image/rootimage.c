@@ -52,9 +52,12 @@ struct job {
         char epoch[NUMBER_SIZE];
 };
 
-static int run(const char *const argv[], const int *input, const char *package, struct error *e)
+static int run(const char *const argv[], const char *const *environment, const int *input,
+               const char *package, struct error *e)
 {
-        const struct spawn_how how = {.timeout_seconds = LIMIT_MKFS_IMAGE_SECONDS, .input = input};
+        const struct spawn_how how = {.timeout_seconds = LIMIT_MKFS_IMAGE_SECONDS,
+                                      .environment = environment,
+                                      .input = input};
         int r;
 
         if (input && lseek(*input, 0, SEEK_SET) < 0)
@@ -68,6 +71,10 @@ static int run(const char *const argv[], const int *input, const char *package, 
 static int make_squashfs(const struct job *j, struct error *e)
 {
         char level[NUMBER_SIZE], mode[NUMBER_SIZE], uid[NUMBER_SIZE], gid[NUMBER_SIZE];
+        char date[sizeof("SOURCE_DATE_EPOCH=") + NUMBER_SIZE];
+        /* It also bounds the time of the top folder, of which mksquashfs 4.5 takes from a tar
+         * neither the entry nor -root-time: it would be the current one. */
+        const char *const environment[] = {date, NULL};
         const char *const argv[] = {"mksquashfs",
                                     "-",
                                     j->out,
@@ -79,8 +86,6 @@ static int make_squashfs(const struct job *j, struct error *e)
                                     "zstd",
                                     "-Xcompression-level",
                                     level,
-                                    "-mkfs-time",
-                                    j->epoch,
                                     "-root-mode",
                                     mode,
                                     "-root-uid",
@@ -90,10 +95,11 @@ static int make_squashfs(const struct job *j, struct error *e)
                                     NULL};
 
         (void)snprintf(level, sizeof(level), "%u", j->how->level);
+        (void)snprintf(date, sizeof(date), "SOURCE_DATE_EPOCH=%s", j->epoch);
         (void)snprintf(mode, sizeof(mode), "%o", (unsigned)(j->top->mode & 07777));
         (void)snprintf(uid, sizeof(uid), "%" PRIu32, j->top->uid);
         (void)snprintf(gid, sizeof(gid), "%" PRIu32, j->top->gid);
-        return run(argv, &j->tar, "squashfs-tools", e);
+        return run(argv, environment, &j->tar, "squashfs-tools", e);
 }
 
 /* From version 1.7 on the tool reads a tar. */
@@ -135,7 +141,7 @@ static int run_erofs(const struct job *j, const char *tar_option, const char *so
         argv[n++] = j->out;
         argv[n++] = source;
         argv[n] = NULL;
-        return run(argv, tar_option ? &j->tar : NULL, "erofs-utils", e);
+        return run(argv, NULL, tar_option ? &j->tar : NULL, "erofs-utils", e);
 }
 
 /* An older tool reads a folder, and only root can make one in which everything is what it was. */
@@ -168,7 +174,7 @@ static int erofs_from_folder(const struct job *j, struct error *e)
         memcpy(remove, clean, sizeof(clean));
         argv[8] = folder;
         remove[4] = folder;
-        r = run(argv, &j->tar, "tar", e);
+        r = run(argv, NULL, &j->tar, "tar", e);
         if (r == 0)
                 r = run_erofs(j, NULL, folder, e);
         if (spawn_check(remove, LIMIT_MKFS_IMAGE_SECONDS, &ignored) < 0)

@@ -126,7 +126,7 @@ static void set_facts(struct writer *w, const struct tree_entry *t)
         archive_entry_set_mode(a, t->mode);
         archive_entry_set_uid(a, t->uid);
         archive_entry_set_gid(a, t->gid);
-        archive_entry_set_mtime(a, (time_t)(t->mtime < w->epoch ? t->mtime : w->epoch), 0);
+        archive_entry_set_mtime(a, (time_t)tree_entry_time(t, w->epoch), 0);
         archive_entry_set_size(a, 0);
         if (t->link)
                 archive_entry_set_symlink(a, t->link);

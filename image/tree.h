@@ -43,6 +43,12 @@ struct tree_entry {
         uint64_t ino;
 };
 
+/* The time that an entry gets in an image: its own, but never one of the build. */
+static inline uint64_t tree_entry_time(const struct tree_entry *t, uint64_t epoch)
+{
+        return t->mtime < epoch ? t->mtime : epoch;
+}
+
 struct tree;
 
 /* Walks the directory. ERROR_CONFIG when it is no directory or has what an image cannot hold (a

@@ -101,6 +101,8 @@ def test_everything_arrives(tmp_path, format):
     assert (root / ("n" * 200)).read_bytes() == b"long" and (root / "d" / ("e" * 150) / ("f" * 120)).read_bytes() == b"deeper"
     assert (root / "Größe 日本語").read_bytes() == b"utf"
     assert os.lstat(root / "init").st_mtime == 1600000000 or format == "erofs"   # this tool gives all files one time
+    # No time of the build, not even that of the top folder.
+    assert all(os.lstat(path).st_mtime <= int(EPOCH) for path in (root, *root.rglob("*")))
 
 
 def test_squashfs_keeps_links_and_attributes(tmp_path):
