@@ -5,10 +5,19 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
+
+static bool takes_no_writes(const char *device)
+{
+        _cleanup_close_ int fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        int read_only = 0;
+
+        return fd >= 0 && ioctl(fd, BLKROGET, &read_only) == 0 && read_only;
+}
 
 int mount_fs(const char *source, const char *target, const char *type, unsigned long flags,
              const char *data, struct error *e)
@@ -17,8 +26,14 @@ int mount_fs(const char *source, const char *target, const char *type, unsigned 
 
         if (r < 0)
                 return error_errno(e, -r, "%s", target);
-        if (mount(source, target, type, flags, data) < 0)
-                return error_errno(e, errno, "mounting %s on %s", source, target);
+        if (mount(source, target, type, flags, data) < 0) {
+                r = errno;
+                /* All that mount(2) says of it is EACCES. */
+                if (r == EACCES && !(flags & MS_RDONLY) && takes_no_writes(source))
+                        return error_set(e, ERROR_IO, EROFS, "mounting %s on %s: it is read-only",
+                                         source, target);
+                return error_errno(e, r, "mounting %s on %s", source, target);
+        }
         return 0;
 }
 
