@@ -91,6 +91,7 @@ struct doctor {
         struct error node_error;
         struct node_esp esp; /* fd negative: not mounted, see esp_error */
         bool esp_mounted;
+        bool esp_read_only;
         struct error esp_error;
         struct fat_check fat;
         struct error fat_error;

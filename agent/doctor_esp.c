@@ -179,6 +179,11 @@ void doctor_esp(struct doctor *d)
                                  "esp-unknown", NULL, &d->fat_error);
         else
                 doctor_judge_fat(&d->fat, d->esp_mounted, &d->list);
+        if (d->esp_read_only)
+                (void)doctor_add(&d->list, DOCTOR_ESP, DOCTOR_PROBLEM, "esp-read-only", NULL,
+                                 "end its write protection (\"blockdev --setrw\", if it is the "
+                                 "kernel's): no boot can be confirmed and nothing upgraded",
+                                 "its device takes no writes");
         if (d->esp.fd < 0) {
                 if (d->node)
                         doctor_add_error(&d->list, DOCTOR_ESP, DOCTOR_PROBLEM, "esp-not-mounted",

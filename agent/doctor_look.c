@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "partition/mkfs.h"
+#include "partition/mount.h"
 
 /* --- the disk -------------------------------------------------------------------------------- */
 
@@ -111,6 +112,7 @@ static void check_fat(struct doctor *d)
                 r = fat_check(fd, 0, esp->size, &d->fat, &d->fat_error);
         if (r == 0 && d->fat.dirty)
                 d->esp_mounted = mkfs_vfat_was_cut(device, NULL) == 0;
+        d->esp_read_only = mount_takes_no_writes(device);
 }
 
 static void look_at_esp(struct doctor *d)

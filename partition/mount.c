@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 
-static bool takes_no_writes(const char *device)
+bool mount_takes_no_writes(const char *device)
 {
         _cleanup_close_ int fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         int read_only = 0;
@@ -29,7 +29,7 @@ int mount_fs(const char *source, const char *target, const char *type, unsigned 
         if (mount(source, target, type, flags, data) < 0) {
                 r = errno;
                 /* All that mount(2) says of it is EACCES. */
-                if (r == EACCES && !(flags & MS_RDONLY) && takes_no_writes(source))
+                if (r == EACCES && !(flags & MS_RDONLY) && mount_takes_no_writes(source))
                         return error_set(e, ERROR_IO, EROFS, "mounting %s on %s: it is read-only",
                                          source, target);
                 return error_errno(e, r, "mounting %s on %s", source, target);

@@ -12,6 +12,9 @@
 int mount_fs(const char *source, const char *target, const char *type, unsigned long flags,
              const char *data, struct error *e) _must_check_;
 
+/* Whether a block device is write-protected, by itself or for the kernel. */
+bool mount_takes_no_writes(const char *device);
+
 /* A bind mount of source on target. */
 int mount_bind(const char *source, const char *target, struct error *e) _must_check_;
 

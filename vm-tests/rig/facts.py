@@ -7,6 +7,7 @@ from .esp import Esp
 
 MOUNTS = ('/oem', '/usr/local')
 TOKEN = 'systemd-tpm2'
+START_TIMEOUT = 300
 
 
 def role(machine):
@@ -38,6 +39,12 @@ def encrypted(machine, mount_point):
 def blessed(machine):
     """Whether the confirmation of this boot ran and succeeded."""
     return machine.run(['systemctl', 'is-active', 'tb-agent-bless.service']).text.strip() == 'active'
+
+
+def at_rest(machine):
+    """Waits until everything that starts with the system has, and what that wrote is on the disk. Returns the machine."""
+    machine.shell('systemctl is-system-running --wait; sync', check=True, timeout=START_TIMEOUT)
+    return machine
 
 
 def entries(machine, serial='target'):
