@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig import Disk, Machine, MachineError, mount_data_disk
-from rig.facts import role
+from rig.facts import at_rest, blessed, role
 from rig.machine import MachineGone
 
 from .disk import Disk as Content
@@ -97,7 +97,8 @@ class Node:
         done.check()
 
     def settled(self):
-        self.machine.shell('systemctl is-system-running --wait; systemctl is-active tb-agent-bless.service', check=True)
+        if not blessed(at_rest(self.machine)):
+            raise MachineError('the boot is not confirmed')
 
     def installs_again(self):
         """Nothing starts from this disk, and an installation makes a node of it."""

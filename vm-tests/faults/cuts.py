@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 
 from rig import INSTALL, Disk, Esp, MachineError, MachineTimeout, make_data_disk, mount_data_disk
-from rig.facts import after_reset, blessed, role, unlocked_by
+from rig.facts import after_reset, at_rest, blessed, role, unlocked_by
 from rig.workshop import INSTALL_TIMEOUT
 
 TIMEOUT = 300
@@ -35,8 +35,8 @@ def status(machine):
 
 def settled(machine):
     """Until the boot is confirmed and everything that starts with it has."""
-    machine.shell('systemctl is-system-running --wait; systemctl start tb-agent-bless.service', timeout=TIMEOUT, check=True)
-    must(blessed(machine), 'the boot is not confirmed')
+    machine.run(['systemctl', 'start', 'tb-agent-bless.service'], timeout=TIMEOUT, check=True)
+    must(blessed(at_rest(machine)), 'the boot is not confirmed')
 
 
 def keep(machine):
@@ -193,7 +193,7 @@ class Bless(Upgrade):
         settled(machine)
         machine.finish(super().begin(machine), TIMEOUT).check()
         machine.reboot()
-        machine.shell('systemctl is-system-running --wait; sync', check=True)
+        at_rest(machine)
         must(not status(machine)['blessed'], 'it confirmed itself')
         return machine.sleep()
 

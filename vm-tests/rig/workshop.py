@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from .esp import ToolFailed, make_live_medium, run
+from .facts import at_rest
 from .firmware import SYSTEMD_BOOT, enrolled_vars
 from .machine import BAY, Disk, Machine
 
@@ -231,14 +232,9 @@ class Workshop:
             (path / 'recovery.key').write_bytes(machine.read('/run/key'))
             machine.power_off()
             machine.disks = [machine.disk('target')]
-            return self._at_rest(machine.boot())
+            return at_rest(machine.boot())
         machine = self._asleep('with-recovery-key', make)
         return machine, (machine.dir / 'recovery.key').read_text().strip()
-
-    @staticmethod
-    def _at_rest(machine):
-        machine.shell('systemctl is-system-running --wait; sync', check=True)
-        return machine
 
     def _asleep(self, name, make, *more):
         """A machine that sleeps; what was kept is read by the very QEMU that wrote it."""
@@ -253,7 +249,7 @@ class Workshop:
         """The installed machine in an ordinary session, confirmed and idle, but asleep: a clone goes on there at once, as
         long as its disks are the same; plug() gives it more. Cold boots of it are as ever."""
         def make(path):
-            return self._at_rest(self.booted().clone(path, extra=BAY).boot())
+            return at_rest(self.booted().clone(path, extra=BAY).boot())
         machine = self._asleep('running', make)
         machine.extra = list(BAY)
         return machine
