@@ -410,9 +410,11 @@ bench:
 bench-run: all $(B)/tb-guest $(B)/tests/integration/test_interop
 	$(Q)tests/bench/run --build $(B)
 
-# Power cuts by the thousand: replayed from write logs, and real ones. FAULT_BOOTS: replayed states of each operation that are
-# started. FAULT_CUTS: real ones of each operation. FAULT_OPTIONS: more for vm-tests/faults/run, e.g. --only reset.
+# Power cuts by the thousand: replayed from write logs, and real ones. FAULT_REPAIRS, FAULT_BOOTS: replayed states of each operation
+# that fsck.vfat repairs, or that are started. FAULT_CUTS: real ones of each operation. FAULT_OPTIONS: more for
+# vm-tests/faults/run, e.g. --only reset.
 FAULT_SAMPLES ?= 100
+FAULT_REPAIRS ?= 24
 FAULT_BOOTS ?= 3
 FAULT_CUTS ?= 50
 FAULT_OPTIONS ?=
@@ -422,7 +424,8 @@ faults: deps
 .PHONY: faults-run
 faults-run: all $(B)/tb-guest $(B)/tests/integration/test_reset
 	$(Q)TB_EVERY_CUT=1 $(B)/tests/integration/test_reset
-	$(Q)vm-tests/faults/run --build $(B) --samples $(FAULT_SAMPLES) --boots $(FAULT_BOOTS) --cuts $(FAULT_CUTS) $(FAULT_OPTIONS)
+	$(Q)vm-tests/faults/run --build $(B) --samples $(FAULT_SAMPLES) --repairs $(FAULT_REPAIRS) --boots $(FAULT_BOOTS) --cuts $(FAULT_CUTS) \
+		$(FAULT_OPTIONS)
 
 .PHONY: install
 install: all
@@ -449,7 +452,7 @@ help:
 	@echo 'fuzz        every parser under libFuzzer, FUZZ_SECONDS=$(FUZZ_SECONDS) each; fuzz-smoke for moments'
 	@echo 'bench       counts and timings'
 	@echo 'faults      power cuts; takes hours (root): FAULT_SAMPLES=$(FAULT_SAMPLES) replayed of each group of writes,'
-	@echo '            FAULT_BOOTS=$(FAULT_BOOTS) states of each operation started, FAULT_CUTS=$(FAULT_CUTS) real ones;'
+	@echo '            of each operation FAULT_REPAIRS=$(FAULT_REPAIRS) repaired, FAULT_BOOTS=$(FAULT_BOOTS) started; FAULT_CUTS=$(FAULT_CUTS) real ones;'
 	@echo '            FAULT_OPTIONS="--only reset" (install, upgrade, enroll, reset, cuts), "--merge A.json B.json"'
 	@echo 'failcalls   calls that fail, each once, on every path; takes hours. A sample is part of asan'
 	@echo 'install     into DESTDIR=$(DESTDIR) prefix=$(prefix)'

@@ -13,6 +13,7 @@ from faults.stories import LIVE_DISK, short_story, upgrade_story
 from rig.esp import run
 
 SAMPLES = 12                    # of each group of writes; "make faults" takes more
+REPAIRS = 3                     # of each operation
 MISDEED = '/run/misdeed.so'
 
 
@@ -48,11 +49,12 @@ def test_no_power_cut_during_an_upgrade_is_fatal(workshop, images, place):
     with Recorder(workshop, place, images) as recorder:
         upgrade_story(recorder)
         record = recorder.end()
-    counts = {chapter.name: (chapter, count) for chapter, count, _ in explore(record, SAMPLES)}
+    counts = {chapter.name: (chapter, count) for chapter, count, _ in explore(record, SAMPLES, repairs=REPAIRS)}
     for chapter, count in counts.values():
         assert count.bad == 0, told(chapter, count)
     chapter, count = counts['upgrade']
     assert count.states > 100 and {'prefix', 'subset', 'torn'} <= set(count.kinds), vars(count)
+    assert count.repaired > 0 and count.bad_repaired == 0, vars(count)
     # What is seen is what happens: the old image starts first, then the new one.
     assert set(count.firsts) == {'active v1', 'active v2'}, count.firsts
 
@@ -61,8 +63,9 @@ def test_no_power_cut_from_an_installation_to_a_reset_is_fatal(workshop, images,
     with Recorder(workshop, place, {'v1': images['v1']}, live=LIVE_DISK) as recorder:
         short_story(recorder, misdeed(workshop, 'nosync'))
         record = recorder.end()
-    counts = {chapter.name: (chapter, count) for chapter, count, _ in explore(record, SAMPLES)}
+    counts = {chapter.name: (chapter, count) for chapter, count, _ in explore(record, SAMPLES, repairs=REPAIRS)}
     for name, (chapter, count) in counts.items():
+        assert count.bad_repaired == 0 or name.startswith('careless'), told(chapter, count)
         assert (count.bad > 0) is name.startswith('careless'), told(chapter, count)
         assert count.states > 10, name
     # What is seen is what happens.

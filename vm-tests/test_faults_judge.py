@@ -213,7 +213,7 @@ def test_records_are_kept(tmp_path):
 
 
 def test_one_table():
-    chapter, count = Chapter('upgrade', 0, 9, None), Count(states=5)
+    chapter, count = Chapter('upgrade', 0, 9, None), Count(states=5, repaired=2, bad_repaired=1)
     count.kinds.update(prefix=3, torn=2)
     count.bad_kinds.update(torn=1)
     rows = table.replayed(chapter, 'k1', count)
@@ -221,5 +221,5 @@ def test_one_table():
              table.row('upgrade', 'k1', 'cut', 5, 1, 31.26)]
     found = {(r['kernel'], r['fault']): (r['tried'], r['bad'], r['worst_recovery_seconds']) for r in table.merged(rows)}
     assert found == {('k1', 'prefix'): (6, 0, None), ('k1', 'torn'): (4, 2, None), ('k2', 'prefix'): (3, 0, None),
-                     ('k2', 'torn'): (2, 1, None), ('k1', 'cut'): (15, 1, 31.3)}
+                     ('k2', 'torn'): (2, 1, None), ('k1', 'repaired'): (4, 2, None), ('k2', 'repaired'): (2, 1, None), ('k1', 'cut'): (15, 1, 31.3)}
     assert '15 replayed states, 3 of them bad; 15 real cuts' in table.text(table.merged(rows))

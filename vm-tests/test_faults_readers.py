@@ -3,11 +3,12 @@
 import struct
 import subprocess
 
+import numpy
 import pytest
 
-from faults import fat, gpt, loader, luks2
+from faults import fat, gpt, loader, luks2, repair
 from faults.disk import Disk
-from faults.explore import Explorer, make
+from faults.explore import Explorer, State, make
 from faults.judge import Expectation, Judge
 from faults.record import sha256
 from faults.writelog import Write, WriteLog, entries_so_far
@@ -162,6 +163,15 @@ def write(number, sector, data, flags=0):
     return Write(number, sector, len(data) // 512, flags, memoryview(data))
 
 
+def logged(log, entries):
+    """A log of writes [(sector, data, flags)]."""
+    with open(log, 'wb') as f:
+        f.write(struct.pack('<QQQI', 0x6a736677736872, 1, len(entries), 512).ljust(512, b'\0'))
+        for sector, data, flags in entries:
+            f.write(struct.pack('<QQQQ', sector, len(data) // 512, flags, 0).ljust(512, b'\0') + data)
+    return WriteLog(log)
+
+
 def test_log_is_read_and_explored(esp, tmp_path):
     """A log made here: an image gets a hole for as long as the second of two writes is missing."""
     disk, volume = opened(esp)
@@ -169,12 +179,8 @@ def test_log_is_read_and_explored(esp, tmp_path):
     hole, whole = bytes(1024), IMAGE[:1024]
     log = tmp_path / 'log'
     entries = [(start, hole, 0), (start, whole, 0), (0, b'', 1), (start + 100000, whole, 0)]
-    with open(log, 'wb') as f:
-        f.write(struct.pack('<QQQI', 0x6a736677736872, 1, len(entries), 512).ljust(512, b'\0'))
-        for sector, data, flags in entries:
-            f.write(struct.pack('<QQQQ', sector, len(data) // 512, flags, 0).ljust(512, b'\0') + data)
+    read = logged(log, entries)
     assert entries_so_far(log) == 4
-    read = WriteLog(log)
     assert [[w.number for w in epoch] for epoch in read.epochs()] == [[0, 1], [3]]
     judge = Judge(disk, labelled(stay=frozenset({'v1'})))
     count = Explorer(disk, judge, samples=4).run(read, 0, None)
@@ -188,6 +194,31 @@ def test_log_is_read_and_explored(esp, tmp_path):
     (state,) = count.picks['node', 'subset']
     make(Disk(esp), read, state, tmp_path / 'state')
     assert state.parts == ((1, 0, 2),) and Disk(tmp_path / 'state').read(start * 512, 1024) == whole
+
+
+def test_repairs_are_judged(esp, tmp_path, monkeypatch):
+    """A cluster that nobody has, of a partition that was not unmounted, becomes a file, and nothing else happens. A repair that
+    makes the partition empty is found out."""
+    disk, volume = opened(esp)
+    boot = bytearray(disk.read(volume.offset, 512))
+    boot[repair.STATE] |= 1
+    lost = 2 + int(numpy.flatnonzero(volume.table[2:] == 0)[0])
+    at = volume.fat_offset + 4 * lost
+    sector = bytearray(disk.read(at // 512 * 512, 512))
+    sector[at % 512:at % 512 + 4] = b'\xff\xff\xff\x0f'
+    log = logged(tmp_path / 'log', [(volume.offset // 512, bytes(boot), 0), (at // 512, bytes(sector), 0)])
+    # The last one is not marked.
+    states = [State('prefix', 'node', 2, ()), State('torn', 'node', 1, ()), State('subset', 'node', 0, ((1, 0, 1),))]
+    everything = labelled(stay=frozenset({'v1', 'v2'}), recovery=frozenset({'v1'}))
+    assert repair.repaired(Disk(esp), log, everything, states, tmp_path / 'part') == (2, [])
+    for write in log.entries:
+        disk.put(write)
+    before = set(volume.tree())
+    assert repair.repair(disk, repair.marked(disk), 2, tmp_path / 'part') > 2
+    assert set(volume.tree()) - before == {'/fsck0000.rec'} and repair.marked(disk) is None
+    monkeypatch.setattr(repair, 'FSCK', ('mkfs.vfat', '-F', '32'))
+    tried, wrong = repair.repaired(Disk(esp), log, everything, states, tmp_path / 'part')
+    assert tried == len(wrong) == 2 and 'I1: no entry can be started' in wrong[0], wrong
 
 
 def test_disk_remembers(tmp_path):

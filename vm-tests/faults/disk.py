@@ -31,7 +31,7 @@ class Disk:
         self.used = numpy.zeros(chunks, dtype=bool)         # may hold something else than zeros; only ever grows
         self.stamps = numpy.zeros((chunks, 2), dtype=numpy.uint64)      # of the origins of a chunk's sectors,
         self.stale = numpy.ones(chunks, dtype=bool)         # where they are not out of date
-        for start, end in _data(path):
+        for start, end in data_of(path):
             self.used[start // CHUNK:-(-end // CHUNK)] = True
         self.undo = []
 
@@ -94,19 +94,24 @@ class Disk:
             h.update(self.origin[last * CHUNK_SECTORS:end].tobytes())
         return h.digest()
 
-    def save(self, path):
-        """This state as a new file, with holes where there is nothing."""
+    def save(self, path, start=0, end=None):
+        """This state, or a part of it that begins with a chunk, as a new file, with holes where there is nothing."""
+        end = self.size if end is None else end
         with open(path, 'wb') as f:
-            f.truncate(self.size)
-            for start, end in _runs(numpy.flatnonzero(self.used)):
-                for at in range(start * CHUNK, min(end * CHUNK, self.size), CHUNK):
-                    piece = self.bytes[at:at + CHUNK]
-                    if piece.any():
-                        f.seek(at)
-                        f.write(piece)
+            f.truncate(end - start)
+            for at in sorted(self.chunks(start, end)):
+                piece = self.bytes[start + at:min(start + at + CHUNK, end)]
+                if piece.any():
+                    f.seek(at)
+                    f.write(piece)
+
+    def chunks(self, start, end):
+        """Where chunks between begin that may hold something, counted from start, which is where one begins."""
+        assert start % CHUNK == 0
+        return {int(n) * CHUNK for n in numpy.flatnonzero(self.used[start // CHUNK:-(-end // CHUNK)])}
 
 
-def _data(path):
+def data_of(path):
     """[(offset, end)] of what is not a hole of a file."""
     with open(path, 'rb') as f:
         at, size = 0, f.seek(0, os.SEEK_END)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 ALL_SUBSETS = 6         # of so many writes every subset is tried
 SHOWN = 5               # bad states that are kept, of each kind
-PICKED = 2              # states that are kept to be booted, of each kind and outcome
+PICKED = 8              # states that are kept, of each kind and outcome, to be repaired or booted
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Count:
     sectors: int = 0                                        # of data partitions, looked at: none is plain
     examples: list = field(default_factory=list)            # (kind, numbers of the writes on top, what is broken)
     picks: dict = field(default_factory=dict)               # {(outcome, kind): [State]}
+    repaired: int = 0                                       # of those, judged again after fsck.vfat
+    bad_repaired: int = 0
 
     def add(self, kind, verdict, writes):
         self.states += 1

@@ -15,6 +15,8 @@ def replayed(chapter, kernel, count):
     rows = [row(chapter.name, kernel, kind, count.kinds[kind], count.bad_kinds[kind]) for kind in REPLAYED if count.kinds[kind]]
     if count.sectors or count.bad_kinds['plain']:
         rows.append(row(chapter.name, kernel, 'plain sector', count.sectors, count.bad_kinds['plain']))
+    if count.repaired:
+        rows.append(row(chapter.name, kernel, 'repaired', count.repaired, count.bad_repaired))
     return rows
 
 
@@ -31,10 +33,10 @@ def merged(rows):
 
 
 def text(rows):
-    lines = [f'{"operation":32}{"kernel":26}{"fault":14}{"tried":>10}{"bad":>6}{"worst recovery":>16}']
+    lines = [f'{"operation":32}{"kernel":28}{"fault":14}{"tried":>10}{"bad":>6}{"worst recovery":>16}']
     for r in rows:
         worst = r['worst_recovery_seconds']
-        lines.append(f'{r["operation"]:32}{r["kernel"]:26}{r["fault"]:14}{r["tried"]:10}{r["bad"]:6}'
+        lines.append(f'{r["operation"]:32}{r["kernel"]:28}{r["fault"]:14}{r["tried"]:10}{r["bad"]:6}'
                      f'{"" if worst is None else f"{worst:.1f} s":>16}')
     states = [r for r in rows if r['fault'] in REPLAYED]
     lines.append(f'{sum(r["tried"] for r in states)} replayed states, {sum(r["bad"] for r in states)} of them bad; '
