@@ -41,12 +41,14 @@ def repair(disk, esp, number, path):
 def repaired(disk, log, expectation, states, path):
     """(how many were repaired, [what is wrong with one that is bad now]). disk: as it was before the log began; it is used up. Files that share
     clusters are left out: of those the agent first takes away what is not needed."""
-    judge, at, tried, wrong, number = Judge(disk, expectation), 0, 0, [], len(log.entries)
+    judge, at, tried, wrong, number = None, 0, 0, [], len(log.entries)
     for state in sorted(states, key=lambda state: state.settled):
         for write in log.entries[at:state.settled]:
             if write.count > 0:
                 disk.put(write, lasting=True)
         at, mark = max(at, state.settled), disk.mark()
+        # The operations before this one may have made the partition table.
+        judge = judge or Judge(disk, expectation)
         for part in state.parts:
             disk.put(log.entries[part[0]], *part[1:])
         esp = marked(disk)
