@@ -214,11 +214,14 @@ def test_repairs_are_judged(esp, tmp_path, monkeypatch):
     for write in log.entries:
         disk.put(write)
     before = set(volume.tree())
-    assert repair.repair(disk, repair.marked(disk), 2, tmp_path / 'part') > 2
+    repair.repair(disk, repair.marked(disk), 2, tmp_path / 'part')
     assert set(volume.tree()) - before == {'/fsck0000.rec'} and repair.marked(disk) is None
     monkeypatch.setattr(repair, 'FSCK', ('mkfs.vfat', '-F', '32'))
     tried, wrong = repair.repaired(Disk(esp), log, everything, states, tmp_path / 'part')
     assert tried == len(wrong) == 2 and 'I1: no entry can be started' in wrong[0], wrong
+    for program in ('true', 'false'):
+        monkeypatch.setattr(repair, 'FSCK', (program,))
+        assert repair.repaired(Disk(esp), log, everything, states, tmp_path / 'part')[1] == ['it is marked still'] * 2
 
 
 def test_disk_remembers(tmp_path):

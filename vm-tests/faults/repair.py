@@ -5,6 +5,7 @@ import subprocess
 
 from . import gpt
 from .disk import CHUNK, SECTOR, data_of
+from .fat import Damaged
 from .judge import Judge
 from .snapshot import esp_of
 from .writelog import Write
@@ -20,11 +21,12 @@ def marked(disk):
 
 
 def repair(disk, esp, number, path):
-    """Has it repaired, and puts on the disk what became different. Returns the number of that write, or of the next one."""
+    """Has it repaired, and puts on the disk what became different, as writes with the numbers from that on, at most one for a
+    chunk. Damaged when it cannot be, which keeps the agent from it."""
     disk.save(path, esp.offset, esp.offset + esp.size)
     done = subprocess.run([*FSCK, path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode not in (0, 1):
-        raise RuntimeError(f'{FSCK[0]} ended with {done.returncode}: {done.stdout[-500:]}')
+        raise Damaged(f'{FSCK[0]} ended with {done.returncode}: {done.stdout[-500:]}')
     # What was a hole and still is one, is nothing that anybody has to read: the partition may be large.
     chunks = disk.chunks(esp.offset, esp.offset + esp.size)
     chunks.update(at for start, end in data_of(path) for at in range(start // CHUNK * CHUNK, end, CHUNK))
@@ -35,13 +37,14 @@ def repair(disk, esp, number, path):
             if data != disk.read(esp.offset + at, len(data)):
                 disk.put(Write(number, (esp.offset + at) // SECTOR, len(data) // SECTOR, 0, memoryview(data)))
                 number += 1
-    return number
+    if marked(disk):
+        raise Damaged('it is marked still')
 
 
 def repaired(disk, log, expectation, states, path):
-    """(how many were repaired, [what is wrong with one that is bad now]). disk: as it was before the log began; it is used up. Files that share
-    clusters are left out: of those the agent first takes away what is not needed."""
-    judge, at, tried, wrong, number = None, 0, 0, [], len(log.entries)
+    """(how many were repaired, [what is wrong with one that is bad now]). disk: as it was before the log began; it is used up.
+    Files that share clusters are left out: of those the agent first takes away what is not needed."""
+    judge, at, tried, wrong = None, 0, 0, []
     for state in sorted(states, key=lambda state: state.settled):
         for write in log.entries[at:state.settled]:
             if write.count > 0:
@@ -54,9 +57,13 @@ def repaired(disk, log, expectation, states, path):
         esp = marked(disk)
         if esp and judge.verdict().shared == 0:
             tried += 1
-            number = repair(disk, esp, number, path)
-            broken = judge.verdict().broken
-            wrong += ['; '.join(sorted(broken))] if broken else []
+            try:
+                # A number is one content: the judge remembers what it has seen by them.
+                repair(disk, esp, len(log.entries) + tried * (esp.size // CHUNK + 1), path)
+                broken = judge.verdict().broken
+                wrong += ['; '.join(sorted(broken))] if broken else []
+            except Damaged as e:
+                wrong.append(str(e))
         disk.back(mark)
     path.unlink(missing_ok=True)
     return tried, wrong
