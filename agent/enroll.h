@@ -94,6 +94,9 @@ int enroll_read_policy_key(const struct enroll *n, struct policy_key **ret, stru
         _must_check_;
 bool enroll_same_key(const struct policy_key *a, const struct policy_key *b);
 
+/* Wipes key slots that no token names, and notes each as a change. In a dry run it only notes. */
+int enroll_clean(struct enroll *n, struct ways_volume *v, struct error *e) _must_check_;
+
 /* What tokens ask for besides the image's signature. */
 struct enroll_choice {
         uint32_t literal_pcrs;

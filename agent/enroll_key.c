@@ -26,7 +26,7 @@ static int add_everywhere(struct enroll *n, struct error *e)
 
                 if (!n->volume_key[k])
                         continue;
-                r = ways_clean(v, e);
+                r = enroll_clean(n, v, e);
                 if (r >= 0)
                         r = ways_add_key(v, n->volume_key[k], n->escrow.key, e);
                 if (r >= 0)

@@ -49,12 +49,15 @@ static bool is_stale(enum way_state state)
 }
 
 /* Noted before: none of them is a way that is told apart later. */
-static int clean(struct enroll *n, struct ways_volume *v, struct error *e)
+int enroll_clean(struct enroll *n, struct ways_volume *v, struct error *e)
 {
+        int r;
+
         for (int slot = 0; slot < LIMIT_LUKS_KEYSLOTS; slot++)
                 if (v->unnamed & UINT32_C(1) << slot)
                         enroll_note(n, v, false, "key slot %d: no token names it", slot);
-        return v->unnamed && !n->options->dry_run ? ways_clean(v, e) : 0;
+        r = v->unnamed && !n->options->dry_run ? ways_clean(v, e) : 0;
+        return r < 0 ? r : 0;
 }
 
 static int remove_all(struct enroll *n, const struct removal *removal, struct error *e)
@@ -65,7 +68,7 @@ static int remove_all(struct enroll *n, const struct removal *removal, struct er
                 struct ways_volume *v = &n->ways.volume[k];
 
                 if (removal->bits[k] || removal->clean[k])
-                        r = clean(n, v, e);
+                        r = enroll_clean(n, v, e);
                 for (unsigned i = 0; i < v->n && r >= 0; i++) {
                         const struct way *w = &v->way[i];
 

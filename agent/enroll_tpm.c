@@ -206,7 +206,8 @@ static int find_replaced(struct enroll *n, const struct ways_volume *v, const st
         return bits ? enroll_check_loss(n, v, bits, gained, e) : 0;
 }
 
-/* Whether there is anything to do: 1, 0. */
+/* Whether there is anything to do: 1, 0. A run that was cut behind its last token has left what
+ * that token is in place of, without its token, and nothing else. */
 static int find_work(struct enroll *n, const struct wants *w, struct work *ret, struct error *e)
 {
         bool any = false;
@@ -217,7 +218,7 @@ static int find_work(struct enroll *n, const struct wants *w, struct work *ret, 
 
                 ret->missing[k] = find_missing(v, w, w->choice->new_pin);
                 r = find_replaced(n, v, w, &ret->replaced[k], e);
-                any = any || ret->missing[k] != 0 || ret->replaced[k] != 0;
+                any = any || ret->missing[k] != 0 || ret->replaced[k] != 0 || v->unnamed != 0;
         }
         return r < 0 ? r : any;
 }
@@ -232,7 +233,7 @@ static int add_missing(struct enroll *n, const struct wants *w, const uint32_t *
 
                 if (!n->volume_key[k])
                         continue;
-                r = ways_clean(v, e);
+                r = enroll_clean(n, v, e);
                 for (unsigned i = 0; i < w->n && r >= 0; i++) {
                         if (!(missing[k] & UINT32_C(1) << i))
                                 continue;
@@ -315,10 +316,14 @@ static int seal_all(struct enroll *n, struct wants *w, struct error *e)
                 return r;
         if (!n->options->dry_run)
                 return do_work(n, w, &work, e);
-        for (unsigned k = 0; k < n->ways.n; k++)
+        for (unsigned k = 0; k < n->ways.n; k++) {
+                r = enroll_clean(n, &n->ways.volume[k], e);
+                if (r < 0)
+                        return r;
                 for (unsigned i = 0; i < w->n; i++)
                         if (work.missing[k] & UINT32_C(1) << i)
                                 note(n, &n->ways.volume[k], &w->item[i]);
+        }
         return remove_replaced(n, work.replaced, e);
 }
 

@@ -404,6 +404,33 @@ static void test_pcrs(void **state)
         assert_ways(w, "80+pin*");
 }
 
+/* A run that was cut when the old token was gone, and its key slot was not: all that is asked for
+ * is there, and the slot goes all the same. */
+static void test_rest_of_a_cut_run(void **state)
+{
+        struct world *w = *state;
+        _cleanup_(luks_free_p) struct luks *luks = NULL;
+        _cleanup_(secret_free_p) struct secret *old = secret_random(32);
+        char path[96];
+        int slot;
+
+        does(w, enroll_tpm, NULL);
+        (void)snprintf(path, sizeof(path), "%s/vda3", w->disk.dev);
+        assert_int_equal(luks_open(path, &luks, &w->e), 0);
+        assert_int_equal(luks_add_keyslot(luks, w->volume_key[1], old, &slot, &w->e), 0);
+        w->options.dry_run = true;
+        does(w, enroll_tpm, NULL);
+        assert_int_equal(changes(w, false), 1);
+        w->options.dry_run = false;
+        does(w, enroll_tpm, NULL);
+        assert_int_equal(changes(w, false), 1);
+        assert_int_equal(w->n->n_changes, 1);
+        assert_non_null(strstr(w->n->change[0].what, "no token names it"));
+        assert_ways(w, "80*");
+        does(w, enroll_tpm, NULL);
+        assert_int_equal(w->n->n_changes, 0);
+}
+
 /* An image that cannot be sealed for opens by an old token, and would no more: only when somebody
  * insists. */
 static void test_image_is_lost(void **state)
@@ -504,15 +531,11 @@ static void test_pin_of_a_reset(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_set_change_remove),
-                TEST(test_refused),
-                TEST(test_same_pin),
-                TEST(test_last_try_is_left),
-                TEST(test_other_tpm),
-                TEST(test_pcrs),
-                TEST(test_image_is_lost),
-                TEST(test_pin_of_a_reset),
-                TEST(test_no_room_for_the_mark),
+                TEST(test_set_change_remove), TEST(test_refused),
+                TEST(test_same_pin),          TEST(test_last_try_is_left),
+                TEST(test_other_tpm),         TEST(test_pcrs),
+                TEST(test_rest_of_a_cut_run), TEST(test_image_is_lost),
+                TEST(test_pin_of_a_reset),    TEST(test_no_room_for_the_mark),
         };
 
         return cmocka_run_group_tests(tests, make_images, drop_images);
