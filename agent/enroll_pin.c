@@ -120,12 +120,21 @@ int enroll_take_pin(const struct enroll *n, const struct enroll_choice *choice, 
 
 /* --- the action --- */
 
+/* Of a run that was cut when the last token was gone, and its key slot was not. */
+static bool has_rest(const struct enroll *n)
+{
+        for (unsigned k = 0; k < n->ways.n; k++)
+                if (n->ways.volume[k].unnamed)
+                        return true;
+        return false;
+}
+
 int enroll_pin(struct enroll *n, struct error *e)
 {
         struct enroll_choice choice;
         int r = enroll_read_choice(n, &choice, e);
 
-        if (r < 0 || (n->options->remove && !choice.pin))
+        if (r < 0 || (n->options->remove && !choice.pin && !has_rest(n)))
                 return r;
         choice.pin = choice.new_pin = !n->options->remove;
         choice.replace = true;

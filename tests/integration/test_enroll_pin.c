@@ -404,20 +404,26 @@ static void test_pcrs(void **state)
         assert_ways(w, "80+pin*");
 }
 
-/* A run that was cut when the old token was gone, and its key slot was not: all that is asked for
- * is there, and the slot goes all the same. */
-static void test_rest_of_a_cut_run(void **state)
+static void leave_slot(struct world *w)
 {
-        struct world *w = *state;
         _cleanup_(luks_free_p) struct luks *luks = NULL;
         _cleanup_(secret_free_p) struct secret *old = secret_random(32);
         char path[96];
         int slot;
 
-        does(w, enroll_tpm, NULL);
         (void)snprintf(path, sizeof(path), "%s/vda3", w->disk.dev);
         assert_int_equal(luks_open(path, &luks, &w->e), 0);
         assert_int_equal(luks_add_keyslot(luks, w->volume_key[1], old, &slot, &w->e), 0);
+}
+
+/* A run that was cut when the old token was gone, and its key slot was not: all that is asked for
+ * is there, and the slot goes all the same. */
+static void test_rest_of_a_cut_run(void **state)
+{
+        struct world *w = *state;
+
+        does(w, enroll_tpm, NULL);
+        leave_slot(w);
         w->options.dry_run = true;
         does(w, enroll_tpm, NULL);
         assert_int_equal(changes(w, false), 1);
@@ -429,6 +435,11 @@ static void test_rest_of_a_cut_run(void **state)
         assert_ways(w, "80*");
         does(w, enroll_tpm, NULL);
         assert_int_equal(w->n->n_changes, 0);
+        leave_slot(w);
+        w->options.remove = true;
+        does(w, enroll_pin, NULL);
+        assert_int_equal(w->n->n_changes, 1);
+        assert_ways(w, "80*");
 }
 
 /* An image that cannot be sealed for opens by an old token, and would no more: only when somebody
