@@ -91,12 +91,14 @@ static int change(struct enroll *n, struct error *e)
 
 int enroll_recovery_key(struct enroll *n, struct error *e)
 {
-        int r;
+        int r = 0;
 
         if (n->options->dry_run) {
-                for (unsigned k = 0; k < n->ways.n; k++)
+                for (unsigned k = 0; k < n->ways.n && r == 0; k++) {
+                        r = enroll_clean(n, &n->ways.volume[k], e);
                         enroll_note(n, &n->ways.volume[k], true, "recovery key");
-                return n->options->rotate ? remove_old(n, e) : 0;
+                }
+                return r == 0 && n->options->rotate ? remove_old(n, e) : r;
         }
         r = choose_place(n, e);
         if (r == 0)

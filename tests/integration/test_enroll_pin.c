@@ -436,6 +436,11 @@ static void test_rest_of_a_cut_run(void **state)
         does(w, enroll_tpm, NULL);
         assert_int_equal(w->n->n_changes, 0);
         leave_slot(w);
+        w->options.dry_run = true;
+        does(w, enroll_recovery_key, NULL);
+        assert_int_equal(changes(w, true), VOLUMES);
+        assert_int_equal(changes(w, false), 1);
+        w->options.dry_run = false;
         w->options.remove = true;
         does(w, enroll_pin, NULL);
         assert_int_equal(w->n->n_changes, 1);
