@@ -14,9 +14,8 @@ from tools import tar, tree
 MIB = 1 << 20
 SIZE = 4 * MIB
 RATE = 8 * MIB
-# What may have left the server and not have reached the disk: buffers of the kernel (which grow while a reader of a busy
-# machine waits for its turn), of TLS, of the pipe to the parent. Without going on, a kill costs twice as much on average.
-IN_FLIGHT = MIB
+# What may have left the server and not have reached the disk: buffers of the kernel, of TLS, of the pipe to the parent.
+IN_FLIGHT = MIB // 2
 # The configuration of an image, which is a blob as well, and is read in each run.
 DOCUMENTS = 10000
 KILLS = int(os.environ.get("TB_KILLS", "3" if os.environ.get("TB_FAST") else "25"))
