@@ -201,7 +201,7 @@ def test_repairs_are_judged(esp, tmp_path, monkeypatch):
     makes the partition empty is found out."""
     disk, volume = opened(esp)
     boot = bytearray(disk.read(volume.offset, 512))
-    boot[repair.STATE] |= 1
+    boot[fat.STATE] |= 1
     lost = 2 + int(numpy.flatnonzero(volume.table[2:] == 0)[0])
     at = volume.fat_offset + 4 * lost
     sector = bytearray(disk.read(at // 512 * 512, 512))

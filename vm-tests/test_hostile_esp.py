@@ -13,7 +13,7 @@ import numpy
 import pytest
 
 from faults.disk import Disk as DiskImage
-from faults.fat import Fat
+from faults.fat import STATE, Fat
 from rig import Disk, Esp, make_data_disk, mount_data_disk
 from rig.esp import run as host_run
 from rig.facts import at_rest, esp_files, node_facts
@@ -22,7 +22,6 @@ GOOD = {'role': 'active', 'secure_boot': True, 'blessed': True, 'encrypted': {'/
 SPACE, IO, PROBLEMS = 7, 9, 10
 MIB = 1 << 20
 KEPT_BACK = 8                           # clusters that an image may not take (upgrade/esp.c)
-STATE = 65                              # byte of the boot sector; bit 0: not unmounted
 END, BAD = 0x0fffffff, 0x0ffffff7
 OLD = '/efi/kairos/usi-00000001.efi'    # active and passive of a node as it was installed
 RECOVERY = '/efi/kairos/usi-00000002.efi'

@@ -64,6 +64,12 @@ class Disk:
                 numpy.frombuffer(write.data, dtype=numpy.uint8)[first * SECTOR:(first + count) * SECTOR]
         self.origin[start:end] = write.number + 1
 
+    def settle(self, writes):
+        """Entries of a log, lasting; some of them may be nothing but flushes."""
+        for write in writes:
+            if write.count > 0:
+                self.put(write, lasting=True)
+
     def mark(self):
         return len(self.undo)
 

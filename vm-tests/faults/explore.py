@@ -129,9 +129,7 @@ class Explorer:
 
 def make(disk, log, state, path):
     """The disk of a state as a file. disk: as it was before the log began; it is used up."""
-    for write in log.entries[:state.settled]:
-        if write.count > 0:
-            disk.put(write, lasting=True)
+    disk.settle(log.entries[:state.settled])
     for number, first, count in state.parts:
         disk.put(log.entries[number], first, count)
     disk.save(path)

@@ -8,6 +8,7 @@ import numpy
 
 END, MASK = 0x0ffffff8, 0x0fffffff
 LONG, VOLUME, DIRECTORY = 0x0f, 0x08, 0x10
+STATE = 65                      # byte of the boot sector; bit 0: not unmounted
 DIR_LIMIT = 4096                # clusters of a directory
 
 

@@ -5,13 +5,12 @@ import subprocess
 
 from . import gpt
 from .disk import CHUNK, SECTOR, data_of
-from .fat import Damaged
+from .fat import STATE, Damaged
 from .judge import Judge
 from .snapshot import esp_of
 from .writelog import Write
 
 FSCK = ('fsck.vfat', '-a')
-STATE = 65              # byte of the boot sector of FAT32; bit 0: not unmounted
 
 
 def marked(disk):
@@ -46,10 +45,8 @@ def repaired(disk, log, expectation, states, path):
     Files that share clusters are left out: of those the agent first takes away what is not needed."""
     judge, at, tried, wrong = None, 0, 0, []
     for state in sorted(states, key=lambda state: state.settled):
-        for write in log.entries[at:state.settled]:
-            if write.count > 0:
-                disk.put(write, lasting=True)
-        at, mark = max(at, state.settled), disk.mark()
+        disk.settle(log.entries[at:state.settled])
+        at, mark = state.settled, disk.mark()
         # The operations before this one may have made the partition table.
         judge = judge or Judge(disk, expectation)
         for part in state.parts:

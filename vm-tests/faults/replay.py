@@ -44,9 +44,7 @@ def _chapter(task):
     record, index, snapshots, samples, repairs = task
     chapter, begun = record.chapters[index], time.monotonic()
     disk, log = Disk(record.base), WriteLog(record.log)
-    for write in log.entries[:chapter.start]:
-        if write.count > 0:
-            disk.put(write, lasting=True)
+    disk.settle(log.entries[:chapter.start])
     x = replace(chapter.expectation, before=snapshots[chapter.start], after=snapshots[chapter.end])
     chapter = replace(chapter, expectation=x)
     if chapter.start == chapter.end:

@@ -54,8 +54,6 @@ def at(disk, log, numbers):
     """{number: Snapshot} of the disk when so many entries of the log are on it. disk: as it was before; it is used up."""
     found, done = {}, 0
     for number in sorted(set(numbers)):
-        for write in log.entries[done:number]:
-            if write.count > 0:
-                disk.put(write, lasting=True)
+        disk.settle(log.entries[done:number])
         found[number], done = take(disk), number
     return found
